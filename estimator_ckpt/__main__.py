@@ -1,0 +1,17 @@
+"""`python -m estimator_ckpt` is the program `estimator-ckpt`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Run as a file, as Bazel does, the first place Python looks for modules is this
+# directory, and its inspect.py would stand in for Python's.
+_DIRECTORY = os.path.dirname(os.path.abspath(__file__))
+if sys.path and os.path.abspath(sys.path[0]) == _DIRECTORY:
+  sys.path[0] = os.path.dirname(_DIRECTORY)
+
+from estimator_ckpt.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+  sys.exit(main.run())

@@ -1,0 +1,191 @@
+"""Numbers and strings as LevelDB tables, protocol buffers and OrderedCode write them.
+
+Varints (little-endian groups of seven bits) appear in tables, in messages and
+before string tensors. OrderedCode appears in one place only, the keys of tensor
+slices, where encoded keys have to sort as their values do:
+
+    num         one length byte, then that many bytes, big-endian
+    string      0x00 -> 00 ff, 0xff -> ff 00, ends with 00 01
+    signed num  n bytes hold -2^(7n-1) .. 2^(7n-1)-1: two's complement,
+                big-endian, with the first n bits inverted
+
+Errors here name only what is wrong; whoever knows the file and the key adds them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from estimator_ckpt.errors import CorruptCheckpointError
+
+_MAX_VARINT_BYTES = 10
+_ONE_BYTE = tuple(bytes((value,)) for value in range(128))
+_SPECIAL = re.compile(b"[\x00\xff]")
+_UINT64_MAX = 2**64 - 1
+
+
+def encode_varint(value: int) -> bytes:
+  """A non-negative integer below 2**64 as a varint.
+
+  Args:
+    value: the number.
+
+  Returns:
+    One to ten bytes.
+
+  >>> encode_varint(300).hex()
+  'ac02'
+  """
+  if value < 128:
+    return _ONE_BYTE[value]
+  if value > _UINT64_MAX:
+    raise ValueError(f"{value} does not fit a varint")
+  out = bytearray()
+  while value > 127:
+    out.append(value & 127 | 128)
+    value >>= 7
+  out.append(value)
+  return bytes(out)
+
+
+def read_varint(
+  data: bytes | memoryview, position: int, end: int | None = None
+) -> tuple[int, int]:
+  """Reads one varint of at most 64 bits.
+
+  Args:
+    data: where to read.
+    position: where the varint starts.
+    end: where it has to have ended; by default the end of `data`.
+
+  Returns:
+    The number, and the position behind it.
+
+  Raises:
+    CorruptCheckpointError: the bytes end inside the varint, or it has more than
+      64 bits.
+  """
+  if end is None:
+    end = len(data)
+  if position < end:
+    byte = data[position]
+    if byte < 128:
+      return byte, position + 1
+  value = shift = 0
+  for index in range(position, min(end, position + _MAX_VARINT_BYTES)):
+    byte = data[index]
+    value |= (byte & 127) << shift
+    if byte < 128:
+      if value > _UINT64_MAX:
+        raise CorruptCheckpointError("varint of more than 64 bits")
+      return value, index + 1
+    shift += 7
+  if end - position >= _MAX_VARINT_BYTES:
+    raise CorruptCheckpointError("varint of more than 64 bits")
+  raise CorruptCheckpointError("truncated varint")
+
+
+def encode_ordered_num(value: int) -> bytes:
+  """A non-negative integer below 2**64 in OrderedCode.
+
+  >>> encode_ordered_num(0).hex(), encode_ordered_num(258).hex()
+  ('00', '020102')
+  """
+  length = (value.bit_length() + 7) // 8
+  return bytes((length,)) + value.to_bytes(length, "big")
+
+
+def read_ordered_num(data: bytes, position: int) -> tuple[int, int]:
+  """Reads a number that `encode_ordered_num` wrote; returns it and the position behind.
+
+  Raises:
+    CorruptCheckpointError: truncated, longer than 8 bytes, or with a leading zero.
+  """
+  if position >= len(data):
+    raise CorruptCheckpointError("truncated ordered number")
+  length = data[position]
+  end = position + 1 + length
+  if length > 8:
+    raise CorruptCheckpointError(f"ordered number of {length} bytes")
+  if end > len(data):
+    raise CorruptCheckpointError("truncated ordered number")
+  if length and data[position + 1] == 0:
+    raise CorruptCheckpointError("ordered number with a leading zero")
+  return int.from_bytes(data[position + 1 : end], "big"), end
+
+
+def encode_ordered_string(value: bytes) -> bytes:
+  r"""Bytes in OrderedCode.
+
+  >>> encode_ordered_string(b"a\0").hex()
+  '6100ff0001'
+  """
+  escaped = (part.replace(b"\x00", b"\x00\xff") for part in value.split(b"\xff"))
+  return b"\xff\x00".join(escaped) + b"\x00\x01"
+
+
+def read_ordered_string(data: bytes, position: int) -> tuple[bytes, int]:
+  """Reads what `encode_ordered_string` wrote; returns it and the position behind.
+
+  Raises:
+    CorruptCheckpointError: no end mark, or an escape that does not exist.
+  """
+  parts = []
+  while True:
+    match = _SPECIAL.search(data, position)
+    if match is None:
+      raise CorruptCheckpointError("ordered string without an end")
+    special = match.start()
+    parts.append(data[position:special])
+    pair = data[special : special + 2]
+    position = special + 2
+    if pair == b"\x00\x01":
+      return b"".join(parts), position
+    if pair == b"\x00\xff":
+      parts.append(b"\x00")
+    elif pair == b"\xff\x00":
+      parts.append(b"\xff")
+    else:
+      raise CorruptCheckpointError(f"ordered string with the bad escape {pair.hex()}")
+
+
+def encode_ordered_signed(value: int) -> bytes:
+  """A signed 64-bit integer in OrderedCode.
+
+  >>> encode_ordered_signed(0).hex(), encode_ordered_signed(-1).hex()
+  ('80', '7f')
+  """
+  magnitude = ~value if value < 0 else value
+  length = magnitude.bit_length() // 7 + 1
+  header = ((1 << length) - 1) << (7 * length)
+  number = int.from_bytes(value.to_bytes(length, "big", signed=True), "big")
+  return (number ^ header).to_bytes(length, "big")
+
+
+def read_ordered_signed(data: bytes, position: int) -> tuple[int, int]:
+  """Reads what `encode_ordered_signed` wrote; returns it and the position behind.
+
+  Raises:
+    CorruptCheckpointError: truncated, more than 64 bits, or not the shortest form.
+  """
+  if position >= len(data):
+    raise CorruptCheckpointError("truncated ordered signed number")
+  start = int.from_bytes(data[position : position + 2].ljust(2, b"\x00"), "big")
+  if data[position] < 128:
+    start ^= 0xFFFF
+  # As many bytes as the first two start with equal bits.
+  length = 16 - (start ^ 0xFFFF).bit_length()
+  end = position + length
+  if length > _MAX_VARINT_BYTES:
+    raise CorruptCheckpointError("ordered signed number of more than 64 bits")
+  if end > len(data):
+    raise CorruptCheckpointError("truncated ordered signed number")
+  raw = data[position:end]
+  header = ((1 << length) - 1) << (7 * length)
+  plain = int.from_bytes(raw, "big") ^ header
+  value = int.from_bytes(plain.to_bytes(length, "big"), "big", signed=True)
+  if not -(2**63) <= value < 2**63:
+    raise CorruptCheckpointError("ordered signed number of more than 64 bits")
+  if encode_ordered_signed(value) != raw:
+    raise CorruptCheckpointError("ordered signed number not in its shortest form")
+  return value, end

@@ -1,0 +1,321 @@
+"""Writing a bundle such that there is the old one or the new one, never a mixture.
+
+    1. PREFIX.index.tmp-eckpt-of-NNNNN-xxxxxxxx   an empty file tells what is coming
+    2. PREFIX.data-00000-of-NNNNN ...             the data files, synced
+    3. PREFIX.index                               written beside, synced, renamed
+    4. data files of a bundle that was replaced, and the file of 1, are removed
+
+The rename of step 3 is the commit. To replace a bundle, NNNNN is made one that it does
+not have, with empty data files if need be, so that the old index keeps its data until
+then. The file of 1 is locked while its writer lives. Without a writer it tells the next
+one which files an interrupted run left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import IO
+
+from estimator_ckpt.bundle import files, shards
+from estimator_ckpt.bundle.file_names import (
+  INDEX_SUFFIX,
+  data_path,
+  index_path,
+  parse_data_path,
+)
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.errors import (
+  CheckpointError,
+  CheckpointExistsError,
+  CheckpointNotFoundError,
+  CorruptCheckpointError,
+)
+
+_INTENT = re.compile(r"\.tmp-eckpt-of-(\d{5})-[0-9a-f]{8}$")
+
+
+class BundleWriter:
+  """Writes one bundle; a context manager that leaves nothing behind when it fails.
+
+  Attributes:
+    prefix: the checkpoint's path.
+    num_shards: how many data files there will be. More than asked for where a bundle
+      is being replaced that has as many; the others are empty.
+    cleaned: files of an interrupted run that were removed.
+    placed: what was done for each data file: `link`, `reflink`, `copy` or `write`.
+
+  Example:
+    >>> with BundleWriter("example/model.ckpt-3", num_shards=1) as bundle:
+    ...   shard = bundle.add_bytes(b"tensors")
+    ...   bundle.commit(Index())
+    >>> files.list_dir("example")
+    ['model.ckpt-3.data-00000-of-00001', 'model.ckpt-3.index']
+  """
+
+  def __init__(self, prefix: str, num_shards: int, *, overwrite: bool = False):
+    """Writes nothing yet.
+
+    Args:
+      prefix: the checkpoint's path.
+      num_shards: how many data files will be added.
+      overwrite: whether a bundle that is there may be replaced.
+    """
+    self.prefix = prefix
+    self.num_shards = num_shards
+    self.cleaned: list[str] = []
+    self.placed: list[str] = []
+    self._overwrite = overwrite
+    self._intent = ""
+    self._stack = contextlib.ExitStack()
+    self._written: list[str] = []
+    self._replaced: list[str] = []
+    self._committed = False
+
+  def __enter__(self) -> BundleWriter:
+    """Looks at what is there, and says on disk what will be written.
+
+    Raises:
+      CheckpointExistsError: there is a bundle and it may not be replaced, or another
+        process is writing it.
+      CheckpointIOError: the file system refused.
+    """
+    if not self._overwrite and files.exists(index_path(self.prefix)):
+      raise CheckpointExistsError(
+        f"{self.prefix}: there is a checkpoint already; choose another destination, or"
+        " ask for it to be overwritten"
+      )
+    directory = self.prefix.rpartition("/")[0]
+    if directory:
+      files.mkdirs(directory)
+    self.cleaned = clean_leftovers(self.prefix)
+    self._replaced = _data_files(self.prefix)
+    if self._replaced and not self._overwrite:
+      raise CheckpointExistsError(
+        f"{self._replaced[0]}: there is a data file of a checkpoint without index; it"
+        " is being saved, or its saving was interrupted. Remove the file, choose"
+        " another destination, or ask for it to be overwritten"
+      )
+    taken = {_count(path) for path in self._replaced}
+    while self.num_shards in taken:
+      self.num_shards += 1
+    self._intent = files.temporary_path(
+      index_path(self.prefix), f"{self.num_shards:05d}"
+    )
+    intent = files.create(self._intent, sync=False)
+    if files.is_local(self._intent):
+      # It stays open, and so locked, until the end.
+      self._stack.enter_context(intent)
+    else:
+      with intent:
+        pass
+    return self
+
+  def __exit__(self, kind: object, error: object, trace: object) -> None:
+    """Removes what was written, if `commit` did not get as far as the index."""
+    removed = not (self._committed and self._replaced)
+    if not self._committed:
+      for path in self._written:
+        try:
+          files.remove(path)
+        except CheckpointNotFoundError:
+          pass
+        except CheckpointError:
+          removed = False
+    if removed:
+      with contextlib.suppress(CheckpointError):
+        files.remove(self._intent)
+    self._stack.close()
+
+  def add_file(
+    self, path: str, how: str = "auto", progress: files.Progress | None = None
+  ) -> int:
+    """Adds a data file that is there already, of another bundle or this one.
+
+    Args:
+      path: the data file.
+      how: `auto`, `link`, `reflink` or `copy`; see `shards.place`.
+      progress: is called with the number of bytes of each part that is copied.
+
+    Returns:
+      The shard's number.
+
+    Raises:
+      CheckpointNotFoundError: no such data file.
+      CheckpointIOError: the file system refused.
+    """
+    target = self._next()
+    self._written.append(target)
+    self.placed.append(shards.place(path, target, how, progress))
+    return len(self.placed) - 1
+
+  def add_bytes(self, data: bytes) -> int:
+    """Adds a small data file.
+
+    Args:
+      data: its bytes.
+
+    Returns:
+      The shard's number.
+
+    Raises:
+      CheckpointIOError: the file system refused.
+    """
+    with self.add_stream() as file:
+      file.write(data)
+    return len(self.placed) - 1
+
+  @contextlib.contextmanager
+  def add_stream(self) -> Iterator[IO[bytes]]:
+    """Adds a data file that is written piece by piece.
+
+    Yields:
+      A file object with `write`. The shard's number is `len(placed)` before.
+
+    Raises:
+      CheckpointIOError: the file system refused.
+    """
+    target = self._next()
+    self._written.append(target)
+    with files.create(target) as file:
+      yield file
+    self.placed.append("write")
+
+  def commit(self, index: Index) -> None:
+    """Writes the index, which makes the bundle be there.
+
+    Args:
+      index: the index; the number of shards in its header is set.
+
+    Raises:
+      CheckpointIOError: the file system refused. What was there before is there, or
+        the new bundle, if all that failed is to make sure that it stays.
+    """
+    while len(self.placed) < self.num_shards:
+      self.add_bytes(b"")
+    index.header = dataclasses.replace(index.header, num_shards=self.num_shards)
+    # The data files' names have to be on the disk before the index that needs them.
+    files.sync_dir(self.prefix.rpartition("/")[0])
+    path = index_path(self.prefix)
+    files.write_atomic(path, index.serialize(), sync_name=False)
+    self._committed = True
+    # Only when the new index is sure to stay may the data of the old one go.
+    files.sync_dir(self.prefix.rpartition("/")[0])
+    # The new bundle is there; a file that cannot be removed now is a leftover.
+    with contextlib.suppress(CheckpointError):
+      while self._replaced:
+        files.remove(self._replaced[-1])
+        self._replaced.pop()
+
+  def _next(self) -> str:
+    if len(self.placed) >= self.num_shards:
+      raise ValueError(
+        f"{self.prefix}: more data files than the {self.num_shards} planned"
+      )
+    return data_path(self.prefix, len(self.placed), self.num_shards)
+
+
+def find_leftovers(prefix: str) -> list[str]:
+  """Files of the bundle at a prefix that were not complete when their writer ended.
+
+  Args:
+    prefix: the checkpoint's path.
+
+  Returns:
+    The temporary files of writers that do not live any more, and the data files that
+    belong to them.
+
+  Raises:
+    CheckpointExistsError: a writer is at work.
+  """
+  paths = files.glob_prefix(index_path(prefix))
+  temporaries = [
+    path
+    for path in paths
+    if files.is_temporary(path) and path.startswith(index_path(prefix) + ".tmp-")
+  ]
+  for path in temporaries:
+    if files.is_in_use(path):
+      raise CheckpointExistsError(
+        f"{prefix}: another process is writing this checkpoint ({path} is locked)"
+      )
+  intents = [match for match in map(_INTENT.search, temporaries) if match]
+  if not intents:
+    return temporaries
+  try:
+    current = Index.read(prefix).header.num_shards
+  except CheckpointNotFoundError:
+    current = 0
+  except CheckpointError:
+    # Nobody can say which data files a damaged index needs.
+    return temporaries
+  leftovers = list(temporaries)
+  planned = {int(match[1]) for match in intents}
+  for path in _data_files(prefix):
+    count = _count(path)
+    # Before the commit the planned ones are too many, after it all others.
+    if count != current and (count in planned or current in planned):
+      leftovers.append(path)
+  return leftovers
+
+
+def clean_leftovers(prefix: str) -> list[str]:
+  """Removes what `find_leftovers` finds.
+
+  Args:
+    prefix: the checkpoint's path.
+
+  Returns:
+    What was removed.
+
+  Raises:
+    CheckpointExistsError: a writer is at work.
+    CheckpointIOError: the file system refused.
+  """
+  leftovers = find_leftovers(prefix)
+  # The files that say what is left go last, so that this too may be interrupted.
+  leftovers.sort(key=files.is_temporary)
+  for path in leftovers:
+    files.remove(path)
+  return leftovers
+
+
+def clean_directory(directory: str) -> list[str]:
+  """Removes what interrupted runs left of any bundle in a directory.
+
+  Bundles that are being written are left alone.
+
+  Args:
+    directory: the directory.
+
+  Returns:
+    What was removed.
+
+  Raises:
+    CheckpointNotFoundError: no such directory.
+    CheckpointIOError: the file system refused.
+  """
+  prefixes = set()
+  for name in files.list_dir(directory):
+    if files.is_temporary(name) and f"{INDEX_SUFFIX}.tmp-" in name:
+      prefixes.add(f"{directory}/{name.rpartition(INDEX_SUFFIX + '.tmp-')[0]}")
+  removed = []
+  for prefix in sorted(prefixes):
+    with contextlib.suppress(CheckpointExistsError):
+      removed += clean_leftovers(prefix)
+  return removed
+
+
+def _data_files(prefix: str) -> list[str]:
+  return [
+    path for path in files.glob_prefix(prefix + ".data-") if parse_data_path(path)
+  ]
+
+
+def _count(path: str) -> int:
+  name = parse_data_path(path)
+  if name is None:
+    raise CorruptCheckpointError(f"{path}: not the name of a data file")
+  return name.num_shards

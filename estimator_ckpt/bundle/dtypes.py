@@ -1,0 +1,171 @@
+"""TensorFlow's numbers of tensor types, their names, sizes and numpy counterparts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from estimator_ckpt.errors import (
+  MissingDependencyError,
+  OptionError,
+  UnsupportedCheckpointError,
+)
+
+if TYPE_CHECKING:
+  import numpy as np
+
+STRING = 7
+INT64 = 9
+RESOURCE = 20
+VARIANT = 21
+
+# number: (name, bytes of one element in a data file, numpy's or ml_dtypes' name).
+# Quantized types are their plain integers. The types of four and two bits take a
+# byte each in a data file.
+_TYPES: dict[int, tuple[str, int | None, str | None]] = {
+  1: ("float32", 4, "float32"),
+  2: ("float64", 8, "float64"),
+  3: ("int32", 4, "int32"),
+  4: ("uint8", 1, "uint8"),
+  5: ("int16", 2, "int16"),
+  6: ("int8", 1, "int8"),
+  7: ("string", None, "object"),
+  8: ("complex64", 8, "complex64"),
+  9: ("int64", 8, "int64"),
+  10: ("bool", 1, "bool"),
+  11: ("qint8", 1, "int8"),
+  12: ("quint8", 1, "uint8"),
+  13: ("qint32", 4, "int32"),
+  14: ("bfloat16", 2, "ml_dtypes.bfloat16"),
+  15: ("qint16", 2, "int16"),
+  16: ("quint16", 2, "uint16"),
+  17: ("uint16", 2, "uint16"),
+  18: ("complex128", 16, "complex128"),
+  19: ("float16", 2, "float16"),
+  20: ("resource", None, None),
+  21: ("variant", None, None),
+  22: ("uint32", 4, "uint32"),
+  23: ("uint64", 8, "uint64"),
+  24: ("float8_e5m2", 1, "ml_dtypes.float8_e5m2"),
+  25: ("float8_e4m3fn", 1, "ml_dtypes.float8_e4m3fn"),
+  26: ("float8_e4m3fnuz", 1, "ml_dtypes.float8_e4m3fnuz"),
+  27: ("float8_e4m3b11fnuz", 1, "ml_dtypes.float8_e4m3b11fnuz"),
+  28: ("float8_e5m2fnuz", 1, "ml_dtypes.float8_e5m2fnuz"),
+  29: ("int4", 1, "ml_dtypes.int4"),
+  30: ("uint4", 1, "ml_dtypes.uint4"),
+  31: ("int2", 1, "ml_dtypes.int2"),
+  32: ("uint2", 1, "ml_dtypes.uint2"),
+  33: ("float4_e2m1fn", 1, "ml_dtypes.float4_e2m1fn"),
+}
+_NUMBERS = {name: number for number, (name, _, _) in _TYPES.items()}
+_QUANTIZED = frozenset((11, 12, 13, 15, 16))
+_ML_DTYPES = "ml_dtypes."
+
+
+def name(number: int) -> str:
+  """The name of a type, as `tf.DType.name` says it; `"type 99"` for an unknown one.
+
+  >>> name(1), name(99)
+  ('float32', 'type 99')
+  """
+  known = _TYPES.get(number)
+  return known[0] if known else f"type {number}"
+
+
+def number(name: str) -> int:
+  """The number of a type.
+
+  Args:
+    name: as `tf.DType.name` says it.
+
+  Returns:
+    The number `BundleEntry.dtype` has.
+
+  Raises:
+    OptionError: no such type.
+  """
+  try:
+    return _NUMBERS[name]
+  except KeyError:
+    raise OptionError(
+      f"no tensor type is called {name!r}; there are: {', '.join(_NUMBERS)}"
+    ) from None
+
+
+def item_size(number: int) -> int | None:
+  """How many bytes an element takes in a data file.
+
+  Args:
+    number: a `BundleEntry.dtype`.
+
+  Returns:
+    The bytes, or None for strings, variants and resources, whose size varies.
+
+  Raises:
+    UnsupportedCheckpointError: the type is not known here.
+  """
+  try:
+    return _TYPES[number][1]
+  except KeyError:
+    raise UnsupportedCheckpointError(
+      f"tensor type number {number} is not known to this version"
+    ) from None
+
+
+def to_numpy(number: int) -> np.dtype:
+  """The numpy type for a type: little-endian, as it stands in a data file.
+
+  Args:
+    number: a `BundleEntry.dtype`.
+
+  Returns:
+    A numpy dtype; `object` for strings.
+
+  Raises:
+    UnsupportedCheckpointError: variants, resources, and types not known here.
+    MissingDependencyError: ml_dtypes, or a newer one, is needed for the type.
+  """
+  import numpy as np
+
+  item_size(number)
+  type_name, _, numpy_name = _TYPES[number]
+  if numpy_name is None:
+    raise UnsupportedCheckpointError(
+      f"tensors of type {type_name} have no numpy form; only the TensorFlow object"
+      " that wrote one can read it"
+    )
+  if not numpy_name.startswith(_ML_DTYPES):
+    return np.dtype(numpy_name).newbyteorder("<")
+  try:
+    import ml_dtypes
+  except ImportError:
+    ml_dtypes = None  # type: ignore[assignment]
+  scalar = getattr(ml_dtypes, numpy_name[len(_ML_DTYPES) :], None)
+  if scalar is None:
+    found = (
+      f"version {ml_dtypes.__version__} lacks it" if ml_dtypes else "not installed"
+    )
+    raise MissingDependencyError(
+      f"tensors of type {type_name} need the package ml_dtypes ({found});"
+      " install it with: pip install -U ml_dtypes"
+    )
+  return np.dtype(scalar)
+
+
+def from_numpy(dtype: np.dtype) -> int:
+  """The number of the type numpy arrays of this dtype are stored as.
+
+  Args:
+    dtype: a numpy dtype; `object`, bytes and str arrays are strings.
+
+  Returns:
+    The number `BundleEntry.dtype` has.
+
+  Raises:
+    OptionError: TensorFlow has no such type.
+  """
+  if dtype.kind in "OSU":
+    return STRING
+  found = _NUMBERS.get(dtype.name)
+  if found is None or found in _QUANTIZED:
+    raise OptionError(f"TensorFlow has no tensor type for numpy's {dtype}")
+  return found

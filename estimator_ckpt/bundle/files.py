@@ -1,0 +1,494 @@
+"""Files: everything this package does to a file system passes through here.
+
+A path is local, or it has a scheme (`gs://`, `s3://`, `memory://`) and is handed to
+`estimator_ckpt.bundle.remote`. Errors are `CheckpointNotFoundError` and
+`CheckpointIOError`; they name the path and what was being done to it.
+
+New files get the mode that the umask leaves, as those of TensorFlow do. What is not
+complete yet has a name that `is_temporary` recognises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from typing import IO, Callable
+
+from estimator_ckpt.bundle import remote
+from estimator_ckpt.errors import CheckpointIOError, CheckpointNotFoundError
+
+try:
+  import fcntl
+except ImportError:  # Not a POSIX system: no reflinks.
+  fcntl = None  # type: ignore[assignment]
+
+Progress = Callable[[int], None]
+
+_CHUNK_SIZE = 4 << 20
+_TEMPORARY = re.compile(r"\.tmp-eckpt-(?:of-\d{5}-)?[0-9a-f]{8}$")
+_LOCAL_SCHEME = "file://"
+# Linux: make a file share another's blocks.
+_FICLONE = 0x40049409
+# What file systems answer to a link that they cannot make.
+_CANNOT_LINK = frozenset(
+  (
+    errno.EXDEV,
+    errno.EPERM,
+    errno.EACCES,
+    errno.EMLINK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+    errno.ENOTTY,
+    errno.EINVAL,
+  )
+)
+
+
+def is_local(path: str) -> bool:
+  """Whether a path is one of this machine's file system."""
+  return "://" not in path or path.startswith(_LOCAL_SCHEME)
+
+
+def local_path(path: str) -> str:
+  """A local path without the scheme `file://`."""
+  return path[len(_LOCAL_SCHEME) :] if path.startswith(_LOCAL_SCHEME) else path
+
+
+def temporary_path(path: str, note: str = "") -> str:
+  """A name beside a path for what will replace it.
+
+  Args:
+    path: the file to be replaced.
+    note: digits to keep in the name, after `of-`.
+
+  Returns:
+    A path that no file has, and that `is_temporary` recognises.
+  """
+  note = f"of-{note}-" if note else ""
+  return f"{path}.tmp-eckpt-{note}{os.urandom(4).hex()}"
+
+
+def is_temporary(path: str) -> bool:
+  """Whether this package made the name up for a file that was not complete yet."""
+  return _TEMPORARY.search(path) is not None
+
+
+def read(path: str) -> bytes:
+  """A file's bytes.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "read"):
+    with _open(path, "rb") as file:
+      return file.read()
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+  """A part of a file; less than asked for where the file ends.
+
+  Args:
+    path: the file.
+    offset: where the part starts.
+    size: how many bytes.
+
+  Returns:
+    The bytes.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "read"):
+    if not is_local(path):
+      return remote.file_system(path).read_range(path, offset, size)
+    with open(local_path(path), "rb", buffering=0) as file:
+      # What is asked for may come from a damaged file: it is not allocated unseen.
+      size = min(size, os.fstat(file.fileno()).st_size - offset)
+      # A read may return less than it was asked for, without being at the end.
+      parts = []
+      while size > 0:
+        part = os.pread(file.fileno(), size, offset)
+        if not part:
+          break
+        parts.append(part)
+        offset += len(part)
+        size -= len(part)
+      return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_chunks(path: str, offset: int, size: int) -> Iterator[bytes]:
+  """Iterates over a part of a file, a few megabytes at a time.
+
+  Args:
+    path: the file.
+    offset: where the part starts.
+    size: how many bytes; it ends earlier where the file does.
+
+  Yields:
+    The bytes.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "read"):
+    with _open(path, "rb") as file:
+      file.seek(offset)
+      while size > 0:
+        chunk = file.read(min(size, _CHUNK_SIZE))
+        if not chunk:
+          return
+        yield chunk
+        size -= len(chunk)
+
+
+def size(path: str) -> int:
+  """A file's size in bytes.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "read"):
+    if is_local(path):
+      return os.stat(local_path(path)).st_size
+    return remote.file_system(path).size(path)
+
+
+def modified_time(path: str) -> float:
+  """When a file was changed last, in seconds since 1970; 0 where that is not known.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "read"):
+    if is_local(path):
+      return os.stat(local_path(path)).st_mtime
+    return remote.file_system(path).modified_time(path)
+
+
+def exists(path: str) -> bool:
+  """Whether there is a file or a directory at a path."""
+  if is_local(path):
+    return os.path.exists(local_path(path))
+  with _errors(path, "looked for"):
+    return remote.file_system(path).exists(path)
+
+
+def is_dir(path: str) -> bool:
+  """Whether there is a directory at a path."""
+  if is_local(path):
+    return os.path.isdir(local_path(path))
+  with _errors(path, "looked for"):
+    return remote.file_system(path).is_dir(path)
+
+
+def list_dir(path: str) -> list[str]:
+  """The names in a directory, sorted.
+
+  Raises:
+    CheckpointNotFoundError: no such directory.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "listed"):
+    if is_local(path):
+      return sorted(os.listdir(local_path(path) or "."))
+    return sorted(remote.file_system(path).list_dir(path))
+
+
+def glob_prefix(prefix: str) -> list[str]:
+  """The paths that begin with a prefix and have no `/` behind it, sorted.
+
+  Args:
+    prefix: a path; what stands behind the last `/` is the beginning of names.
+
+  Returns:
+    The paths; none where there is no such directory.
+  """
+  head, slash, start = prefix.rpartition("/")
+  try:
+    names = list_dir(head or (slash or "."))
+  except CheckpointNotFoundError:
+    return []
+  return [head + slash + name for name in names if name.startswith(start)]
+
+
+def mkdirs(path: str) -> None:
+  """Makes a directory, and those above it, where there is none.
+
+  Raises:
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "made"):
+    if is_local(path):
+      os.makedirs(local_path(path) or ".", exist_ok=True)
+    else:
+      remote.file_system(path).mkdirs(path)
+
+
+@contextlib.contextmanager
+def create(path: str, sync: bool = True) -> Iterator[IO[bytes]]:
+  """Opens a new file for writing; one that cannot be completed is removed.
+
+  Args:
+    path: the file, which must not exist.
+    sync: whether to wait until the file is on the disk.
+
+  Yields:
+    A file object with `write`.
+
+  Raises:
+    CheckpointIOError: the file system refused, or the file exists.
+  """
+  with _errors(path, "written"):
+    if is_local(path):
+      flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+      opened: IO[bytes] = open(os.open(local_path(path), flags, 0o666), "wb")
+      _lock(opened)
+    else:
+      opened = remote.file_system(path).open(path, "wb")
+    try:
+      with opened as file:
+        yield file
+        if sync and is_local(path):
+          _sync(file)
+    except BaseException:
+      with contextlib.suppress(OSError):
+        remove(path)
+      raise
+
+
+def write_atomic(
+  path: str, data: bytes, sync: bool = True, sync_name: bool = True
+) -> None:
+  """Writes a file such that a reader sees the old one or the new one, never a part.
+
+  Args:
+    path: the file, which may exist.
+    data: its bytes.
+    sync: whether to wait until the file is on the disk.
+    sync_name: whether to wait, then, until its name is.
+
+  Raises:
+    CheckpointIOError: the file system refused. There is what was there before, or the
+      new file, if all that failed is to wait for its name.
+  """
+  temporary = temporary_path(path)
+  with _errors(path, "written", needed=len(data)):
+    with create(temporary, sync=False) as file:
+      file.write(data)
+      if is_local(path):
+        if sync:
+          _sync(file)
+        else:
+          file.flush()
+        # While it is open it is locked, and nobody takes it for a leftover.
+        rename(temporary, path)
+    if not is_local(path):
+      rename(temporary, path)
+  if sync and sync_name:
+    sync_dir(os.path.dirname(path))
+
+
+def rename(path: str, to: str) -> None:
+  """Gives a file another name, in place of what had that name.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, f"renamed to {to}"):
+    if is_local(path):
+      os.replace(local_path(path), local_path(to))
+    else:
+      remote.file_system(path).rename(path, to)
+
+
+def remove(path: str) -> None:
+  """Removes a file.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "removed"):
+    if is_local(path):
+      os.remove(local_path(path))
+    else:
+      remote.file_system(path).remove(path)
+
+
+def sync_dir(path: str) -> None:
+  """Waits until the names in a local directory are on the disk.
+
+  Raises:
+    CheckpointIOError: the file system refused.
+  """
+  if not is_local(path) or os.name != "posix":
+    return
+  with _errors(path, "synced"):
+    descriptor = os.open(local_path(path) or ".", os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    except OSError as error:
+      # Some file systems cannot sync a directory, and do not need it.
+      if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+        raise
+    finally:
+      os.close(descriptor)
+
+
+def hard_link(path: str, to: str) -> bool:
+  """Makes a second name for a file's bytes.
+
+  Args:
+    path: the file; behind a symbolic link, the file that it leads to.
+    to: the new name, which must not exist.
+
+  Returns:
+    Whether the file system could do that.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: another error than that it cannot.
+  """
+  if not (is_local(path) and is_local(to)):
+    return False
+  with _errors(path, f"linked as {to}"):
+    try:
+      os.link(os.path.realpath(local_path(path)), local_path(to))
+    except OSError as error:
+      if error.errno not in _CANNOT_LINK:
+        raise
+      return False
+  return True
+
+
+def reflink(path: str, to: str) -> bool:
+  """Makes a file that shares another's blocks until one of them changes.
+
+  Args:
+    path: the file.
+    to: the new file, which must not exist.
+
+  Returns:
+    Whether the file system could do that.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: another error than that it cannot.
+  """
+  if fcntl is None or not (is_local(path) and is_local(to)):
+    return False
+  with _errors(path, "read"):
+    source = open(local_path(path), "rb")
+  with source, create(to) as target:
+    try:
+      fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+      return True
+    except OSError as error:
+      if error.errno not in _CANNOT_LINK:
+        raise
+  remove(to)
+  return False
+
+
+def copy(path: str, to: str, progress: Progress | None = None) -> None:
+  """Copies a file's bytes; a copy that cannot be completed is removed.
+
+  Args:
+    path: the file.
+    to: the new file, which must not exist.
+    progress: is called with the number of bytes of each part that was copied.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  needed = size(path)
+  with _errors(to, f"copied from {path}", needed):
+    with create(to) as target:
+      for chunk in read_chunks(path, 0, needed):
+        target.write(chunk)
+        if progress is not None:
+          progress(len(chunk))
+
+
+def is_in_use(path: str) -> bool:
+  """Whether a process that `create` gave a local file to still writes it."""
+  if fcntl is None or not is_local(path):
+    return False
+  try:
+    # Over NFS, only a file that is open for writing can be locked.
+    with open(local_path(path), "r+b") as file:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      return False
+  except BlockingIOError:
+    return True
+  except OSError:
+    return False
+
+
+def _lock(file: IO[bytes]) -> None:
+  """Shows `is_in_use` that the file is being written, until it is closed."""
+  if fcntl is not None:
+    # Some file systems have no locks; then nobody can see who writes.
+    with contextlib.suppress(OSError):
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sync(file: IO[bytes]) -> None:
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def _open(path: str, mode: str) -> IO[bytes]:
+  if is_local(path):
+    return open(local_path(path), mode)
+  return remote.file_system(path).open(path, mode)
+
+
+class _errors:
+  """Turns errors of the operating system into this package's, with the path."""
+
+  def __init__(self, path: str, done: str, needed: int | None = None):
+    self._path = path
+    self._done = done
+    self._needed = needed
+
+  def __enter__(self) -> None:
+    pass
+
+  def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    if not isinstance(error, OSError) or isinstance(error, CheckpointNotFoundError):
+      return
+    if isinstance(error, CheckpointIOError) and (
+      self._needed is None or error.errno != errno.ENOSPC
+    ):
+      return
+    if isinstance(error, FileNotFoundError):
+      raise CheckpointNotFoundError(
+        f"{self._path}: no such file or directory"
+      ) from error
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    message = f"{self._path} cannot be {self._done}: {reason}"
+    if error.errno == errno.ENOSPC and self._needed is not None:
+      message += f"; it needs {self._needed:,} bytes{_free_space(self._path)}"
+    translated = CheckpointIOError(message)
+    translated.errno = error.errno
+    raise translated from error
+
+
+def _free_space(path: str) -> str:
+  try:
+    space = os.statvfs(os.path.dirname(local_path(path)) or ".")
+  except (OSError, AttributeError):
+    return ""
+  return f", and {space.f_bavail * space.f_frsize:,} are free"

@@ -1,0 +1,365 @@
+"""The index of a bundle: which tensors there are, and where their bytes are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator_ckpt.bundle import files, slices, table
+from estimator_ckpt.bundle.file_names import data_path, index_path
+from estimator_ckpt.bundle.messages import (
+  BIG_ENDIAN,
+  BundleEntry,
+  BundleHeader,
+  TensorSlice,
+)
+from estimator_ckpt.errors import (
+  CheckpointKeyError,
+  CorruptCheckpointError,
+  OptionError,
+  UnsupportedCheckpointError,
+  nearest,
+)
+
+_HEADER_KEY = b""
+# The version of the bundle format this package reads, as TensorFlow's own readers.
+_VERSION = 1
+# As many as a data file's name has digits for; more are not believed.
+_MAX_SHARDS = 99999
+
+
+class Index:
+  """A bundle's index file in memory.
+
+  Values stay the bytes they are in the file until `entry` asks for one, so copying,
+  renaming and writing back never change what an entry says. Keys are text; bytes that
+  are not UTF-8 survive as lone surrogates.
+
+  Attributes:
+    header: the bundle's header; replace it to change the number of shards.
+    name: the file, for errors.
+
+  >>> index = Index()
+  >>> index.put("w", BundleEntry(dtype=1, shape=(2,), size=8))
+  >>> index.alias("dense/kernel", "w")
+  >>> index.keys()
+  ['dense/kernel', 'w']
+  """
+
+  def __init__(self, header: BundleHeader | None = None, name: str = "index"):
+    """An index without tensors.
+
+    Args:
+      header: the bundle's header; by default one shard, written by this version.
+      name: the file, for errors.
+    """
+    self.header = header or BundleHeader()
+    self.name = name
+    self._header_bytes: tuple[BundleHeader, bytes] | None = None
+    # Of tensors, and of slices; and for a partitioned tensor its slices' keys.
+    self._values: dict[bytes, bytes] = {}
+    self._slice_values: dict[bytes, bytes] = {}
+    self._slice_keys: dict[bytes, list[bytes]] = {}
+
+  @classmethod
+  def read(cls, prefix: str) -> Index:
+    """Reads the index of the bundle at a prefix.
+
+    Args:
+      prefix: the checkpoint's path, without `.index`.
+
+    Returns:
+      The index.
+
+    Raises:
+      CheckpointNotFoundError: there is none.
+      CorruptCheckpointError: it is damaged or something else.
+      UnsupportedCheckpointError: its version or byte order is not supported.
+    """
+    path = index_path(prefix)
+    return cls.parse(files.read(path), path)
+
+  @classmethod
+  def parse(cls, data: bytes, name: str) -> Index:
+    """Reads an index.
+
+    Args:
+      data: the file's bytes.
+      name: the file, for errors.
+
+    Returns:
+      The index.
+
+    Raises:
+      CorruptCheckpointError: the bytes are damaged or something else.
+      UnsupportedCheckpointError: its version or byte order is not supported.
+    """
+    values = dict(table.read_table(data, name))
+    header_bytes = values.pop(_HEADER_KEY, None)
+    if header_bytes is None:
+      raise CorruptCheckpointError(
+        f"{name}: a table without a bundle's header; it is no checkpoint's index"
+      )
+    try:
+      header = BundleHeader.parse(header_bytes)
+      _check_header(header)
+      index = cls(header, name)
+      index._header_bytes = (header, header_bytes)
+      # Slice keys start with a zero byte, so they come first.
+      for key in values:
+        if not slices.is_slice_key(key):
+          break
+        tensor, _ = slices.parse_slice_name(key)
+        index._slice_keys.setdefault(tensor, []).append(key)
+    except (CorruptCheckpointError, UnsupportedCheckpointError) as error:
+      raise type(error)(f"{name}: {error}") from None
+    for keys in index._slice_keys.values():
+      for key in keys:
+        index._slice_values[key] = values.pop(key)
+    index._values = values
+    return index
+
+  def keys(self) -> list[str]:
+    """The tensors' keys in the table's order; a partitioned tensor is one."""
+    return [key.decode("utf-8", "surrogateescape") for key in sorted(self._values)]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self.keys())
+
+  def __len__(self) -> int:
+    return len(self._values)
+
+  def __contains__(self, key: object) -> bool:
+    return isinstance(key, str) and _encode(key) in self._values
+
+  def entry(self, key: str) -> BundleEntry:
+    """The entry of a tensor.
+
+    Args:
+      key: the tensor's key.
+
+    Returns:
+      The entry. For a partitioned tensor, the one that has `slices`.
+
+    Raises:
+      CheckpointKeyError: no such tensor.
+      CorruptCheckpointError: its entry is damaged.
+    """
+    return self._parse(self._value(key), key)
+
+  def slice_keys(self) -> list[str]:
+    """The tensors that slices stand under, whether these have an entry or not."""
+    return [key.decode("utf-8", "surrogateescape") for key in sorted(self._slice_keys)]
+
+  def slice_entries(self, key: str) -> list[tuple[TensorSlice, BundleEntry]]:
+    """The slices of a partitioned tensor, in the order its entry lists them.
+
+    Args:
+      key: the tensor's key.
+
+    Returns:
+      The slices with their own entries; nothing for a tensor that is not partitioned.
+
+    Raises:
+      CheckpointKeyError: no such tensor.
+      CorruptCheckpointError: a slice is missing or damaged.
+    """
+    found = []
+    for tensor_slice in self.entry(key).slices:
+      value = self._slice_values.get(slices.slice_key(key, tensor_slice))
+      if value is None:
+        raise CorruptCheckpointError(
+          f"{self.name}: slice {tensor_slice} of {key!r} has no entry"
+        )
+      found.append((tensor_slice, self._parse(value, f"{key}, slice {tensor_slice}")))
+    return found
+
+  def alias(self, new_key: str, key: str) -> None:
+    """Makes a second key for the bytes of a tensor, slices and all.
+
+    Args:
+      new_key: the key to add. Nothing happens if it is an alias of `key` already.
+      key: the tensor's key.
+
+    Raises:
+      CheckpointKeyError: no tensor `key`.
+      OptionError: `new_key` is another tensor's, or cannot be a key.
+    """
+    value = self._value(key)
+    old = _encode(key)
+    new = _encode(new_key)
+    if new_key == key:
+      return
+    _check_new_key(new, new_key)
+    old_slices = self._slice_keys.get(old, ())
+    if old_slices:
+      old_size = len(slices.slice_key_prefix(old))
+      new_prefix = slices.slice_key_prefix(new)
+      new_slices = [new_prefix + slice_key[old_size:] for slice_key in old_slices]
+    else:
+      new_slices = []
+    taken = self._values.get(new)
+    if taken is not None:
+      same = taken == value and [
+        self._slice_values[k] for k in self._slice_keys.get(new, ())
+      ] == [self._slice_values[k] for k in old_slices]
+      if same:
+        return
+      raise OptionError(
+        f"{self.name}: {key!r} cannot also be {new_key!r}, which is the key of another"
+        " tensor"
+      )
+    self._values[new] = value
+    if new_slices:
+      self._slice_keys[new] = new_slices
+      for old_slice, new_slice in zip(old_slices, new_slices):
+        self._slice_values[new_slice] = self._slice_values[old_slice]
+
+  def location(self, key: str) -> tuple[bytes, ...]:
+    """What tells whether two keys stand for the same bytes: equal for aliases.
+
+    Args:
+      key: the tensor's key.
+
+    Returns:
+      The entry's bytes, and those of its slices, which alone say where they are.
+
+    Raises:
+      CheckpointKeyError: no such tensor.
+    """
+    slice_keys = self._slice_keys.get(_encode(key), ())
+    return (self._value(key), *(self._slice_values[k] for k in slice_keys))
+
+  def rename(self, old_key: str, new_key: str) -> None:
+    """Gives a tensor another key, slices and all.
+
+    Args:
+      old_key: the tensor's key.
+      new_key: its key from now on.
+
+    Raises:
+      CheckpointKeyError: no tensor `old_key`.
+      OptionError: `new_key` is another tensor's, or cannot be a key.
+    """
+    if old_key == new_key:
+      self._value(old_key)
+      return
+    self.alias(new_key, old_key)
+    self.remove(old_key)
+
+  def remove(self, key: str) -> None:
+    """Removes a tensor, slices and all.
+
+    Args:
+      key: the tensor's key.
+
+    Raises:
+      CheckpointKeyError: no such tensor.
+    """
+    self._value(key)
+    encoded = _encode(key)
+    del self._values[encoded]
+    for slice_key in self._slice_keys.pop(encoded, ()):
+      del self._slice_values[slice_key]
+
+  def put(
+    self, key: str, entry: BundleEntry, tensor_slice: TensorSlice | None = None
+  ) -> None:
+    """Adds or replaces an entry.
+
+    Args:
+      key: the tensor's key.
+      entry: the entry.
+      tensor_slice: with it, `entry` is that of a slice of the tensor; the tensor
+        itself needs an entry that lists it.
+
+    Raises:
+      OptionError: `key` cannot be a key.
+    """
+    encoded = _encode(key)
+    _check_new_key(encoded, key)
+    if tensor_slice is None:
+      self._values[encoded] = entry.serialize()
+      return
+    slice_key = slices.slice_key(key, tensor_slice)
+    if slice_key not in self._slice_values:
+      self._slice_keys.setdefault(encoded, []).append(slice_key)
+    self._slice_values[slice_key] = entry.serialize()
+
+  def data_paths(self, prefix: str) -> list[str]:
+    """The data files of the bundle at a prefix.
+
+    Args:
+      prefix: the checkpoint's path.
+
+    Returns:
+      One path for each shard.
+    """
+    count = self.header.num_shards
+    return [data_path(prefix, shard, count) for shard in range(count)]
+
+  def serialize(self) -> bytes:
+    """The index file's bytes."""
+    header_bytes = self.header.serialize()
+    if self._header_bytes is not None and self._header_bytes[0] == self.header:
+      header_bytes = self._header_bytes[1]
+    items = [(_HEADER_KEY, header_bytes)]
+    # Slice keys start with a zero byte, which no tensor's key does.
+    for values in (self._slice_values, self._values):
+      items.extend((key, values[key]) for key in sorted(values))
+    return table.write_table(items)
+
+  def write(self, prefix: str, sync: bool = True) -> None:
+    """Writes the index file of the bundle at a prefix, in place of what is there.
+
+    Readers see the old file or the new one, never a part.
+
+    Args:
+      prefix: the checkpoint's path, without `.index`.
+      sync: whether to wait until the file is on the disk.
+
+    Raises:
+      CheckpointIOError: the file system refused.
+    """
+    files.write_atomic(index_path(prefix), self.serialize(), sync=sync)
+
+  def _value(self, key: str) -> bytes:
+    value = self._values.get(_encode(key))
+    if value is None:
+      message = f"{self.name}: no tensor {key!r} among {len(self._values)}"
+      near = nearest(key, self.keys())
+      raise CheckpointKeyError(message + (f"; the nearest is {near!r}" if near else ""))
+    return value
+
+  def _parse(self, value: bytes, key: str) -> BundleEntry:
+    try:
+      return BundleEntry.parse(value)
+    except CorruptCheckpointError as error:
+      raise CorruptCheckpointError(f"{self.name}: entry of {key!r}: {error}") from None
+
+
+def _encode(key: str) -> bytes:
+  return key.encode("utf-8", "surrogateescape")
+
+
+def _check_new_key(encoded: bytes, key: str) -> None:
+  # The empty key is the header's, and those of slices start with a zero byte.
+  if not encoded or slices.is_slice_key(encoded):
+    raise OptionError(f"{key!r} cannot be a tensor's key")
+
+
+def _check_header(header: BundleHeader) -> None:
+  if header.endianness == BIG_ENDIAN:
+    raise UnsupportedCheckpointError(
+      "the checkpoint was written on a big-endian machine, and its tensors are in that"
+      " byte order; read it with TensorFlow on such a machine and save it elsewhere"
+    )
+  if header.endianness:
+    raise CorruptCheckpointError(f"header: unknown byte order {header.endianness}")
+  if header.min_consumer > _VERSION or _VERSION in header.bad_consumers:
+    raise UnsupportedCheckpointError(
+      f"the checkpoint is for readers of format version {header.min_consumer} on"
+      f" (excluded: {list(header.bad_consumers)}), and this reads version {_VERSION};"
+      " a newer release may read it"
+    )
+  if not 0 < header.num_shards <= _MAX_SHARDS:
+    raise CorruptCheckpointError(f"header: {header.num_shards} data files")

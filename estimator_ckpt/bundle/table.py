@@ -1,0 +1,353 @@
+"""The sorted key-value table that an index file is, in LevelDB's layout.
+
+    file     = data block*, metaindex block (empty), index block, footer
+    block    = entry*, restart offset (fixed32)*, number of restarts (fixed32)
+    trailer  = after each block: type (0 plain, 1 snappy), fixed32 masked crc32c of
+               the block and the type
+    entry    = varint shared, varint unshared, varint value length,
+               the key's last `unshared` bytes, the value
+    handle   = varint offset, varint size of a block, the trailer not counted
+    footer   = metaindex handle, index handle, zeros up to 40 bytes, 8 bytes magic
+
+A key shares its first bytes with the key before it, but for those at a restart. The
+index block has one entry for each data block: a key that is at least the block's last
+and less than the next one's first, and the block's handle.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from estimator_ckpt.bundle import checksum, coding, snappy
+from estimator_ckpt.errors import CorruptCheckpointError
+
+BLOCK_SIZE = 262144
+RESTART_INTERVAL = 16
+
+_FOOTER_SIZE = 48
+_HANDLES_SIZE = 40
+_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
+_TRAILER_SIZE = 5
+_PLAIN = 0
+_SNAPPY = 1
+
+# What the entries take in memory, in bytes for each byte of the file. Keys are stored
+# without what they share with the key before, so a small file can spell long ones;
+# TensorFlow restarts every 16 keys, which keeps its own files far below this.
+_MAX_EXPANSION = 64
+_ALLOWANCE = 1 << 16
+_ENTRY_COST = 64
+
+Items = list[tuple[bytes, bytes]]
+
+
+def read_table(data: bytes, name: str) -> Items:
+  """Reads a whole table and checks everything that can be checked.
+
+  Args:
+    data: the file's bytes.
+    name: the file's name, for errors.
+
+  Returns:
+    The (key, value) pairs, in strictly ascending order of keys.
+
+  Raises:
+    CorruptCheckpointError: the bytes are no table, or a damaged one.
+  """
+  try:
+    return _read_table(data)
+  except CorruptCheckpointError as error:
+    raise CorruptCheckpointError(f"{name}: {error}") from None
+
+
+def _read_table(data: bytes) -> Items:
+  if len(data) < _FOOTER_SIZE:
+    raise CorruptCheckpointError(
+      f"too short to be an index file: {len(data)} bytes, and its footer alone has"
+      f" {_FOOTER_SIZE}"
+    )
+  footer = data[-_FOOTER_SIZE:]
+  if footer[_HANDLES_SIZE:] != _MAGIC:
+    raise CorruptCheckpointError(
+      "not an index file, or a truncated one: it does not end with the magic number"
+      f" {_MAGIC.hex()} but with {footer[_HANDLES_SIZE:].hex()}"
+    )
+  metaindex, position = _read_handle(footer, 0, _HANDLES_SIZE)
+  index, _ = _read_handle(footer, position, _HANDLES_SIZE)
+  body_size = len(data) - _FOOTER_SIZE
+  budget = _MAX_EXPANSION * len(data) + _ALLOWANCE
+  # TensorFlow leaves the metaindex empty and does not read it; its checksum counts.
+  _read_block(data, metaindex, body_size, "metaindex block")
+  handles: Items = []
+  budget = _read_entries(
+    _read_block(data, index, body_size, "index block"), handles, budget, "index block"
+  )
+  items: Items = []
+  behind = 0
+  lower = b""
+  for number, (separator, value) in enumerate(handles):
+    what = f"data block {number}"
+    handle, end = _read_handle(value, 0, len(value))
+    if end != len(value):
+      raise CorruptCheckpointError(f"handle of {what}: more bytes than a handle has")
+    # Blocks stand one behind the other. Overlapping ones could make a small file
+    # spell out a huge table.
+    if handle[0] < behind:
+      raise CorruptCheckpointError(f"{what} overlaps the one before")
+    behind = handle[0] + handle[1] + _TRAILER_SIZE
+    first = len(items)
+    budget = _read_entries(
+      _read_block(data, handle, body_size, what), items, budget, what
+    )
+    if len(items) == first:
+      raise CorruptCheckpointError(f"{what} is empty")
+    if first and items[first][0] <= lower:
+      raise CorruptCheckpointError(
+        f"{what} starts with {items[first][0]!r}, which the block before covers"
+      )
+    if items[-1][0] > separator:
+      raise CorruptCheckpointError(
+        f"{what} ends with {items[-1][0]!r}, behind its index key {separator!r}"
+      )
+    lower = separator
+  return items
+
+
+def _read_handle(data: bytes, position: int, end: int) -> tuple[tuple[int, int], int]:
+  offset, position = coding.read_varint(data, position, end)
+  size, position = coding.read_varint(data, position, end)
+  return (offset, size), position
+
+
+def _read_block(
+  data: bytes, handle: tuple[int, int], body_size: int, what: str
+) -> bytes:
+  """A block's contents, checksum verified and uncompressed."""
+  offset, size = handle
+  end = offset + size
+  if end + _TRAILER_SIZE > body_size:
+    raise CorruptCheckpointError(
+      f"{what}: bytes {offset} to {end + _TRAILER_SIZE} of a file that has"
+      f" {body_size} before its footer"
+    )
+  stored = int.from_bytes(data[end + 1 : end + _TRAILER_SIZE], "little")
+  if checksum.crc32c(data[offset : end + 1]) != checksum.unmask(stored):
+    raise CorruptCheckpointError(f"{what}: checksum does not match, it is damaged")
+  block = data[offset:end]
+  kind = data[end]
+  if kind == _SNAPPY:
+    return snappy.decompress(block)
+  if kind != _PLAIN:
+    raise CorruptCheckpointError(f"{what}: unknown compression {kind}")
+  return block
+
+
+def _read_entries(block: bytes, items: Items, budget: int, what: str) -> int:
+  """Appends a block's entries to `items`; returns what is left of the budget."""
+  size = len(block)
+  if size < 4:
+    raise CorruptCheckpointError(f"{what}: truncated, {size} bytes")
+  num_restarts = int.from_bytes(block[-4:], "little")
+  if num_restarts > (size - 4) // 4:
+    raise CorruptCheckpointError(
+      f"{what}: {num_restarts} restarts do not fit into {size} bytes"
+    )
+  limit = size - 4 - 4 * num_restarts
+  read_varint = coding.read_varint
+  append = items.append
+  whole_keys = set()
+  key = items[-1][0] if items else b""
+  first = not items
+  position = 0
+  while position < limit:
+    start = position
+    # There are at least four bytes behind `limit`, so these three exist.
+    shared = block[position]
+    unshared = block[position + 1]
+    value_size = block[position + 2]
+    if shared < 128 and unshared < 128 and value_size < 128:
+      position += 3
+    else:
+      shared, position = read_varint(block, position, limit)
+      unshared, position = read_varint(block, position, limit)
+      value_size, position = read_varint(block, position, limit)
+    key_end = position + unshared
+    end = key_end + value_size
+    if end > limit:
+      raise CorruptCheckpointError(f"{what}: entry at byte {start} goes past the end")
+    budget -= shared + _ENTRY_COST
+    if budget < 0:
+      raise CorruptCheckpointError(
+        f"{what}: its entries are out of all proportion to the file's size"
+      )
+    if shared:
+      if shared > len(key) or start == 0:
+        raise CorruptCheckpointError(
+          f"{what}: entry at byte {start} shares more than the key before it has"
+        )
+      next_key = key[:shared] + block[position:key_end]
+    else:
+      whole_keys.add(start)
+      next_key = block[position:key_end]
+    if next_key <= key and not first:
+      raise CorruptCheckpointError(
+        f"{what}: keys out of order, {next_key!r} after {key!r}"
+      )
+    first = False
+    key = next_key
+    append((key, block[key_end:end]))
+    position = end
+  restarts = struct.unpack_from(f"<{num_restarts}I", block, limit)
+  # TensorFlow looks keys up through the restarts, so a wrong one loses keys.
+  if limit and not (restarts and restarts[0] == 0 and whole_keys.issuperset(restarts)):
+    raise CorruptCheckpointError(f"{what}: a restart is not where a whole key is")
+  if any(a >= b for a, b in zip(restarts, restarts[1:])):
+    raise CorruptCheckpointError(f"{what}: restarts out of order")
+  return budget
+
+
+def write_table(
+  items: Iterable[tuple[bytes, bytes]],
+  block_size: int = BLOCK_SIZE,
+  restart_interval: int = RESTART_INTERVAL,
+) -> bytes:
+  """Writes a table, byte for byte as TensorFlow does.
+
+  Args:
+    items: (key, value) pairs in strictly ascending order of keys.
+    block_size: a data block ends when it reaches this size. The default is
+      TensorFlow's.
+    restart_interval: every how many keys one is written whole. The default is
+      TensorFlow's.
+
+  Returns:
+    The file's bytes.
+
+  Raises:
+    ValueError: keys out of order.
+
+  >>> read_table(write_table([(b"a", b"1"), (b"b", b"2")]), "example")
+  [(b'a', b'1'), (b'b', b'2')]
+  """
+  file: list[bytes] = []
+  file_size = 0
+  handles: Items = []
+  block: list[bytes] = []
+  small = bytes
+  from_bytes = int.from_bytes
+  large = 2 * block_size
+  restarts = [0]
+  size = 0
+  until_restart = restart_interval
+  key = b""
+  first = True
+  pending: bytes | None = None
+
+  def end_block() -> bytes:
+    nonlocal file_size
+    handle = _append_block(file, file_size, block, restarts)
+    file_size += size + 4 * len(restarts) + 4 + _TRAILER_SIZE
+    return handle
+
+  for next_key, value in items:
+    if next_key <= key and not first:
+      raise ValueError(f"keys out of order: {next_key!r} after {key!r}")
+    first = False
+    key_size = len(next_key)
+    value_size = len(value)
+    if size and key_size + value_size >= large:
+      pending = end_block()
+      block, restarts, size, until_restart = [], [0], 0, restart_interval
+    if pending is not None:
+      handles.append((_separator(key, next_key), pending))
+      pending = None
+    shared = 0
+    if until_restart == 0:
+      restarts.append(size)
+      until_restart = restart_interval
+    elif size:
+      # The first bit in which the keys, cut to one length, differ.
+      shared = min(len(key), key_size)
+      differing = from_bytes(key[:shared], "big") ^ from_bytes(next_key[:shared], "big")
+      shared -= (differing.bit_length() + 7) >> 3
+    until_restart -= 1
+    unshared = key_size - shared
+    if shared < 128 and unshared < 128 and value_size < 128:
+      entry = small((shared, unshared, value_size)) + next_key[shared:] + value
+    else:
+      entry = b"".join(
+        (
+          *map(coding.encode_varint, (shared, unshared, value_size)),
+          next_key[shared:],
+          value,
+        )
+      )
+    block.append(entry)
+    size += len(entry)
+    key = next_key
+    if size + 4 * len(restarts) + 4 >= block_size:
+      pending = end_block()
+      block, restarts, size, until_restart = [], [0], 0, restart_interval
+  if size:
+    pending = end_block()
+  if pending is not None:
+    handles.append((_successor(key), pending))
+
+  metaindex = _append_block(file, file_size, [], [0])
+  file_size += 8 + _TRAILER_SIZE
+  index_block, index_restarts = _index_entries(handles)
+  index = _append_block(file, file_size, index_block, index_restarts)
+  file.append((metaindex + index).ljust(_HANDLES_SIZE, b"\x00") + _MAGIC)
+  return b"".join(file)
+
+
+def _append_block(
+  file: list[bytes], offset: int, entries: list[bytes], restarts: list[int]
+) -> bytes:
+  """Appends a block and its trailer to the file; returns its handle."""
+  contents = b"".join(entries) + struct.pack(
+    f"<{len(restarts) + 1}I", *restarts, len(restarts)
+  )
+  typed = contents + bytes((_PLAIN,))
+  file.append(typed + checksum.mask(checksum.crc32c(typed)).to_bytes(4, "little"))
+  return coding.encode_varint(offset) + coding.encode_varint(len(contents))
+
+
+def _index_entries(handles: Items) -> tuple[list[bytes], list[int]]:
+  """The entries of the index block; every key in it is whole."""
+  entries = []
+  restarts = []
+  size = 0
+  for key, handle in handles:
+    entry = b"".join(
+      (
+        b"\x00",
+        coding.encode_varint(len(key)),
+        coding.encode_varint(len(handle)),
+        key,
+        handle,
+      )
+    )
+    restarts.append(size)
+    entries.append(entry)
+    size += len(entry)
+  return entries, restarts or [0]
+
+
+def _separator(last: bytes, following: bytes) -> bytes:
+  """A short key that is at least `last` and less than `following`."""
+  for index, (a, b) in enumerate(zip(last, following)):
+    if a != b:
+      if a + 1 < b:
+        return last[:index] + bytes((a + 1,))
+      return last
+  return last
+
+
+def _successor(last: bytes) -> bytes:
+  """A short key that is at least `last`."""
+  for index, byte in enumerate(last):
+    if byte != 255:
+      return last[:index] + bytes((byte + 1,))
+  return last

@@ -1,0 +1,242 @@
+"""The protocol buffer wire format, as far as a checkpoint's messages need it.
+
+A message is a sequence of fields: a varint tag (field number * 8 + wire type), then
+
+    wire type 0  varint               wire type 2  varint length, that many bytes
+    wire type 1  8 bytes, fixed64     wire type 5  4 bytes, fixed32
+
+Readers iterate over `read_fields` and keep the bytes of fields they do not know, so
+that a message of a newer TensorFlow survives being read and written. Writers append
+to a bytearray. Importing the protobuf package would cost more than everything this
+package does to a checkpoint, and generated code is bound to one of its versions.
+
+Errors here name only what is wrong; whoever knows the file and the key adds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from estimator_ckpt.bundle import coding
+from estimator_ckpt.errors import CorruptCheckpointError
+
+VARINT = 0
+FIXED64 = 1
+LENGTH_DELIMITED = 2
+FIXED32 = 5
+
+_INT64_SIGN = 1 << 63
+_INT64_MODULUS = 1 << 64
+_MAX_FIELD_NUMBER = 2**29 - 1
+
+
+class Field(NamedTuple):
+  """One field of a message.
+
+  Attributes:
+    number: the field number.
+    wire_type: `VARINT`, `FIXED64`, `LENGTH_DELIMITED` or `FIXED32`.
+    value: an unsigned int, or the bytes of a length-delimited field.
+    start: where the field, tag included, begins in the message.
+    end: the position behind it: `message[start:end]` is the field as it stands.
+  """
+
+  number: int
+  wire_type: int
+  value: int | bytes | memoryview
+  start: int
+  end: int
+
+
+def read_fields(message: bytes | memoryview) -> Iterator[Field]:
+  """Iterates over the fields of a message, in the order they stand.
+
+  Args:
+    message: the message's bytes. Slices of it are the values of length-delimited
+      fields, so a memoryview yields memoryviews.
+
+  Yields:
+    One `Field` each.
+
+  Raises:
+    CorruptCheckpointError: a field that goes past the end, a wire type that is not
+      used any more, a field number that cannot be.
+
+  >>> [(f.number, f.value) for f in read_fields(bytes.fromhex("0801120161"))]
+  [(1, 1), (2, b'a')]
+  """
+  read_varint = coding.read_varint
+  position = 0
+  end = len(message)
+  while position < end:
+    start = position
+    tag = message[position]
+    if tag < 128:
+      position += 1
+    else:
+      tag, position = read_varint(message, position, end)
+    wire_type = tag & 7
+    number = tag >> 3
+    if not 0 < number <= _MAX_FIELD_NUMBER:
+      raise CorruptCheckpointError(f"field number {number} in a message")
+    value: int | bytes | memoryview
+    if wire_type == VARINT:
+      if position < end and (value := message[position]) < 128:
+        position += 1
+      else:
+        value, position = read_varint(message, position, end)
+    elif wire_type == LENGTH_DELIMITED:
+      if position < end and (length := message[position]) < 128:
+        begin = position + 1
+      else:
+        length, begin = read_varint(message, position, end)
+      position = begin + length
+      if position > end:
+        raise CorruptCheckpointError(
+          f"truncated message: field {number} has {length} bytes,"
+          f" {end - begin} are left"
+        )
+      value = message[begin:position]
+    elif wire_type == FIXED32 or wire_type == FIXED64:
+      begin = position
+      position += 4 if wire_type == FIXED32 else 8
+      if position > end:
+        raise CorruptCheckpointError(
+          f"truncated message: field {number} has {position - begin} bytes,"
+          f" {end - begin} are left"
+        )
+      value = int.from_bytes(message[begin:position], "little")
+    else:
+      raise CorruptCheckpointError(f"wire type {wire_type} in a message")
+    yield Field(number, wire_type, value, start, position)
+
+
+def expect(field: Field, wire_type: int, message_name: str) -> None:
+  """Checks that a known field has the wire type its number calls for.
+
+  Args:
+    field: the field.
+    wire_type: what it has to have.
+    message_name: the message's name, for the error.
+
+  Raises:
+    CorruptCheckpointError: it has another.
+  """
+  if field.wire_type != wire_type:
+    raise CorruptCheckpointError(
+      f"{message_name}: field {field.number} has wire type {field.wire_type},"
+      f" expected {wire_type}"
+    )
+
+
+def read_text(field: Field, message_name: str) -> str:
+  """The text of a string field; bytes that are not UTF-8 survive a round trip.
+
+  Args:
+    field: the field.
+    message_name: the message's name, for the error.
+
+  Returns:
+    The text, with bytes that are not UTF-8 as lone surrogates.
+
+  Raises:
+    CorruptCheckpointError: the field is not length-delimited.
+  """
+  if field.wire_type != LENGTH_DELIMITED:
+    expect(field, LENGTH_DELIMITED, message_name)
+  return str(field.value, "utf-8", "surrogateescape")  # type: ignore[arg-type]
+
+
+def signed64(value: int) -> int:
+  """A varint's value as int64: negative numbers are written as 2**64 - n."""
+  return value - _INT64_MODULUS if value >= _INT64_SIGN else value
+
+
+def signed32(value: int) -> int:
+  """A varint's value as int32, which keeps the low 32 bits."""
+  value &= 0xFFFFFFFF
+  return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def read_packed_varints(field: Field, message_name: str) -> list[int]:
+  """The numbers of a repeated integer field, packed or not.
+
+  Args:
+    field: one occurrence of the field.
+    message_name: the message's name, for the error.
+
+  Returns:
+    The numbers it holds, unsigned.
+
+  Raises:
+    CorruptCheckpointError: another wire type, or truncated.
+  """
+  if field.wire_type == VARINT:
+    return [field.value]  # type: ignore[list-item]
+  expect(field, LENGTH_DELIMITED, message_name)
+  data = field.value
+  values = []
+  position = 0
+  while position < len(data):  # type: ignore[arg-type]
+    value, position = coding.read_varint(data, position)  # type: ignore[arg-type]
+    values.append(value)
+  return values
+
+
+def write_varint(out: bytearray, value: int) -> None:
+  """Appends a bare varint, as packed fields hold them; negative values as int64.
+
+  Args:
+    out: where to append.
+    value: from -2**63 to 2**64 - 1.
+  """
+  out += coding.encode_varint(value + _INT64_MODULUS if value < 0 else value)
+
+
+def write_int(out: bytearray, number: int, value: int) -> None:
+  """Appends an integer, enum or bool field; negative values as int32 and int64 do.
+
+  Args:
+    out: where to append.
+    number: the field number.
+    value: from -2**63 to 2**64 - 1.
+  """
+  out += coding.encode_varint(number << 3)
+  write_varint(out, value)
+
+
+def write_bytes(out: bytearray, number: int, value: bytes | bytearray) -> None:
+  """Appends a bytes field or an embedded message.
+
+  Args:
+    out: where to append.
+    number: the field number.
+    value: the bytes.
+  """
+  out += coding.encode_varint(number << 3 | LENGTH_DELIMITED)
+  out += coding.encode_varint(len(value))
+  out += value
+
+
+def write_text(out: bytearray, number: int, value: str) -> None:
+  """Appends a string field, the inverse of `read_text`.
+
+  Args:
+    out: where to append.
+    number: the field number.
+    value: the text.
+  """
+  write_bytes(out, number, value.encode("utf-8", "surrogateescape"))
+
+
+def write_fixed32(out: bytearray, number: int, value: int) -> None:
+  """Appends a fixed32 field.
+
+  Args:
+    out: where to append.
+    number: the field number.
+    value: from 0 to 2**32 - 1.
+  """
+  out += coding.encode_varint(number << 3 | FIXED32)
+  out += value.to_bytes(4, "little")

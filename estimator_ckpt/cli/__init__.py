@@ -1,0 +1,1 @@
+"""The program `estimator-ckpt`: one module for each subcommand."""

@@ -1,0 +1,185 @@
+"""`estimator-ckpt diff`: what differs between two checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from estimator_ckpt.cli import terminal
+
+if TYPE_CHECKING:
+  from estimator_ckpt.diff import Comparison, Difference
+  from estimator_ckpt.saved_tensors import SavedTensor
+
+NAME = "diff"
+HELP = "Compares two checkpoints of any formats: names, keys, types, shapes, values."
+EXAMPLES = """\
+estimator-ckpt diff model_dir/model.ckpt-100 model_dir/model.ckpt-200
+estimator-ckpt diff before.ckpt after.ckpt --values
+estimator-ckpt diff tf1.ckpt tf2.ckpt --values --rtol=1e-6
+"""
+
+_EQUAL, _DIFFERENT = 0, 1
+_KEY_END = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags to its parser."""
+  parser.description = (
+    f"{parser.description}\nThe exit code is 0 if nothing differs, 1 if something does."
+  )
+  parser.add_argument("a", metavar="A", help="a checkpoint")
+  parser.add_argument("b", metavar="B", help="the other")
+  parser.add_argument(
+    "--values",
+    action="store_true",
+    help="compare contents: by checksum, and by value where checksums differ",
+  )
+  parser.add_argument(
+    "--atol",
+    metavar="X",
+    type=float,
+    default=0.0,
+    help="with --values: numbers that differ by no more are equal",
+  )
+  parser.add_argument(
+    "--rtol",
+    metavar="X",
+    type=float,
+    default=0.0,
+    help="with --values: added to --atol, times the number in B",
+  )
+  parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints what differs."""
+  from estimator_ckpt.diff import diff
+
+  values = args.values or args.atol > 0 or args.rtol > 0
+  with terminal.ProgressBar("comparing") as bar:
+    comparison = diff(
+      args.a,
+      args.b,
+      values=values,
+      atol=args.atol,
+      rtol=args.rtol,
+      progress=bar.update,
+    )
+  if args.json:
+    terminal.print_json(_json(comparison))
+  else:
+    for line in _lines(comparison):
+      print(line)
+  return _EQUAL if comparison.equal else _DIFFERENT
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+  yield f"A  {terminal.printable(comparison.a)}  ({comparison.format_a.value})"
+  yield f"B  {terminal.printable(comparison.b)}  ({comparison.format_b.value})"
+  yield ""
+  valued = [d for d in comparison.differences if d.kind.value == "values"]
+  others = [d for d in comparison.differences if d.kind.value != "values"]
+  if others:
+    columns = [
+      terminal.Column("difference"),
+      terminal.Column("name", elastic=True),
+      terminal.Column("A", elastic=True),
+      terminal.Column("B", elastic=True),
+    ]
+    yield from terminal.format_table(columns, map(_row, others), terminal.width())
+    yield ""
+  if valued:
+    columns = [
+      terminal.Column("other values", elastic=True),
+      terminal.Column("shape", elastic=True),
+      terminal.Column("changed", right=True),
+      terminal.Column("by up to", right=True),
+    ]
+    rows = map(_value_row, valued)
+    yield from terminal.format_table(columns, rows, terminal.width())
+    yield ""
+  for problem in comparison.problems:
+    yield f"problem: {terminal.printable(problem)}"
+  yield _verdict(comparison)
+
+
+def _verdict(comparison: Comparison) -> str:
+  both = f"{terminal.plural(comparison.matched, 'tensor')} in both"
+  if comparison.values_compared:
+    what = "names, types, shapes and values"
+    if comparison.bytes_read:
+      both += f"; {terminal.human_bytes(comparison.bytes_read)} read"
+  else:
+    what = "names, types and shapes"
+    both += "; values not compared (--values)"
+  if comparison.equal:
+    return f"Equal in {what}. {both}."
+  return f"{terminal.plural(len(comparison.differences), 'difference')}. {both}."
+
+
+def _row(difference: Difference) -> list[str]:
+  a, b = difference.a, difference.b
+  kind = difference.kind.value.replace(" a", " A").replace(" b", " B")
+  if kind == "key":
+    return [kind, difference.name, _keys_text(a), _keys_text(b)]
+  return [kind, difference.name, _type_text(a), _type_text(b)]
+
+
+def _keys_text(tensor: SavedTensor | None) -> str:
+  """The keys, on a terminal without what every object key ends in."""
+  keys = tensor.keys if tensor is not None else ()
+  if terminal.width() is not None:
+    keys = tuple(key.replace(_KEY_END, "") for key in keys)
+  return ", ".join(keys)
+
+
+def _type_text(tensor: SavedTensor | None) -> str:
+  if tensor is None:
+    return "-"
+  return f"{tensor.dtype} {terminal.shape_text(tensor.shape)}"
+
+
+def _value_row(difference: Difference) -> list[str]:
+  a = difference.a
+  assert a is not None
+  changed = "?" if difference.changed is None else f"{difference.changed:,}"
+  largest = "" if difference.largest is None else f"{difference.largest:.4g}"
+  return [difference.name, terminal.shape_text(a.shape), changed, largest]
+
+
+def _json(comparison: Comparison) -> dict[str, Any]:
+  return {
+    "a": comparison.a,
+    "b": comparison.b,
+    "format_a": comparison.format_a.value,
+    "format_b": comparison.format_b.value,
+    "equal": comparison.equal,
+    "matched": comparison.matched,
+    "values_compared": comparison.values_compared,
+    "bytes_read": comparison.bytes_read,
+    "problems": list(comparison.problems),
+    "differences": [
+      {
+        "kind": difference.kind.value.replace(" ", "_"),
+        "name": difference.name,
+        "a": _tensor_json(difference.a),
+        "b": _tensor_json(difference.b),
+        "changed": difference.changed,
+        "largest": difference.largest,
+      }
+      for difference in comparison.differences
+    ],
+  }
+
+
+def _tensor_json(tensor: SavedTensor | None) -> dict[str, Any] | None:
+  if tensor is None:
+    return None
+  return {
+    "keys": list(tensor.keys),
+    "dtype": tensor.dtype,
+    "shape": list(tensor.shape),
+    "bytes": tensor.size,
+  }

@@ -1,0 +1,396 @@
+"""`estimator-ckpt inspect`: what a checkpoint is and what it holds."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from estimator_ckpt.cli import terminal
+from estimator_ckpt.errors import CheckpointError, OptionError
+
+if TYPE_CHECKING:
+  from estimator_ckpt.inspect import CheckpointSummary
+  from estimator_ckpt.optimizer_names import Role
+  from estimator_ckpt.saved_tensors import SavedTensor
+  from estimator_ckpt.tensor_values import Value, ValueSummary
+
+NAME = "inspect"
+HELP = "Shows what a checkpoint is and what it holds: names, shapes, sizes, objects."
+EXAMPLES = """\
+estimator-ckpt inspect model_dir
+estimator-ckpt inspect model_dir/model.ckpt-300 --filter=kernel --sort=size
+estimator-ckpt inspect model_dir --tree --depth=2
+estimator-ckpt inspect model_dir --values --filter='moving_(mean|variance)'
+estimator-ckpt inspect model_dir --json | jq '.tensors[].name'
+"""
+
+_FORMATS = {
+  "tf1": "name-based (TF1)",
+  "tf2": "object-based (TF2)",
+  "dual": "dual: names (TF1) and objects (TF2) over the same bytes",
+}
+_KINDS = {
+  "variable": "variables",
+  "slot": "optimizer slots",
+  "non_slot": "other optimizer state",
+  "moving_average": "moving averages",
+  "other": "other state",
+}
+_LABEL_WIDTH = 22
+_TROUBLE = 1
+
+Row = tuple["SavedTensor", "Role"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags to its parser."""
+  parser.add_argument("path", metavar="PATH", help="the checkpoint")
+  parser.add_argument(
+    "--tree",
+    action="store_true",
+    help="show the object graph, or the scopes of a name-based checkpoint, with sizes",
+  )
+  parser.add_argument(
+    "--depth", metavar="N", type=_positive, help="with --tree: show N levels"
+  )
+  parser.add_argument(
+    "--filter",
+    metavar="REGEX",
+    default="",
+    help="list only tensors with a name, key or object path that matches",
+  )
+  parser.add_argument(
+    "--sort", choices=("name", "size"), default="name", help="by size: largest first"
+  )
+  parser.add_argument(
+    "--values",
+    action="store_true",
+    help="read the tensors: minimum, maximum, mean, zeros, NaNs",
+  )
+  parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _positive(text: str) -> int:
+  number = int(text)
+  if number < 1:
+    raise argparse.ArgumentTypeError("it has to be 1 or more")
+  return number
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints what was asked for."""
+  from estimator_ckpt.inspect import inspect_checkpoint
+
+  pattern = _compile(args.filter)
+  summary = inspect_checkpoint(args.path)
+  rows = [
+    row for row in zip(summary.tensors, summary.roles) if _matches(row[0], pattern)
+  ]
+  if args.sort == "size":
+    rows.sort(key=lambda row: (-row[0].size, row[0].name))
+  values: dict[str, ValueSummary] = {}
+  if args.values:
+    values, unreadable = _read_values(summary.prefix, rows)
+    problems = (*summary.problems, *unreadable)
+    summary = dataclasses.replace(summary, problems=problems)
+  code = _TROUBLE if args.values and summary.problems else 0
+  if args.json:
+    terminal.print_json(_json(summary, rows, values))
+    return code
+  for line in _heading(summary):
+    print(line)
+  print()
+  if args.filter:
+    size = terminal.human_bytes(sum(tensor.size for tensor, _ in rows))
+    found = terminal.plural(len(rows), "tensor")
+    print(f"{found}, {size}, with {terminal.printable(args.filter)}\n")
+  if not rows:
+    return code
+  if args.tree:
+    lines = _tree(summary, rows, args.depth)
+  elif args.values:
+    lines = _value_table(rows, values)
+  else:
+    lines = _table(summary, rows)
+  for line in lines:
+    print(line)
+  return code
+
+
+def _compile(regex: str) -> re.Pattern[str]:
+  try:
+    return re.compile(regex)
+  except re.error as error:
+    raise OptionError(
+      f"--filter={regex} is no regular expression: {error}. Put a backslash before a"
+      " character that stands for itself."
+    ) from None
+
+
+def _matches(tensor: SavedTensor, pattern: re.Pattern[str]) -> bool:
+  texts = (tensor.name, *tensor.keys, *tensor.object_paths)
+  return not pattern.pattern or any(pattern.search(text) for text in texts)
+
+
+def _heading(summary: CheckpointSummary) -> Iterator[str]:
+  def line(label: str, text: str) -> str:
+    return label.ljust(_LABEL_WIDTH) + "  " + terminal.printable(text)
+
+  yield line("checkpoint", summary.prefix)
+  text = _FORMATS[str(summary.format.value)]
+  if summary.graph is not None:
+    text += f", {terminal.plural(len(summary.graph.nodes), 'object')}"
+  yield line("format", text)
+  if summary.tensorflow_version:
+    yield line("written by", f"TensorFlow {summary.tensorflow_version}")
+  if summary.step is not None:
+    of = "" if summary.step_key == "global_step" else f" ({_step_name(summary)})"
+    yield line("step", f"{summary.step}{of}")
+  sizes = [file.size for file in summary.data_files if file.size is not None]
+  text = f"{terminal.plural(len(sizes), 'data file')}"
+  text += f", {terminal.human_bytes(sum(sizes))}"
+  missing = len(summary.data_files) - len(sizes)
+  if missing:
+    text += f"; {missing:,} MISSING"
+  yield line("files", f"{text}; index {terminal.human_bytes(summary.index_size)}")
+  totals: dict[str, tuple[int, int]] = {}
+  for kind, total in summary.totals.items():
+    label = _KINDS.get(kind.value, _KINDS["other"])
+    count, size = totals.get(label, (0, 0))
+    totals[label] = (count + total.tensors, size + total.size)
+  for label, (count, size) in totals.items():
+    text = f"{terminal.plural(count, 'tensor'):>14}  {terminal.human_bytes(size):>10}"
+    yield line(label, text)
+  for problem in summary.problems:
+    yield line("problem", problem)
+
+
+def _step_name(summary: CheckpointSummary) -> str:
+  tensor = next(t for t in summary.tensors if t.key == summary.step_key)
+  return tensor.object_paths[0] if tensor.object_paths else tensor.name
+
+
+def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
+  wide = terminal.width()
+  columns = [terminal.Column("name", elastic=True)]
+  paths = [_unexpected_paths(tensor) for tensor, _ in rows]
+  has_paths = any(paths)
+  if has_paths:
+    columns.append(terminal.Column("object path", elastic=True))
+  columns += [
+    terminal.Column("dtype"),
+    terminal.Column("shape", elastic=True),
+    terminal.Column("bytes", right=True),
+  ]
+  has_shards = len(summary.data_files) > 1
+  if has_shards:
+    columns.append(terminal.Column("shard", right=True))
+  cells = []
+  for (tensor, _), unexpected in zip(rows, paths):
+    row = [tensor.name]
+    if has_paths:
+      row.append(_paths_text(unexpected, wide))
+    row += [tensor.dtype, terminal.shape_text(tensor.shape)]
+    row.append(terminal.human_bytes(tensor.size))
+    if has_shards:
+      row.append(_ranges(tensor.shards))
+    cells.append(row)
+  if summary.graph is not None and not has_paths:
+    yield "Each object path is the name itself, below var_list/ or nested by scope.\n"
+  yield from terminal.format_table(columns, cells, wide)
+
+
+def _unexpected_paths(tensor: SavedTensor) -> tuple[str, ...]:
+  """The object paths, unless the name says them: flat under var_list, or nested.
+
+  In a dual checkpoint the step is the counter of saves as well.
+  """
+  from estimator_ckpt import layout
+
+  flat = f"{layout.VAR_LIST}/{layout.escape_local_name(tensor.name)}"
+  nested = "/".join(map(layout.escape_local_name, tensor.name.split("/")))
+  expected = (flat, nested, layout.SAVE_COUNTER)
+  if all(path in expected for path in tensor.object_paths):
+    return ()
+  return tensor.object_paths
+
+
+def _paths_text(paths: Sequence[str], wide: int | None) -> str:
+  """All paths for another program; on a terminal the plainest, and how many more."""
+  if wide is None or len(paths) < 2:
+    return ", ".join(paths)
+  return f"{paths[0]} (+{len(paths) - 1})"
+
+
+def _ranges(shards: Sequence[int]) -> str:
+  """Shards' numbers: `0-2,5`.
+
+  >>> _ranges((0, 1, 2, 5))
+  '0-2,5'
+  """
+  runs: list[list[int]] = []
+  for shard in shards:
+    if runs and shard == runs[-1][1] + 1:
+      runs[-1][1] = shard
+    else:
+      runs.append([shard, shard])
+  return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _tree(
+  summary: CheckpointSummary, rows: Sequence[Row], depth: int | None
+) -> Iterator[str]:
+  from estimator_ckpt import size_tree
+
+  tensors = [tensor for tensor, _ in rows]
+  if summary.graph is not None:
+    root = size_tree.object_tree(tensors, summary.graph)
+    title = "object"
+  else:
+    root = size_tree.scope_tree(tensors)
+    title = "scope"
+  columns = [
+    terminal.Column(title, elastic=True),
+    terminal.Column("tensors", right=True),
+    terminal.Column("bytes", right=True),
+    terminal.Column("dtype"),
+    terminal.Column("shape", elastic=True),
+  ]
+  cells = []
+  depth = min(depth or size_tree.MAX_DEPTH, size_tree.MAX_DEPTH)
+  for level, branch in root.walk(depth):
+    label = "  " * level + branch.label
+    if branch.see:
+      cells.append([f"{label} -> {branch.see}", "", "", "", ""])
+      continue
+    count = size = dtype = shape = ""
+    if branch.tensors:
+      count, size = f"{branch.tensors:,}", terminal.human_bytes(branch.size)
+    if len(branch.own) == 1:
+      (own,) = branch.own
+      dtype, shape = own.dtype, terminal.shape_text(own.shape)
+      count = count if branch.tensors > 1 else ""
+    cells.append([label, count, size, dtype, shape])
+  return terminal.format_table(columns, cells, terminal.width())
+
+
+def _read_values(
+  prefix: str, rows: Sequence[Row]
+) -> tuple[dict[str, ValueSummary], list[str]]:
+  """Summaries of the tensors that have values, by key, and what cannot be read."""
+  from estimator_ckpt.bundle import dtypes
+  from estimator_ckpt.reader import open_checkpoint
+  from estimator_ckpt.tensor_values import summarize
+
+  found = {}
+  problems = []
+  total = sum(tensor.size for tensor, _ in rows)
+  with open_checkpoint(prefix) as reader:
+    with terminal.ProgressBar("reading", total) as bar:
+      for tensor, _ in rows:
+        if tensor.entry.dtype not in (dtypes.VARIANT, dtypes.RESOURCE):
+          try:
+            found[tensor.key] = summarize(reader[tensor.key])
+          except CheckpointError as error:
+            problems.append(str(error))
+        bar.advance(tensor.size)
+  return found, problems
+
+
+def _value_table(rows: Sequence[Row], values: dict[str, ValueSummary]) -> Iterator[str]:
+  columns = [
+    terminal.Column("name", elastic=True),
+    terminal.Column("shape", elastic=True),
+    terminal.Column("min", right=True),
+    terminal.Column("max", right=True),
+    terminal.Column("mean", right=True),
+    terminal.Column("zeros", right=True),
+    terminal.Column("NaN", right=True),
+  ]
+  cells = []
+  for tensor, _ in rows:
+    row = [tensor.name, terminal.shape_text(tensor.shape)]
+    value = values.get(tensor.key)
+    if value is None:
+      is_opaque = tensor.dtype in ("variant", "resource")
+      row += [f"({tensor.dtype})" if is_opaque else "unreadable", "", "", "", ""]
+    else:
+      row += [_number(v) for v in (value.minimum, value.maximum, value.mean)]
+      row += [f"{value.zeros:,}", f"{value.nans:,}"]
+    cells.append(row)
+  return terminal.format_table(columns, cells, terminal.width())
+
+
+def _number(value: Value | None) -> str:
+  if value is None:
+    return "-"
+  if isinstance(value, bytes):
+    return terminal.elide(terminal.printable(repr(value)[1:]), 12)
+  if isinstance(value, int) and abs(value) < 10**8:
+    return str(value)
+  return f"{value:.4g}"
+
+
+def _json(
+  summary: CheckpointSummary, rows: Sequence[Row], values: dict[str, ValueSummary]
+) -> dict[str, Any]:
+  return {
+    "path": summary.prefix,
+    "format": summary.format.value,
+    "tensorflow_version": summary.tensorflow_version,
+    "producer": summary.producer,
+    "step": summary.step,
+    "step_key": summary.step_key,
+    "objects": len(summary.graph.nodes) if summary.graph is not None else None,
+    "index_bytes": summary.index_size,
+    "data_files": [{"path": f.path, "bytes": f.size} for f in summary.data_files],
+    "totals": {
+      kind.value: {"tensors": total.tensors, "bytes": total.size}
+      for kind, total in summary.totals.items()
+    },
+    "problems": list(summary.problems),
+    "tensors": [_tensor_json(*row, values.get(row[0].key)) for row in rows],
+  }
+
+
+def _tensor_json(
+  tensor: SavedTensor, role: Role, value: ValueSummary | None
+) -> dict[str, Any]:
+  described: dict[str, Any] = {
+    "name": tensor.name,
+    "keys": list(tensor.keys),
+    "object_paths": list(tensor.object_paths),
+    "dtype": tensor.dtype,
+    "shape": list(tensor.shape),
+    "bytes": tensor.size,
+    "shards": list(tensor.shards),
+    "slices": [str(part.tensor_slice) for part in tensor.parts if part.tensor_slice],
+    "kind": role.kind.value,
+    "of": role.of,
+    "slot": role.slot,
+    "optimizer": role.optimizer,
+  }
+  if value is not None:
+    described["values"] = {
+      "count": value.count,
+      "min": _json_value(value.minimum),
+      "max": _json_value(value.maximum),
+      "mean": value.mean,
+      "zeros": value.zeros,
+      "nans": value.nans,
+      "infinities": value.infinities,
+    }
+  return described
+
+
+def _json_value(value: Value | None) -> int | float | str | None:
+  import math
+
+  if isinstance(value, bytes):
+    return value.decode("utf-8", "backslashreplace")
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

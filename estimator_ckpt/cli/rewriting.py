@@ -1,0 +1,85 @@
+"""What convert, rename, strip and merge have in common: flags and the result."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+from collections.abc import Iterator
+
+from estimator_ckpt.bundle.shards import PLACEMENTS
+from estimator_ckpt.cli import terminal
+from estimator_ckpt.model_dirs import Report
+
+
+def add_source_and_target(parser: argparse.ArgumentParser) -> None:
+  """Adds the two paths of a command that rewrites checkpoints."""
+  parser.add_argument(
+    "source",
+    metavar="SOURCE",
+    help="a checkpoint; or a model_dir, for all checkpoints in it and its state file",
+  )
+  parser.add_argument(
+    "target", metavar="DEST", help="the prefix to write, or a directory"
+  )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags of every command that writes a checkpoint."""
+  parser.add_argument(
+    "--data",
+    choices=PLACEMENTS,
+    default="auto",
+    help="how data files get there; auto: link, else reflink, else copy",
+  )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace checkpoints that are there"
+  )
+  parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_name_map(parser: argparse.ArgumentParser, required: bool) -> None:
+  """Adds --name_map."""
+  parser.add_argument(
+    "--name_map",
+    metavar="OLD:NEW|FILE",
+    action="append",
+    default=[],
+    required=required,
+    help="give variables other names: a name, a scope ending in '/', or a regular"
+    " expression for the whole name, whose groups NEW may use as \\1; or a file with"
+    " one such rule a line. May be repeated; the first rule that matches counts",
+  )
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+  """Pauses the search for reference cycles, of which an index has none.
+
+  With a hundred thousand variables, it would take a quarter of the time.
+  """
+  was_enabled = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if was_enabled:
+      gc.enable()
+
+
+def show(report: Report, as_json: bool) -> int:
+  """Prints what was done.
+
+  Args:
+    report: what was done.
+    as_json: whether for another program.
+
+  Returns:
+    The exit code, 0.
+  """
+  if as_json:
+    terminal.print_json(report.as_dict())
+  else:
+    for line in str(report).splitlines():
+      print(terminal.printable(line))
+  return 0

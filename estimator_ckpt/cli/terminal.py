@@ -1,0 +1,318 @@
+"""What the program prints: tables that fit the terminal, sizes, a progress bar.
+
+On a terminal, lines are cut to its width. In a pipe or a file nothing is: another
+program reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TextIO
+
+_GAP = "  "
+_NARROWEST = 12
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+class Column(NamedTuple):
+  """A column of a table.
+
+  Attributes:
+    title: its heading.
+    right: whether cells stand at its right, as numbers do.
+    elastic: whether cells may be cut in the middle where the line is too long.
+  """
+
+  title: str
+  right: bool = False
+  elastic: bool = False
+
+
+def width(stream: TextIO | None = None) -> int | None:
+  """How many columns a terminal has; None when the stream is not a terminal.
+
+  Args:
+    stream: where is written to; standard output by default.
+  """
+  stream = stream or sys.stdout
+  if not stream.isatty():
+    return None
+  return max(shutil.get_terminal_size((80, 24)).columns, 20)
+
+
+def printable(text: str) -> str:
+  r"""Text that cannot move the cursor: names in a file are anybody's.
+
+  Args:
+    text: any text.
+
+  Returns:
+    The text, with what is not printable as an escape.
+
+  >>> printable("a\x1b[2Jb")
+  'a\\x1b[2Jb'
+  """
+  if text.isprintable():
+    return text
+  return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def human_bytes(count: int) -> str:
+  """A number of bytes as a person reads it.
+
+  Args:
+    count: the number.
+
+  Returns:
+    At most four digits and the unit.
+
+  >>> human_bytes(80), human_bytes(1536), human_bytes(10 * 2**30)
+  ('80 B', '1.5 KiB', '10.0 GiB')
+  """
+  if count < 1024:
+    return f"{count} B"
+  value = float(count)
+  unit = 0
+  # 1023.96 KiB would be printed as 1024.0 KiB.
+  while value >= 1023.95 and unit < len(_UNITS) - 1:
+    value /= 1024
+    unit += 1
+  return f"{value:.1f} {_UNITS[unit]}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+  """A shape as it is printed.
+
+  >>> shape_text((3, 4)), shape_text(())
+  ('[3, 4]', '[]')
+  """
+  return str(list(shape))
+
+
+def plural(count: int, noun: str) -> str:
+  """A number and what it counts.
+
+  >>> plural(1, "tensor"), plural(2000, "tensor"), plural(0, "entry")
+  ('1 tensor', '2,000 tensors', '0 entries')
+  """
+  if count != 1:
+    noun = noun[:-1] + "ies" if noun.endswith("ry") else noun + "s"
+  return f"{count:,} {noun}"
+
+
+def text_width(text: str) -> int:
+  """How many columns of a terminal a text takes."""
+  if text.isascii():
+    return len(text)
+  import unicodedata
+
+  return sum(
+    0
+    if unicodedata.combining(c)
+    else 2
+    if unicodedata.east_asian_width(c) in "WF"
+    else 1
+    for c in text
+  )
+
+
+def elide(text: str, columns: int) -> str:
+  """Cuts a text in the middle to a width; its end, which tells most, keeps more.
+
+  Args:
+    text: the text.
+    columns: how many columns it may take.
+
+  Returns:
+    The text, or its beginning, an ellipsis and its end.
+
+  >>> elide("encoder/layer_11/attention/kernel", 20)[-12:]
+  'ntion/kernel'
+  """
+  if text_width(text) <= columns:
+    return text
+  mark = _ellipsis()
+  keep = max(columns - len(mark), 0)
+  head = _cut(text, keep * 2 // 5)
+  tail = _cut(text[::-1], keep - text_width(head))[::-1]
+  return (head + mark + tail)[: max(columns, 1)]
+
+
+def _cut(text: str, columns: int) -> str:
+  if text.isascii():
+    return text[: max(columns, 0)]
+  taken = 0
+  for position, character in enumerate(text):
+    taken += text_width(character)
+    if taken > columns:
+      return text[:position]
+  return text
+
+
+def _ellipsis() -> str:
+  try:
+    "…".encode(sys.stdout.encoding or "utf-8")
+  except UnicodeEncodeError:
+    return "..."
+  return "…"
+
+
+def format_table(
+  columns: Sequence[Column],
+  rows: Iterable[Sequence[str]],
+  columns_wide: int | None = None,
+) -> Iterator[str]:
+  """Lays a table out.
+
+  Args:
+    columns: the columns.
+    rows: the cells' texts.
+    columns_wide: how many columns of text a line may have; None for any number.
+
+  Yields:
+    The heading and one line for each row, without trailing spaces.
+
+  >>> for line in format_table([Column("name"), Column("size", True)], [["w", "8 B"]]):
+  ...   print(line)
+  name  size
+  w      8 B
+  """
+  titles = [column.title for column in columns]
+  lines = [titles, *([printable(cell) for cell in row] for row in rows)]
+  widths = [max(map(text_width, cells)) for cells in zip(*lines)]
+  if columns_wide is not None:
+    widths = _fit(columns, widths, columns_wide)
+  for line in lines:
+    cells = []
+    for column, cell, cell_width in zip(columns, line, widths):
+      cell = elide(cell, cell_width)
+      pad = " " * (cell_width - text_width(cell))
+      cells.append(pad + cell if column.right else cell + pad)
+    yield _GAP.join(cells).rstrip()
+
+
+def _fit(
+  columns: Sequence[Column], widths: Sequence[int], columns_wide: int
+) -> list[int]:
+  """Narrows elastic columns, the widest first, until the line fits."""
+  fitted = list(widths)
+  elastic = [i for i, column in enumerate(columns) if column.elastic]
+  excess = sum(fitted) + len(_GAP) * (len(fitted) - 1) - columns_wide
+  while excess > 0 and elastic:
+    widest = max(fitted[i] for i in elastic)
+    if widest <= _NARROWEST:
+      break
+    tied = [i for i in elastic if fitted[i] == widest]
+    below = max((fitted[i] for i in elastic if fitted[i] < widest), default=0)
+    step = min(widest - max(below, _NARROWEST), -(-excess // len(tied)))
+    for i in tied:
+      fitted[i] -= step
+    excess -= step * len(tied)
+  # Cells are cut one too many where a step was shared unevenly: give it back.
+  for i in elastic:
+    if excess < 0 and fitted[i] < widths[i]:
+      given = min(-excess, widths[i] - fitted[i])
+      fitted[i] += given
+      excess += given
+  return fitted
+
+
+class ProgressBar:
+  """A bar on standard error for work that takes more than a second.
+
+  Nothing is shown in less time, or when standard error is not a terminal; the bar is
+  removed at the end, so that what remains on the screen is the result.
+
+  Args:
+    label: what is being done.
+    total: how many bytes there are, if known by now.
+    stream: where to draw; standard error by default.
+
+  Example:
+    with ProgressBar("copying", total=size) as bar:
+      files.copy(path, to, progress=bar.advance)
+  """
+
+  _DELAY = 1.0
+  _INTERVAL = 0.1
+
+  def __init__(self, label: str, total: int = 0, stream: TextIO | None = None):
+    self._label = label
+    self._stream = stream or sys.stderr
+    self._total = total
+    self._done = 0
+    self._begin = time.monotonic()
+    self._next = self._begin + self._DELAY
+    self._drawn = False
+    self._visible = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+
+  def __enter__(self) -> ProgressBar:
+    """Starts the clock that decides whether anything is shown."""
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    """Removes the bar."""
+    if self._drawn:
+      self._stream.write("\r\x1b[K")
+      self._stream.flush()
+      self._drawn = False
+
+  def advance(self, count: int) -> None:
+    """Says that so many more bytes are done."""
+    self.update(self._done + count, self._total)
+
+  def update(self, done: int, total: int) -> None:
+    """Says how many bytes are done, of how many."""
+    self._done = done
+    self._total = total
+    now = time.monotonic()
+    if self._visible and now >= self._next:
+      self._next = now + self._INTERVAL
+      self._drawn = True
+      self._stream.write("\r" + self._line(now) + "\x1b[K")
+      self._stream.flush()
+
+  def _line(self, now: float) -> str:
+    """The bar, three columns short of the width: a ^C behind it would wrap."""
+    elapsed = max(now - self._begin, 1e-9)
+    share = min(self._done / self._total, 1.0) if self._total else 0.0
+    rate = self._done / elapsed
+    left = (self._total - self._done) / rate if rate else 0.0
+    amount = f"{human_bytes(self._done)} of {human_bytes(self._total)}"
+    speed = f"{human_bytes(int(rate))}/s  {_duration(left)} left"
+    room = (width(self._stream) or 80) - 3
+    text = f"{share:4.0%}  {amount}  {speed}"
+    bar = min(room - text_width(text) - text_width(self._label) - 6, 30)
+    if bar >= 8:
+      filled = int(bar * share)
+      return f"{self._label}  [{'#' * filled}{'-' * (bar - filled)}]  {text}"
+    # On a narrow terminal what matters least goes first.
+    for shorter in (text, f"{share:4.0%}  {amount}", f"{share:4.0%}"):
+      line = f"{self._label}  {shorter}"
+      if text_width(line) <= room:
+        return line
+    return elide(line, room)
+
+
+def _duration(seconds: float) -> str:
+  minutes, seconds = divmod(int(min(seconds, 359999)) + 1, 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+  return f"{minutes}:{seconds:02d}"
+
+
+def print_json(value: object) -> None:
+  """Prints a value for another program.
+
+  Args:
+    value: lists, dicts, texts, numbers that are finite, booleans and None.
+  """
+  import json
+
+  # Keys that are no valid UTF-8 come out as \udcNN, so everything can be printed.
+  print(json.dumps(value, indent=2, allow_nan=False))

@@ -1,0 +1,137 @@
+"""`estimator-ckpt verify`: everything that TensorFlow believes without looking."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from estimator_ckpt.cli import terminal
+
+if TYPE_CHECKING:
+  from estimator_ckpt.findings import Finding, Report
+
+NAME = "verify"
+HELP = "Checks a checkpoint, or all of a directory, down to every tensor's checksum."
+EXAMPLES = """\
+estimator-ckpt verify model_dir
+estimator-ckpt verify model_dir/model.ckpt-300 --fast
+estimator-ckpt verify model_dir --json | jq '.findings[].code'
+"""
+
+_SOUND, _TROUBLE = 0, 1
+# Of one kind: a file that is damaged may concern every tensor in it.
+_SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags to its parser."""
+  parser.description = (
+    f"{parser.description}\nThe exit code is 0 without errors, 1 with; warnings do not"
+    " count."
+  )
+  parser.add_argument(
+    "path", metavar="PATH", help="a checkpoint, or a directory of them"
+  )
+  parser.add_argument(
+    "--fast",
+    action="store_true",
+    help="do not read the tensors: check the index and the files' sizes only",
+  )
+  parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints what was found."""
+  from estimator_ckpt.verify import verify
+
+  begin = time.monotonic()
+  with terminal.ProgressBar("verifying") as bar:
+    report = verify(args.path, fast=args.fast, progress=bar.update)
+  if args.json:
+    terminal.print_json(_json(report, args.fast))
+  else:
+    for line in _lines(report, args.fast, time.monotonic() - begin):
+      print(line)
+  return _SOUND if report.ok else _TROUBLE
+
+
+def _lines(report: Report, fast: bool, seconds: float) -> Iterator[str]:
+  by_code: dict[str, list[Finding]] = {}
+  for finding in report.findings:
+    by_code.setdefault(finding.code, []).append(finding)
+  for code, findings in by_code.items():
+    for finding in findings[:_SHOWN]:
+      yield from _finding_lines(finding)
+    if len(findings) > _SHOWN:
+      yield f"... and {len(findings) - _SHOWN:,} more [{code}]; --json has all of them"
+  if by_code:
+    yield ""
+  yield _verdict(report)
+  what = f"{terminal.plural(len(report.checkpoints), 'checkpoint')}"
+  what += f", {terminal.plural(report.tensors, 'tensor')}"
+  if fast:
+    yield f"{what}; checksums of tensors not verified (--fast)"
+    return
+  what += f", {terminal.human_bytes(report.bytes_read)} read"
+  if seconds >= 1:
+    rate = terminal.human_bytes(int(report.bytes_read / seconds))
+    what += f" in {seconds:.1f} s ({rate}/s)"
+  yield what
+
+
+def _verdict(report: Report) -> str:
+  errors = sum(finding.severity.value == "error" for finding in report.findings)
+  warnings = len(report.findings) - errors
+  if not report.findings:
+    return "Sound: nothing found."
+  counts = [
+    terminal.plural(count, noun)
+    for count, noun in ((errors, "error"), (warnings, "warning"))
+    if count
+  ]
+  return ", ".join(counts) + ("." if errors else "; no error.")
+
+
+def _finding_lines(finding: Finding) -> Iterator[str]:
+  """One line for another program; on a terminal as many as it takes, indented."""
+  wide = terminal.width()
+  if wide is None:
+    yield terminal.printable(str(finding))
+    return
+  import textwrap
+
+  text = terminal.printable(finding.message)
+  if finding.key is not None:
+    text = f"{terminal.printable(repr(finding.key))}: {text}"
+  yield f"{finding.severity.value}: {terminal.printable(finding.file)} [{finding.code}]"
+  yield from textwrap.wrap(
+    text,
+    wide,
+    initial_indent="  ",
+    subsequent_indent="  ",
+    break_long_words=False,
+    break_on_hyphens=False,
+  )
+
+
+def _json(report: Report, fast: bool) -> dict[str, Any]:
+  return {
+    "path": report.path,
+    "ok": report.ok,
+    "fast": fast,
+    "checkpoints": list(report.checkpoints),
+    "tensors": report.tensors,
+    "bytes_read": report.bytes_read,
+    "findings": [
+      {
+        "severity": finding.severity.value,
+        "code": finding.code,
+        "file": finding.file,
+        "key": finding.key,
+        "message": finding.message,
+      }
+      for finding in report.findings
+    ],
+  }

@@ -1,0 +1,1 @@
+"""Training binaries that show the library at work."""

@@ -1,0 +1,215 @@
+r"""A parameter-server cluster on one machine, training the digits.
+
+  ./bazelw run //estimator_ckpt/examples:cluster
+  ./bazelw run //estimator_ckpt/examples:cluster -- --num_ps=3 --model_dir=/tmp/cluster
+
+Starts a chief, workers, parameter servers and an evaluator as processes of their own,
+each with its TF_CONFIG, as a scheduler would on several machines. Variables are spread
+over the servers, the embedding is partitioned over all of them, and each server writes
+its part of every checkpoint; the chief adds the index.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import app, flags
+
+import estimator_ckpt as eckpt
+from estimator_ckpt import flags as checkpoint_flags
+from estimator_ckpt.bundle import Index
+from estimator_ckpt.examples import digits
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("num_ps", 2, "Parameter servers.", lower_bound=1)
+flags.DEFINE_integer("num_workers", 2, "Workers beside the chief.", lower_bound=0)
+flags.DEFINE_integer("train_steps", 400, "Train up to this global step.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Examples in a batch.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 0.003, "Adam's learning rate.", lower_bound=0.0)
+flags.DEFINE_integer(
+  "timeout_secs", 300, "End the cluster if it has not finished by then.", lower_bound=1
+)
+checkpoint_flags.define_checkpoint_flags()
+checkpoint_flags.define_run_config_flags()
+
+_LEVELS = 17  # A pixel is one of 17 shades.
+_DEPTH = 4
+
+
+@checkpoint_flags.checkpointing_from_flags()
+def model_fn(
+  features: dict[str, tf.Tensor], labels: tf.Tensor, mode: str, params: Any
+) -> tf.estimator.EstimatorSpec:
+  """The digits' model behind an embedding that is partitioned over the servers."""
+  shades = tf.cast(tf.round(features["image"] * (_LEVELS - 1)), tf.int64)
+  table = tf.compat.v1.get_variable(
+    "shade_embedding",
+    [_LEVELS, _DEPTH],
+    partitioner=tf.compat.v1.fixed_size_partitioner(params["num_ps"]),
+  )
+  embedded = tf.nn.embedding_lookup(table, shades)
+  image = tf.reshape(embedded, [-1, 64 * _DEPTH])
+  return digits.model_fn({"image": image}, labels, mode, params)
+
+
+def run_task() -> None:
+  """What each process of the cluster does; TF_CONFIG says which it is."""
+  tf.get_logger().propagate = False
+  train, test = digits.load()
+  estimator = tf.estimator.Estimator(
+    model_fn,
+    config=checkpoint_flags.run_config_from_flags(
+      tf_random_seed=1,
+      save_checkpoints_steps=FLAGS.save_checkpoints_steps or 100,
+    ),
+    params={"learning_rate": FLAGS.learning_rate, "num_ps": FLAGS.num_ps},
+  )
+  tf.estimator.train_and_evaluate(
+    estimator,
+    tf.estimator.TrainSpec(
+      digits.input_fn(train, FLAGS.batch_size, training=True),
+      max_steps=FLAGS.train_steps,
+    ),
+    tf.estimator.EvalSpec(
+      digits.input_fn(test, 360, training=False),
+      steps=None,
+      start_delay_secs=0,
+      throttle_secs=1,
+    ),
+  )
+
+
+def free_ports(count: int) -> list[int]:
+  """Ports on loopback that nobody listens on."""
+  sockets = [socket.socket() for _ in range(count)]
+  try:
+    for each in sockets:
+      each.bind(("127.0.0.1", 0))
+    return [each.getsockname()[1] for each in sockets]
+  finally:
+    for each in sockets:
+      each.close()
+
+
+def tf_configs(num_ps: int, num_workers: int) -> dict[str, dict[str, Any]]:
+  """The TF_CONFIG of each task of a cluster on loopback, by its name, chief first.
+
+  Args:
+    num_ps: parameter servers.
+    num_workers: workers beside the chief.
+
+  Returns:
+    Values for TF_CONFIG; the evaluator is not part of the cluster's addresses.
+  """
+  counts = {"chief": 1, "worker": num_workers, "ps": num_ps}
+  ports = iter(free_ports(sum(counts.values())))
+  cluster = {
+    job: [f"127.0.0.1:{next(ports)}" for _ in range(count)]
+    for job, count in counts.items()
+    if count
+  }
+  tasks = [(job, index) for job, count in counts.items() for index in range(count)]
+  return {
+    f"{job}/{index}": {"cluster": cluster, "task": {"type": job, "index": index}}
+    for job, index in [*tasks, ("evaluator", 0)]
+  }
+
+
+def _follow(name: str, process: subprocess.Popen[str]) -> threading.Thread:
+  """Prints what a process says, each line behind the task's name."""
+
+  def follow() -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+      print(f"{name:>12} | {line}", end="", flush=True)
+
+  thread = threading.Thread(target=follow, daemon=True)
+  thread.start()
+  return thread
+
+
+def run_cluster(configs: dict[str, dict[str, Any]], command: Sequence[str]) -> int:
+  """Runs a process for each TF_CONFIG until all but the servers have ended.
+
+  Args:
+    configs: as `tf_configs` returns them.
+    command: what to run.
+
+  Returns:
+    The first exit code that is not zero, or zero.
+  """
+  processes = {
+    name: subprocess.Popen(
+      command,
+      env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "2"},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for name, config in configs.items()
+  }
+  threads = [_follow(name, process) for name, process in processes.items()]
+  code = 0
+  try:
+    for name, process in processes.items():
+      if not name.startswith("ps/"):
+        code = code or process.wait(FLAGS.timeout_secs)
+  except subprocess.TimeoutExpired as e:
+    print(f"The cluster did not finish within {e.timeout} s.", file=sys.stderr)
+    code = 1
+  finally:
+    # Servers never end by themselves; only what was started here is ended.
+    for process in processes.values():
+      process.terminate()
+      process.wait()
+    for thread in threads:
+      thread.join(1)
+  return code
+
+
+def print_checkpoint(prefix: str, num_ps: int) -> None:
+  """Prints who wrote which file of a checkpoint."""
+  index = Index.read(prefix)
+  tensors = [0] * index.header.num_shards
+  for key in index.keys():
+    parts = [entry for _, entry in index.slice_entries(key)] or [index.entry(key)]
+    for entry in parts:
+      tensors[entry.shard_id] += 1
+  print(f"\n{prefix} ({eckpt.detect_format(prefix).value})\n")
+  print(f"{'file':44}{'bytes':>10}{'keys':>7}  written by")
+  for shard, path in enumerate(index.data_paths(prefix)):
+    print(
+      f"{os.path.basename(path):44}{os.path.getsize(path):10,}{tensors[shard]:7}  "
+      f"ps/{shard % num_ps}"
+    )
+  path = prefix + ".index"
+  print(f"{os.path.basename(path):44}{os.path.getsize(path):10,}{len(index):7}  chief")
+
+
+def main(argv: Sequence[str]) -> None:
+  """Starts the cluster, or is one task of it."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
+  if "TF_CONFIG" in os.environ:
+    run_task()
+    return
+  os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+  model_dir = os.path.abspath(FLAGS.model_dir or tempfile.mkdtemp(prefix="cluster_"))
+  command = [sys.executable, *sys.argv, f"--model_dir={model_dir}"]
+  code = run_cluster(tf_configs(FLAGS.num_ps, FLAGS.num_workers), command)
+  if code:
+    sys.exit(code)
+  print_checkpoint(tf.train.latest_checkpoint(model_dir), FLAGS.num_ps)
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,353 @@
+"""Weights of a layer made of a TF1 layer's variables: gates, splits, biases.
+
+Most layers of TensorFlow 1 and Keras keep the same arrays. Recurrent cells do not
+(u units; checked against the outputs of TensorFlow 1.15's cells):
+
+LSTM   TF1: kernel [inputs + u, 4u] and bias [4u], gates i, c, f, o; the cell adds
+       forget_bias (1.0 unless told otherwise, 0.0 for CuDNN's) to f as it runs.
+       Keras: kernel [inputs, 4u], recurrent_kernel [u, 4u], bias [4u]; i, f, c, o.
+GRU    TF1: gates/kernel [inputs + u, 2u], gates r, z, and candidate/kernel.
+       Keras with reset_after=False: kernel, recurrent_kernel, bias; z, r, h.
+       CuDNN-compatible: the candidate's input and hidden projections apart, which is
+       Keras' reset_after=True, with a second row of biases.
+RNN    TF1: kernel [inputs + u, u]. Keras: kernel and recurrent_kernel.
+CuDNN  tf.keras.layers.CuDNNLSTM and CuDNNGRU keep, gate by gate, the kernel's numbers
+       in another order, the recurrent kernel transposed, and two biases for each gate,
+       which LSTM adds up and GRU with reset_after=True keeps.
+
+An optimizer's slots are permuted and split as their variables are; nothing is added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+  import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How a weight is made of a checkpoint's variables.
+
+  Attributes:
+    sources: the names of the variables.
+    how: what is done, for a report; "" for a copy.
+    make: a function from the variables' arrays to the weight's.
+    make_slot: the same for the slots of an optimizer, or None where there is no such.
+    no_slot: why there is none.
+  """
+
+  sources: tuple[str, ...]
+  how: str = ""
+  make: Callable[..., np.ndarray] = lambda array: array
+  make_slot: Callable[..., np.ndarray] | None = lambda array: array
+  no_slot: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+  """Why a layer's weights cannot be made of a scope's variables."""
+
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+  """A variable of a checkpoint.
+
+  Attributes:
+    name: its name.
+    shape: its shape.
+  """
+
+  name: str
+  shape: Shape
+
+
+def cell_recipes(
+  kind: str,
+  settings: Mapping[str, Any],
+  weights: Mapping[str, Shape],
+  stored: Mapping[str, Stored],
+  forget_bias: float | None = None,
+) -> dict[str, Recipe] | Refusal | None:
+  """How the weights of a recurrent cell are made of those of a TF1 cell.
+
+  Args:
+    kind: the class of the cell: `"LSTMCell"`, `"GRUCell"`, `"SimpleRNNCell"`.
+    settings: its settings, as far as they matter: `reset_after`.
+    weights: the shapes of its weights by their own names, `"recurrent_kernel"`.
+    stored: the variables of a scope, by what their names have behind the scope's.
+    forget_bias: what the LSTM cell added to its forget gate; by default 0.0 for
+      CuDNN's cells and 1.0 for all others.
+
+  Returns:
+    A recipe for each weight; why not, where the scope is that of a cell that cannot be
+    converted; or None, where it is that of no TF1 cell.
+  """
+  convert = _CELLS.get(kind)
+  if convert is None or "kernel" not in weights or "recurrent_kernel" not in weights:
+    return None
+  return convert(_Cell(settings, weights, stored, forget_bias))
+
+
+class _Cell:
+  """A cell in Keras and the variables of one in TensorFlow 1."""
+
+  def __init__(
+    self,
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Shape],
+    stored: Mapping[str, Stored],
+    forget_bias: float | None,
+  ):
+    self.settings = settings
+    self.weights = weights
+    self.stored = stored
+    self.inputs = weights["kernel"][0]
+    self.units = weights["recurrent_kernel"][0]
+    self.forget_bias = forget_bias
+
+  def has(self, leaf: str, *shape: int) -> bool:
+    found = self.stored.get(leaf)
+    return found is not None and found.shape == shape
+
+  def name(self, leaf: str) -> str:
+    return self.stored[leaf].name
+
+  def is_keras_cudnn(self, gates: int) -> bool:
+    """Whether the variables are those of tf.keras.layers.CuDNNLSTM or CuDNNGRU."""
+    size = gates * self.units
+    return (
+      self.has("kernel", self.inputs, size)
+      and self.has("recurrent_kernel", self.units, size)
+      and self.has("bias", 2 * size)
+    )
+
+  def split(
+    self, leaf: str, how: str, order: Sequence[int] = (0,)
+  ) -> dict[str, Recipe]:
+    """Kernel and recurrent_kernel, the rows of one TF1 kernel."""
+    inputs = self.inputs
+    return {
+      "kernel": _linear((self.name(leaf),), how, lambda k: _reorder(k[:inputs], order)),
+      "recurrent_kernel": _linear(
+        (self.name(leaf),), how, lambda k: _reorder(k[inputs:], order)
+      ),
+    }
+
+
+def _lstm(cell: _Cell) -> dict[str, Recipe] | Refusal | None:
+  u = cell.units
+  if cell.is_keras_cudnn(4):
+    return _keras_cudnn(cell, 4)
+  peepholes = [leaf for leaf in cell.stored if leaf.startswith("w_") and "diag" in leaf]
+  if peepholes:
+    return Refusal("the cell has peephole connections, and Keras' LSTM has none")
+  if "projection/kernel" in cell.stored:
+    return Refusal("the cell projects its output, and Keras' LSTM does not")
+  if not cell.has("kernel", cell.inputs + u, 4 * u) or not cell.has("bias", 4 * u):
+    return None
+  if "bias" not in cell.weights:
+    return Refusal("the cell has a bias, and the layer has use_bias=False")
+  bias = cell.name("bias")
+  forget_bias = cell.forget_bias
+  if forget_bias is None:
+    forget_bias = 0.0 if "cudnn" in bias else 1.0
+  order = (0, 2, 1, 3)
+  how = "gates i c f o -> i f c o"
+  return {
+    **cell.split("kernel", how + ", kernel split", order),
+    "bias": Recipe(
+      (bias,),
+      f"{how}, forget_bias {forget_bias:g}",
+      lambda b: _add_to_block(_reorder(b, order), 1, forget_bias, 4),
+      lambda b: _reorder(b, order),
+    ),
+  }
+
+
+def _gru(cell: _Cell) -> dict[str, Recipe] | Refusal | None:
+  stored = _with_plain_names(cell.stored)
+  cell = _Cell(cell.settings, cell.weights, stored, None)
+  n, u = cell.inputs, cell.units
+  if cell.is_keras_cudnn(3):
+    return _keras_cudnn(cell, 3)
+  if not cell.has("gates/kernel", n + u, 2 * u) or not cell.has("gates/bias", 2 * u):
+    return None
+  reset_after = bool(cell.settings.get("reset_after"))
+  projected = "candidate/input_projection/kernel" in stored
+  if "bias" not in cell.weights:
+    return Refusal("the cell has biases, and the layer has use_bias=False")
+  if reset_after != projected:
+    return Refusal(
+      "the cell resets its state "
+      + ("after" if projected else "before")
+      + f" the matrix product, and the layer has reset_after={reset_after}; make it "
+      f"with reset_after={projected}"
+    )
+  return _gru_reset_after(cell) if projected else _gru_reset_before(cell)
+
+
+def _gru_reset_before(cell: _Cell) -> dict[str, Recipe] | None:
+  n, u = cell.inputs, cell.units
+  if not cell.has("candidate/kernel", n + u, u) or not cell.has("candidate/bias", u):
+    return None
+  how = "gates r z, candidate -> z r h"
+  kernels = (cell.name("gates/kernel"), cell.name("candidate/kernel"))
+  biases = (cell.name("gates/bias"), cell.name("candidate/bias"))
+  return {
+    "kernel": _linear(kernels, how, lambda g, c: _join(_reorder(g[:n], (1, 0)), c[:n])),
+    "recurrent_kernel": _linear(
+      kernels, how, lambda g, c: _join(_reorder(g[n:], (1, 0)), c[n:])
+    ),
+    "bias": _linear(biases, how, lambda g, c: _join(_reorder(g, (1, 0)), c)),
+  }
+
+
+def _gru_reset_after(cell: _Cell) -> dict[str, Recipe] | None:
+  n, u = cell.inputs, cell.units
+  inner, hidden = "candidate/input_projection/", "candidate/hidden_projection/"
+  if not (
+    cell.has(inner + "kernel", n, u)
+    and cell.has(hidden + "kernel", u, u)
+    and cell.has(inner + "bias", u)
+    and cell.has(hidden + "bias", u)
+  ):
+    return None
+  how = "gates r z, candidate -> z r h"
+  gates = cell.name("gates/kernel")
+
+  def bias(g: np.ndarray, c: np.ndarray, h: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    # The gates' one bias goes to the input's row; the state's row adds nothing.
+    return np.stack([_join(_reorder(g, (1, 0)), c), _join(np.zeros_like(g), h)])
+
+  return {
+    "kernel": _linear(
+      (gates, cell.name(inner + "kernel")),
+      how,
+      lambda g, c: _join(_reorder(g[:n], (1, 0)), c),
+    ),
+    "recurrent_kernel": _linear(
+      (gates, cell.name(hidden + "kernel")),
+      how,
+      lambda g, c: _join(_reorder(g[n:], (1, 0)), c),
+    ),
+    "bias": Recipe(
+      tuple(map(cell.name, ("gates/bias", inner + "bias", hidden + "bias"))),
+      how,
+      bias,
+      None,
+      "the cell has one bias for each gate and the layer two, both of which its "
+      "optimizer moves",
+    ),
+  }
+
+
+def _simple(cell: _Cell) -> dict[str, Recipe] | Refusal | None:
+  u = cell.units
+  if not cell.has("kernel", cell.inputs + u, u) or not cell.has("bias", u):
+    return None
+  if "bias" not in cell.weights:
+    return Refusal("the cell has a bias, and the layer has use_bias=False")
+  recipes = cell.split("kernel", "kernel split")
+  recipes["bias"] = Recipe((cell.name("bias"),))
+  return recipes
+
+
+def _keras_cudnn(cell: _Cell, gates: int) -> dict[str, Recipe] | Refusal:
+  if "bias" not in cell.weights:
+    return Refusal("the CuDNN cell has biases, and the layer has use_bias=False")
+  if gates == 3 and not cell.settings.get("reset_after"):
+    return Refusal(
+      "a CuDNN GRU resets its state after the matrix product, and the layer has "
+      "reset_after=False; make it with reset_after=True"
+    )
+  how = "of CuDNN, gate by gate"
+
+  def kernel(array: np.ndarray) -> np.ndarray:
+    return _by_gate(array, gates, lambda k: k.T.reshape(k.shape, order="F"))
+
+  def recurrent_kernel(array: np.ndarray) -> np.ndarray:
+    return _by_gate(array, gates, lambda k: k.T)
+
+  if gates == 3:
+    bias = _linear((cell.name("bias"),), how, lambda b: b.reshape(2, -1))
+  else:
+    bias = Recipe(
+      (cell.name("bias"),),
+      how + ", biases added up",
+      lambda b: b.reshape(2, -1).sum(axis=0),
+      None,
+      "the CuDNN cell has two biases for each gate and the layer one; its optimizer "
+      "moves both",
+    )
+  return {
+    "kernel": _linear((cell.name("kernel"),), how, kernel),
+    "recurrent_kernel": _linear(
+      (cell.name("recurrent_kernel"),), how, recurrent_kernel
+    ),
+    "bias": bias,
+  }
+
+
+_CELLS: dict[str, Callable[[_Cell], dict[str, Recipe] | Refusal | None]] = {
+  "LSTMCell": _lstm,
+  "GRUCell": _gru,
+  "SimpleRNNCell": _simple,
+}
+# The first GRUBlockCell's own names.
+_BLOCK_GRU = {
+  "w_ru": "gates/kernel",
+  "b_ru": "gates/bias",
+  "w_c": "candidate/kernel",
+  "b_c": "candidate/bias",
+}
+
+
+def _with_plain_names(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+  return {_BLOCK_GRU.get(leaf, leaf): value for leaf, value in stored.items()}
+
+
+def _linear(
+  sources: tuple[str, ...], how: str, make: Callable[..., np.ndarray]
+) -> Recipe:
+  return Recipe(sources, how, make, make)
+
+
+def _reorder(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
+  """Puts equal blocks of the last axis into another order."""
+  import numpy as np
+
+  blocks = np.split(array, len(order), axis=-1)
+  return np.concatenate([blocks[i] for i in order], axis=-1)
+
+
+def _by_gate(
+  array: np.ndarray, gates: int, change: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+  import numpy as np
+
+  return _join(*map(change, np.split(array, gates, axis=-1)))
+
+
+def _join(*arrays: np.ndarray) -> np.ndarray:
+  import numpy as np
+
+  return np.concatenate(arrays, axis=-1)
+
+
+def _add_to_block(
+  array: np.ndarray, block: int, value: float, blocks: int
+) -> np.ndarray:
+  size = array.shape[-1] // blocks
+  result = array.copy()
+  result[..., block * size : (block + 1) * size] += value
+  return result

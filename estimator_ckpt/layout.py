@@ -1,0 +1,266 @@
+"""Names and object paths: where a named variable stands in an object graph.
+
+A name-based (TF1) checkpoint keys a tensor by its variable's name. An
+object-based (TF2) one keys it by a path of attribute names from a root object,
+each escaped, followed by `/.ATTRIBUTES/` and the attribute's name:
+
+    var_list/dense.Skernel/.ATTRIBUTES/VARIABLE_VALUE
+
+The escape (checked on TensorFlow 2.15 and 2.21) replaces `.` by `..`, then `/`
+by `.S`, so that distinct names stay distinct.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Callable, Union
+
+from estimator_ckpt import errors
+
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+VARIABLE_VALUE = "VARIABLE_VALUE"
+VAR_LIST = "var_list"
+SAVE_COUNTER = "save_counter"
+_ATTRIBUTES = "/.ATTRIBUTES/"
+_SLOT = "/.OPTIMIZER_SLOT/"
+
+Path = tuple[str, ...]
+LayoutFunction = Callable[[str], Sequence[Sequence[str]]]
+Layout = Union[str, LayoutFunction]
+
+_LAYOUTS = ("default", "flat", "nested")
+
+
+def escape_local_name(name: str) -> str:
+  """Escapes one attribute name for use inside an object key.
+
+  Args:
+    name: any text.
+
+  Returns:
+    The text without `/`; different names give different texts.
+
+  Example:
+    >>> escape_local_name("dense/kernel.1")
+    'dense.Skernel..1'
+  """
+  return name.replace(".", "..").replace("/", ".S")
+
+
+def unescape_local_name(escaped: str) -> str:
+  """The inverse of `escape_local_name`.
+
+  Args:
+    escaped: one component of an object key.
+
+  Returns:
+    The name it stands for. A lone `.` that starts no escape stands for itself,
+    as it does for TensorFlow's reserved components.
+
+  Example:
+    >>> unescape_local_name("dense.Skernel..1")
+    'dense/kernel.1'
+  """
+  # Left to right: `a..Sb` is `a.` + `Sb`, not `a.` + `/b`. Most components have nothing
+  # to unescape, and a zero byte none at all.
+  if "." not in escaped:
+    return escaped
+  if "\0" not in escaped:
+    return escaped.replace("..", "\0").replace(".S", "/").replace("\0", ".")
+  out = []
+  i = 0
+  while i < len(escaped):
+    pair = escaped[i : i + 2]
+    if pair == "..":
+      out.append(".")
+      i += 2
+    elif pair == ".S":
+      out.append("/")
+      i += 2
+    else:
+      out.append(escaped[i])
+      i += 1
+  return "".join(out)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectKey:
+  """An object-based checkpoint key, taken apart.
+
+  Attributes:
+    path: the attribute names from the root to the object, unescaped.
+    attribute: what of the object is stored, most often `VARIABLE_VALUE`.
+    optimizer: the path of the optimizer, for a slot variable's key.
+    slot: the slot's name, for a slot variable's key.
+  """
+
+  path: Path
+  attribute: str = VARIABLE_VALUE
+  optimizer: Path | None = None
+  slot: str | None = None
+
+  def __str__(self) -> str:
+    key = "/".join(map(escape_local_name, self.path))
+    if self.slot is not None:
+      optimizer = "/".join(map(escape_local_name, self.optimizer or ()))
+      key += f"{_SLOT}{optimizer}/{escape_local_name(self.slot)}"
+    # An object at the root has no path, and then the key has no leading slash.
+    return (key + _ATTRIBUTES + self.attribute).lstrip("/")
+
+
+def object_key(path: Sequence[str], attribute: str = VARIABLE_VALUE) -> str:
+  """The checkpoint key of an object's attribute.
+
+  Args:
+    path: attribute names from the root object, unescaped.
+    attribute: the attribute; a variable's value by default.
+
+  Returns:
+    The key under which TensorFlow stores it.
+
+  Example:
+    >>> object_key(["var_list", "dense/kernel"])
+    'var_list/dense.Skernel/.ATTRIBUTES/VARIABLE_VALUE'
+  """
+  return str(ObjectKey(tuple(path), attribute))
+
+
+def parse_object_key(key: str) -> ObjectKey | None:
+  """Takes an object-based key apart.
+
+  Args:
+    key: any key of a checkpoint.
+
+  Returns:
+    Its parts, or None when the key is not an object-based one.
+
+  Example:
+    >>> parse_object_key("net/w/.ATTRIBUTES/VARIABLE_VALUE").path
+    ('net', 'w')
+    >>> parse_object_key("net/w") is None
+    True
+  """
+  head, found, attribute = ("/" + key).rpartition(_ATTRIBUTES)
+  if not found:
+    return None
+  variable, slotted, rest = head.partition(_SLOT)
+  optimizer = slot = None
+  if slotted:
+    optimizer_path, _, slot_name = rest.rpartition("/")
+    optimizer = _split(optimizer_path)
+    slot = unescape_local_name(slot_name)
+  return ObjectKey(_split(variable), attribute, optimizer, slot)
+
+
+def _split(path: str) -> Path:
+  path = path.strip("/")
+  return tuple(map(unescape_local_name, path.split("/"))) if path else ()
+
+
+def check_layout(layout: Layout) -> Layout:
+  """Returns `layout` if it is one, before anything is built on it.
+
+  Raises:
+    OptionError: for an unknown name or another type, with the nearest name.
+  """
+  if callable(layout) or layout in _LAYOUTS:
+    return layout
+  near = difflib.get_close_matches(str(layout), _LAYOUTS, n=1)
+  hint = f" Did you mean {near[0]!r}?" if near else ""
+  raise errors.OptionError(
+    f"layout={layout!r} is unknown.{hint} Choose one of {', '.join(_LAYOUTS)}, or pass a "
+    "function from a name to its object paths."
+  )
+
+
+def object_paths(
+  names: Iterable[str], layout: Layout = "default", taken: Collection[Path] = ()
+) -> dict[str, list[Path]]:
+  """Gives every name its place in an object graph.
+
+  The layouts:
+
+  *   `"flat"`: `var_list/<name>`, one step with the whole name.
+  *   `"nested"`: the path that the name's scopes spell, `dense/kernel`, as the
+      attributes of a `tf.Module` would.
+  *   `"default"`: both, the flat path first, so it gives the key.
+  *   a function from a name to a sequence of paths, the first giving the key.
+
+  A nested path is left out where no object could have it: an empty component,
+  a component that is itself a variable (`dense/kernel/Adam` below
+  `dense/kernel`), or a path that is taken. Such a name keeps its flat path.
+
+  Args:
+    names: variables' names.
+    layout: as above.
+    taken: paths of an object graph that is there already.
+
+  Returns:
+    For each name, in the given order, one or more paths. The first paths of
+    different names differ.
+
+  Raises:
+    OptionError: the layout is unknown, or gives two names one path.
+
+  Example:
+    >>> object_paths(["dense/kernel"])["dense/kernel"]
+    [('var_list', 'dense/kernel'), ('dense', 'kernel')]
+  """
+  check_layout(layout)
+  names = list(dict.fromkeys(names))
+  if callable(layout):
+    return _custom_paths(names, layout, set(taken))
+  variables = set(names)
+  occupied = set(taken)
+  occupied.update((VAR_LIST, name) for name in names)
+  paths: dict[str, list[Path]] = {}
+  for name in names:
+    flat = (VAR_LIST, name)
+    nested = tuple(name.split("/"))
+    if layout == "flat" or not _can_nest(nested, variables, occupied):
+      paths[name] = [flat]
+    elif layout == "nested":
+      paths[name] = [nested]
+    else:
+      paths[name] = [flat, nested]
+  return paths
+
+
+def _can_nest(nested: Path, variables: set[str], occupied: set[Path]) -> bool:
+  if not all(nested) or nested in occupied or nested[0] in (VAR_LIST, SAVE_COUNTER):
+    return False
+  return not any(
+    "/".join(nested[:i]) in variables or nested[:i] in occupied
+    for i in range(1, len(nested))
+  )
+
+
+def _custom_paths(
+  names: list[str], layout: LayoutFunction, taken: set[Path]
+) -> dict[str, list[Path]]:
+  owners: dict[Path, str] = dict.fromkeys(taken, "the object graph")
+  paths: dict[str, list[Path]] = {}
+  for name in names:
+    given = layout(name)
+    if isinstance(given, str) or not given or any(isinstance(p, str) for p in given):
+      raise errors.OptionError(
+        f"The layout function returned {given!r} for the variable {name!r}; it must "
+        "return a non-empty sequence of paths, each a sequence of attribute names, for "
+        f"example [('model', 'kernel')]."
+      )
+    own = [tuple(path) for path in given]
+    for path in own:
+      if not path or not all(isinstance(part, str) and part for part in path):
+        raise errors.OptionError(
+          f"The layout function gave the variable {name!r} the path {path!r}; a path "
+          "needs at least one name, and none may be empty."
+        )
+      if owners.setdefault(path, name) != name:
+        raise errors.OptionError(
+          f"The layout gives the object path {'/'.join(path)!r} to two variables, "
+          f"{owners[path]!r} and {name!r}. Every variable needs a path of its own."
+        )
+    paths[name] = own
+  return paths

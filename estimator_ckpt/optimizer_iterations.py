@@ -1,0 +1,193 @@
+"""How many steps an optimizer has made: what the global step and beta powers say.
+
+TensorFlow 1's Adam keeps `beta1_power`, beta1 ** (t + 1) after t steps, as a float32
+that each step multiplies once more; Keras keeps t. From a power and its beta t can be
+told, up to rounding, until the power underflows. The global step most often says the
+same. Where it does not, since training was started from another model's weights, or
+several optimizers count in one step, it matters which is meant: Adam's correction of
+its start follows the beta powers, a learning rate schedule the global step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+from collections.abc import Mapping
+
+from estimator_ckpt import errors
+
+# TF1's default betas, by the names of its variables and of Keras' settings.
+BETAS = {"beta1_power": ("beta_1", 0.9), "beta2_power": ("beta_2", 0.999)}
+# Below this a float32 is denormal, and kernels may flush it to zero.
+_SMALLEST = 1.1754944e-38
+_ROUNDING = 2.0**-24
+
+
+@dataclasses.dataclass(frozen=True)
+class Iterations:
+  """The number of steps an optimizer has made.
+
+  Attributes:
+    value: the number.
+    source: what says so: `"global_step"`, `"beta powers"`, or `"given"`.
+    note: what else is to be known of it, or "".
+  """
+
+  value: int
+  source: str
+  note: str = ""
+
+
+def iterations(
+  global_step: int | None,
+  powers: Mapping[str, float] | None = None,
+  betas: Mapping[str, float] | None = None,
+  given: int | str | None = None,
+) -> Iterations:
+  """Finds the number of steps, and checks its sources against each other.
+
+  Args:
+    global_step: the checkpoint's global step, if it has one.
+    powers: `beta1_power` and `beta2_power`, as far as the checkpoint has them.
+    betas: `beta_1` and `beta_2`, as far as known. For one that is not, TF1's default is
+      tried, and if the power is none of it, the beta is not known.
+    given: a number, or which source counts where they disagree: `"global_step"` or
+      `"beta_powers"`.
+
+  Returns:
+    The number.
+
+  Raises:
+    VariableMismatchError: there is no source, they disagree, or the powers are not
+      those of the betas.
+    OptionError: `given` cannot be meant.
+
+  Example:
+    >>> iterations(3, {"beta1_power": 0.9 ** 4}).value
+    3
+  """
+  if isinstance(given, bool) or not isinstance(given, (int, str, type(None))):
+    raise errors.OptionError(f"iterations={given!r} is neither a number nor a source.")
+  if isinstance(given, int):
+    return Iterations(given, "given")
+  if given not in (None, "global_step", "beta_powers"):
+    raise errors.OptionError(
+      f"iterations={given!r} is unknown. Pass a number, 'global_step' or 'beta_powers'."
+    )
+  span = _told_by_powers(powers or {}, betas or {}, global_step)
+  if given == "global_step" or span is None:
+    if global_step is None:
+      raise errors.VariableMismatchError(
+        "Nothing in the checkpoint tells how many steps the optimizer has made: there "
+        "is no global_step, and there are no beta powers that tell. Pass iterations="
+      )
+    return Iterations(global_step, "global_step")
+  low, high = span
+  if given is None and global_step is not None:
+    if low <= global_step <= high:
+      return Iterations(global_step, "global_step", "the beta powers say the same")
+    told = f"{low:g}" if low == high else f"from {low:g} to {high:g}"
+    raise errors.VariableMismatchError(
+      f"The global step is {global_step}, and by the beta powers the optimizer has "
+      f"made {told} steps. Adam's correction of its start follows the beta powers, a "
+      "learning rate schedule the global step. Pass iterations='beta_powers', "
+      "'global_step', or a number."
+    )
+  if high == math.inf:
+    raise errors.VariableMismatchError(
+      f"The beta powers tell only that the optimizer has made at least {low:g} steps. "
+      "Pass iterations= as a number."
+    )
+  value = round((low + high) / 2)
+  slack = round(high - value)
+  return Iterations(value, "beta powers", f"give or take {slack}" if slack else "")
+
+
+def beta_power(beta: float, steps: int) -> float:
+  """What TF1's Adam keeps after a number of steps.
+
+  Args:
+    beta: its beta, of which it takes the float32.
+    steps: the number of steps.
+
+  Returns:
+    The power; 0 where float32 has none so small.
+
+  Example:
+    >>> round(beta_power(0.9, 3), 4)
+    0.6561
+  """
+  power = _float32(beta) ** (steps + 1)
+  return power if power >= _SMALLEST else 0.0
+
+
+Span = tuple[float, float]
+
+
+def _told_by_powers(
+  powers: Mapping[str, float], betas: Mapping[str, float], global_step: int | None
+) -> Span | None:
+  """The fewest and the most steps all powers allow; None if they tell nothing."""
+  spans: dict[str, Span] = {}
+  for name, power in powers.items():
+    setting, default = BETAS[name]
+    beta = betas.get(setting)
+    span = _span(power, default if beta is None else beta)
+    if beta is not None and span == _NONE:
+      raise _not_a_power(name, power, setting, beta, global_step)
+    if span not in (None, _NONE):
+      spans[name] = span  # type: ignore[assignment]
+  if not spans:
+    return None
+  low = max(span[0] for span in spans.values())
+  high = min(span[1] for span in spans.values())
+  if low > high:
+    raise errors.VariableMismatchError(
+      "By beta1_power and beta2_power the optimizer has made different numbers of "
+      f"steps, {_listed(spans)}: the betas are others. Give the optimizer those that "
+      "it had, or pass iterations='global_step'."
+    )
+  return low, high
+
+
+_NONE: Span = (math.inf, -math.inf)
+
+
+def _span(power: float, beta: float) -> Span | None:
+  """The fewest and most steps a power allows; None if any, `_NONE` if no number."""
+  beta = _float32(beta)
+  if not 0.0 < beta < 1.0:
+    return None
+  if power > 1.0 or power < 0.0:
+    return _NONE
+  if power < _SMALLEST:
+    return math.floor(math.log(_SMALLEST) / math.log(beta)) - 1, math.inf
+  steps = math.log(power) / math.log(beta) - 1
+  # Each step's product rounds once.
+  slack = (steps + 3) * _ROUNDING / -math.log(beta) + 1e-6
+  low, high = math.ceil(steps - slack), math.floor(steps + slack)
+  return (low, high) if 0 <= high and low <= high else _NONE
+
+
+def _not_a_power(
+  name: str, power: float, setting: str, beta: float, global_step: int | None
+) -> errors.VariableMismatchError:
+  message = (
+    f"The checkpoint's {name} is {power:.9g}, which is no power of {setting}={beta:g} "
+    "that the optimizer has."
+  )
+  if global_step is not None and 0.0 < power < 1.0:
+    fitting = power ** (1 / (global_step + 1))
+    message += f" At global step {global_step} it is that of {setting}={fitting:.6g}."
+  return errors.VariableMismatchError(
+    message + f" Give the optimizer the {setting} that it had, or pass iterations=."
+  )
+
+
+def _listed(spans: Mapping[str, Span]) -> str:
+  return " and ".join(f"{low:g} to {high:g}" for low, high in spans.values())
+
+
+def _float32(value: float) -> float:
+  return struct.unpack("<f", struct.pack("<f", value))[0]

@@ -1,0 +1,340 @@
+"""The optimizers whose state is understood: what each keeps, and what that means.
+
+TensorFlow 1's optimizer is the reference: a slot of any other optimizer of its kind is
+
+    stored = scale * what TF1's slot holds + offset
+
+so that a conversion between two of them is again one scale and one offset.
+
+The formulas (g the gradient; read from TensorFlow's kernels `training_ops.cc` and from
+Keras 2.12, 2.15, 3.15; each proved by training on in the other optimizer):
+
+Adam         w -= lr sqrt(1-b2^t)/(1-b1^t) m / (sqrt(v) + epsilon)
+             everywhere; TF1 keeps b1^t and b2^t, Keras counts t
+Momentum     a = momentum a + g,        w -= lr a          (TF1)
+             a = momentum a - lr g,     w += a             (SGD, every Keras)
+Adagrad      w -= lr g / sqrt(a)                           (TF1: no epsilon)
+             w -= lr g / (sqrt(a) + epsilon)               (Keras 2 legacy)
+             w -= lr g / sqrt(a + epsilon)                 (Keras 2, Keras 3)
+RMSProp      m = momentum m + lr g / sqrt(rms [- mg^2] + epsilon),  w -= m
+             but Keras 2 legacy, without momentum:
+             w -= lr g / (sqrt(rms [- mg^2]) + epsilon)
+Ftrl         the same everywhere, with beta and shrinkage too
+Adadelta     the same everywhere
+
+Sparse gradients, as embeddings have them, are another matter. For the rows that a step
+does not look up, TF1 and Keras 2 legacy leave the slots of Momentum, RMSProp, Ftrl and
+Adadelta alone; Keras 2 and 3 decay every row. For a row that a batch looks up several
+times, all square the sum of its gradients, but Keras 3 on TensorFlow (3.0 to 3.15) sums
+their squares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from estimator_ckpt import errors
+
+
+class Flavor(enum.Enum):
+  """Whose optimizer it is."""
+
+  TF1 = "tf1"
+  KERAS_2_LEGACY = "2-legacy"
+  KERAS_2 = "2"
+  KERAS_3 = "3"
+
+  @classmethod
+  def parse(cls, value: Flavor | str | int) -> Flavor:
+    """Returns the flavor that `value` names.
+
+    Args:
+      value: a flavor or its value.
+
+    Returns:
+      The flavor.
+
+    Raises:
+      OptionError: there is none of that name.
+
+    Example:
+      >>> Flavor.parse("2-legacy")
+      <Flavor.KERAS_2_LEGACY: '2-legacy'>
+    """
+    if isinstance(value, cls):
+      return value
+    try:
+      return cls(str(value))
+    except ValueError:
+      known = ", ".join(repr(f.value) for f in cls)
+      raise errors.OptionError(
+        f"{value!r} is no kind of optimizer. Choose one of {known}."
+      ) from None
+
+  @property
+  def title(self) -> str:
+    """What to call it in a sentence."""
+    return _TITLES[self]
+
+
+_TITLES = {
+  Flavor.TF1: "TensorFlow 1",
+  Flavor.KERAS_2_LEGACY: "Keras 2 legacy",
+  Flavor.KERAS_2: "Keras 2",
+  Flavor.KERAS_3: "Keras 3",
+}
+MODERN = (Flavor.KERAS_2, Flavor.KERAS_3)
+
+
+class SlotNames(NamedTuple):
+  """What one slot is called.
+
+  Attributes:
+    tf1: in TensorFlow 1.
+    legacy: in Keras 2 legacy.
+    attribute: the attribute of Keras 2's and 3's optimizer that lists the variables.
+    word_2: what the variables' names call it in Keras 2, `m` in `Adam/m/dense/kernel`.
+    word_3: and in Keras 3, `momentum` in `adam/dense_kernel_momentum`.
+  """
+
+  tf1: str
+  legacy: str
+  attribute: str
+  word_2: str
+  word_3: str
+
+
+class _Kind(NamedTuple):
+  keras_class: str
+  slots: tuple[SlotNames, ...] = ()
+
+
+_KINDS = {
+  "Adam": _Kind(
+    "Adam",
+    (
+      SlotNames("m", "m", "_momentums", "m", "momentum"),
+      SlotNames("v", "v", "_velocities", "v", "velocity"),
+    ),
+  ),
+  "Momentum": _Kind(
+    "SGD", (SlotNames("momentum", "momentum", "momentums", "m", "momentum"),)
+  ),
+  "GradientDescent": _Kind("SGD"),
+  "Adagrad": _Kind(
+    "Adagrad",
+    (SlotNames("accumulator", "accumulator", "_accumulators", *["accumulator"] * 2),),
+  ),
+  "RMSProp": _Kind(
+    "RMSprop",
+    (
+      SlotNames("rms", "rms", "_velocities", "velocity", "velocity"),
+      SlotNames("momentum", "momentum", "_momentums", "momentum", "momentum"),
+      SlotNames("mg", "mg", "_average_gradients", *["average_gradient"] * 2),
+    ),
+  ),
+  "Ftrl": _Kind(
+    "Ftrl",
+    (
+      SlotNames("accum", "accumulator", "_accumulators", *["accumulator"] * 2),
+      SlotNames("linear", "linear", "_linears", "linear", "linear"),
+    ),
+  ),
+  "Adadelta": _Kind(
+    "Adadelta",
+    (
+      SlotNames("accum", "accum_grad", "_accumulated_grads", *["accumulated_grad"] * 2),
+      SlotNames(
+        "accum_update",
+        "accum_var",
+        "_accumulated_delta_vars",
+        *["accumulated_delta_var"] * 2,
+      ),
+    ),
+  ),
+}
+KINDS = tuple(_KINDS)
+
+# Keras' epsilon where an optimizer was not told one.
+KERAS_EPSILON = 1e-7
+# Kinds that square the gradient.
+_SQUARING = frozenset(["Adam", "Adagrad", "RMSProp", "Ftrl", "Adadelta"])
+# Kinds whose TF1 kernels leave the rows alone that a step does not look up.
+_ROWS_LEFT_ALONE = frozenset(["Momentum", "RMSProp", "Ftrl", "Adadelta"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """An optimizer, as far as its state is concerned.
+
+  Attributes:
+    kind: TensorFlow 1's name of it, one of `KINDS`.
+    flavor: whose it is.
+    settings: what it was made with, by Keras' names: `learning_rate`, `momentum`,
+      `epsilon`, `centered`, `amsgrad`, ...; what is not known is not there.
+      `learning_rate_varies` says that a schedule changes the learning rate, and
+      `sums_sparse_gradients` that a sparse gradient has each row once.
+
+  Example:
+    >>> sgd = Optimizer.of_keras("SGD", Flavor.KERAS_3, {"momentum": 0.9})
+    >>> sgd.kind, sgd.slots
+    ('Momentum', ('momentums',))
+  """
+
+  kind: str
+  flavor: Flavor
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @classmethod
+  def of_keras(
+    cls, class_name: str, flavor: Flavor, settings: Mapping[str, Any]
+  ) -> Optimizer:
+    """The optimizer of a Keras class.
+
+    Args:
+      class_name: for example `"SGD"`.
+      flavor: which Keras.
+      settings: as the attribute.
+
+    Returns:
+      The optimizer; SGD is Momentum if its momentum is not 0, else GradientDescent.
+
+    Raises:
+      UnsupportedCheckpointError: TensorFlow 1 has no such optimizer.
+    """
+    if class_name == "SGD":
+      kind = "Momentum" if settings.get("momentum") else "GradientDescent"
+      return cls(kind, flavor, settings)
+    for kind, known in _KINDS.items():
+      if known.keras_class == class_name:
+        return cls(kind, flavor, settings)
+    classes = ", ".join(sorted({known.keras_class for known in _KINDS.values()}))
+    raise errors.UnsupportedCheckpointError(
+      f"The optimizer {class_name} has no counterpart in TensorFlow 1 whose state "
+      f"could become its own. There are rules for {classes}."
+    )
+
+  def __str__(self) -> str:
+    if self.flavor is Flavor.TF1:
+      return f"TensorFlow 1's {self.kind}Optimizer"
+    return f"{self.flavor.title}'s {self.keras_class}"
+
+  @property
+  def keras_class(self) -> str:
+    """The name of its class in Keras."""
+    return _KINDS[self.kind].keras_class
+
+  @property
+  def kept(self) -> tuple[str, ...]:
+    """The slots it has, by the names of TF1's optimizer of its kind."""
+    slots = tuple(names.tf1 for names in _KINDS[self.kind].slots)
+    if self.kind == "RMSProp":
+      # TF1 keeps a momentum whatever it is multiplied with.
+      if self.flavor is not Flavor.TF1 and not self.settings.get("momentum"):
+        slots = tuple(slot for slot in slots if slot != "momentum")
+      if not self.settings.get("centered"):
+        slots = tuple(slot for slot in slots if slot != "mg")
+    return slots
+
+  @property
+  def slots(self) -> tuple[str, ...]:
+    """The slots it has, by its own names; attributes, of Keras 2 and 3."""
+    slots = tuple(self.own_name(slot) for slot in self.kept)
+    if self.kind == "GradientDescent" and self.flavor is Flavor.KERAS_2:
+      # Keras 2's SGD makes and updates momentums even when its momentum is 0.
+      slots = ("momentums",)
+    return slots
+
+  def tf1_names(self) -> dict[str, str]:
+    """What TF1 puts behind a variable's name for each of its slots.
+
+    Example:
+      >>> Optimizer("Adam", Flavor.TF1).tf1_names()
+      {'m': 'Adam', 'v': 'Adam_1'}
+    """
+    # TF1 makes mg before momentum, which it has in any case.
+    order = [slot for slot in self.kept if slot not in ("mg", "momentum")]
+    order += [slot for slot in ("mg", "momentum") if slot in self.kept]
+    return {
+      slot: self.kind + (f"_{number}" if number else "")
+      for number, slot in enumerate(order)
+    }
+
+  def own_name(self, tf1_slot: str) -> str:
+    """What it calls a slot of TF1's optimizer of its kind."""
+    names = self._names(tf1_slot)
+    if self.flavor is Flavor.TF1:
+      return names.tf1
+    return names.legacy if self.flavor is Flavor.KERAS_2_LEGACY else names.attribute
+
+  def word(self, tf1_slot: str) -> str:
+    """What its variables' names call a slot of TF1's optimizer of its kind."""
+    names = self._names(tf1_slot)
+    if self.flavor in MODERN:
+      return names.word_3 if self.flavor is Flavor.KERAS_3 else names.word_2
+    return self.own_name(tf1_slot)
+
+  def _names(self, tf1_slot: str) -> SlotNames:
+    return next(n for n in _KINDS[self.kind].slots if n.tf1 == tf1_slot)
+
+  @property
+  def epsilon_outside_root(self) -> bool:
+    """Whether it adds epsilon to a root where others take the root of a sum."""
+    if self.flavor is not Flavor.KERAS_2_LEGACY:
+      return False
+    return self.kind == "Adagrad" or (
+      self.kind == "RMSProp" and not self.settings.get("momentum")
+    )
+
+  @property
+  def leaves_rows_alone(self) -> bool:
+    """Whether a step with a sparse gradient leaves other rows' slots as they are."""
+    if self.kind not in _ROWS_LEFT_ALONE or self.flavor in MODERN:
+      return False
+    return not (self.kind == "RMSProp" and self.epsilon_outside_root)
+
+  @property
+  def squares_parts(self) -> bool:
+    """Whether it squares a row's gradients one by one, if a batch has it repeatedly."""
+    return (
+      self.flavor is Flavor.KERAS_3
+      and self.kind in _SQUARING
+      and not self.settings.get("sums_sparse_gradients")
+    )
+
+  def relation(self, tf1_slot: str) -> tuple[float, float]:
+    """Scale and offset from what TF1's slot would hold to what it stores.
+
+    Args:
+      tf1_slot: TF1's name of the slot.
+
+    Returns:
+      As said.
+
+    Raises:
+      OptionError: that takes a setting which is not known.
+    """
+    if self.kind == "Momentum" and self.flavor is not Flavor.TF1:
+      return -self._learning_rate(), 0.0
+    if self.kind == "Adagrad" and self.flavor in MODERN and tf1_slot == "accumulator":
+      # accumulator + epsilon is what TF1 takes the root of, now and in later steps.
+      return 1.0, -float(self.settings.get("epsilon", KERAS_EPSILON))
+    return 1.0, 0.0
+
+  def _learning_rate(self) -> float:
+    rate = self.settings.get("learning_rate")
+    if rate is None:
+      raise errors.OptionError(
+        f"{self} has the learning rate in its momentum, and TensorFlow 1 has not, so "
+        "converting one to the other takes the learning rate. Checkpoints of "
+        "TensorFlow 1 do not store it: give it."
+      )
+    if not float(rate) > 0:
+      raise errors.OptionError(
+        f"{self} has the learning rate in its momentum, and its learning rate is "
+        f"{rate}. Set the one that training goes on with."
+      )
+    return float(rate)

@@ -1,0 +1,343 @@
+"""What a variable's name says it is: a weight, an optimizer's slot, a moving average.
+
+TensorFlow 1 names what an optimizer keeps of a variable after the variable and the
+optimizer: `dense/kernel/Adam`, and `dense/kernel/Adam_1` for the second slot (read
+from TensorFlow 1.15's `slot_creator` and checked on the checkpoints it writes).
+Between them may stand `part_0` or `t_0`, where the variable was partitioned or wrapped;
+before them a variable scope the optimizer was used in. Keras 2 puts its optimizer
+first: `Adam/dense/kernel/m`, since TensorFlow 2.11 `Adam/m/dense/kernel`.
+
+Only what is certain is said. A name that looks like a slot, but of no variable there
+is, or with another shape, stays a variable whose role says what is unclear.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+GLOBAL_STEP = "global_step"
+
+# The slots of TensorFlow 1's optimizers, by the name an optimizer has unless told
+# otherwise, in the order it creates them.
+_SLOTS: dict[str, tuple[str, ...]] = {
+  "AdaMax": ("m", "v"),
+  "Adadelta": ("accum", "accum_update"),
+  "Adagrad": ("accumulator",),
+  "AdagradDA": ("gradient_accumulator", "gradient_squared_accumulator"),
+  "Adam": ("m", "v"),
+  "AdamW": ("m", "v"),
+  "AddSignOptimizer": ("m",),
+  "Ftrl": ("accum", "linear"),
+  "LARSOptimizer": ("momentum",),
+  "Momentum": ("momentum",),
+  "MomentumW": ("momentum",),
+  "PowerSignOptimizer": ("m",),
+  "ProximalAdagrad": ("accumulator",),
+  "RMSProp": ("rms", "momentum"),
+}
+_CENTERED_RMSPROP = ("rms", "mg", "momentum")
+# Optimizers that name their slots outright, as BERT's and ALBERT's do.
+_SPELLED_SLOTS = {
+  "adam_m": ("AdamWeightDecay", "m"),
+  "adam_v": ("AdamWeightDecay", "v"),
+  "lamb_m": ("LAMB", "m"),
+  "lamb_v": ("LAMB", "v"),
+}
+_NON_SLOTS = {"beta1_power": "Adam", "beta2_power": "Adam"}
+
+# Keras 2's optimizers: slots, then what is no slot.
+_KERAS_SLOTS: dict[str, frozenset[str]] = {
+  "Adadelta": frozenset(
+    ["accum_grad", "accum_var", "accumulated_grad", "accumulated_delta_var"]
+  ),
+  "Adafactor": frozenset(["r", "c", "v"]),
+  "Adagrad": frozenset(["accumulator"]),
+  "Adam": frozenset(["m", "v", "vhat"]),
+  "AdamW": frozenset(["m", "v", "vhat"]),
+  "Adamax": frozenset(["m", "v", "u"]),
+  "Ftrl": frozenset(["accumulator", "linear"]),
+  "Lion": frozenset(["m"]),
+  "Nadam": frozenset(["m", "v"]),
+  "RMSprop": frozenset(["rms", "mg", "momentum", "velocity", "average_gradient"]),
+  "SGD": frozenset(["momentum", "m"]),
+}
+_KERAS_NON_SLOTS = frozenset(
+  "iter iteration decay learning_rate current_learning_rate beta_1 beta_2 rho momentum"
+  " epsilon l1_regularization_strength l2_regularization_strength beta"
+  " learning_rate_power".split()
+)
+
+_KERAS_SCOPE = re.compile(
+  r"(?:^|/)(?:" + "|".join(_KERAS_SLOTS) + r")(?:_\d+)?/", re.MULTILINE
+)
+_MOVING_AVERAGE = "ExponentialMovingAverage"
+# What a moving average keeps beside itself to correct its start.
+_DEBIAS = frozenset(["biased", "local_step"])
+_NUMBERED = re.compile(r"(.*?)(?:_([1-9][0-9]{0,8}))?", re.DOTALL)
+# Names in a file may be of any length; what is looked up takes their length squared.
+_MAX_LENGTH = 1000
+_PART = re.compile(r"/(?:part|t)_\d+$")
+
+_MAX_SCOPES = 32
+
+Shape = tuple[int, ...]
+
+
+class RoleKind(enum.Enum):
+  """What a saved tensor is for."""
+
+  VARIABLE = "variable"
+  SLOT = "slot"
+  NON_SLOT = "non_slot"
+  MOVING_AVERAGE = "moving_average"
+  GLOBAL_STEP = "global_step"
+  OTHER = "other"
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+  """What a saved tensor is for.
+
+  Attributes:
+    kind: see `RoleKind`.
+    of: the variable's name, for a slot or a moving average.
+    slot: the optimizer's own name for a slot (`"m"`) or for what is no slot
+      (`"beta1_power"`); None where the names do not tell which slot it is.
+    optimizer: the optimizer: `"Adam"`, `"Ftrl"`, ...; with `keras` one of Keras.
+    instance: 0, or n where n optimizers of that name have slots of the variable before
+      this one; for what is no slot, the number behind its name.
+    keras: whether the name is one that Keras 2 gives.
+    unclear: for a variable that looks like something else, what speaks against it.
+  """
+
+  kind: RoleKind
+  of: str | None = None
+  slot: str | None = None
+  optimizer: str | None = None
+  instance: int = 0
+  keras: bool = False
+  unclear: str = ""
+
+  @property
+  def is_optimizer_state(self) -> bool:
+    """Whether it is a slot, or other state, of an optimizer."""
+    return self.kind in (RoleKind.SLOT, RoleKind.NON_SLOT)
+
+
+_VARIABLE = Role(RoleKind.VARIABLE)
+_OTHER = Role(RoleKind.OTHER)
+
+
+def classify(
+  names: Iterable[str], shapes: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, Role]:
+  """Says of each name of a name-based checkpoint what it is for.
+
+  Args:
+    names: the names of one checkpoint's tensors, all of them: a slot is one only if its
+      variable is there too.
+    shapes: their shapes, as far as known. A slot has its variable's shape and a beta
+      power none, so shapes rule out variables that only look like them.
+
+  Returns:
+    A role for each name, in the given order.
+
+  Example:
+    >>> roles = classify(["w", "w/Adam", "w/Adam_1", "beta1_power", "v/Adam"])
+    >>> roles["w/Adam_1"].of, roles["w/Adam_1"].slot
+    ('w', 'v')
+    >>> roles["v/Adam"].kind.value, roles["v/Adam"].unclear
+    ('variable', "there is no variable 'v'")
+  """
+  names = list(dict.fromkeys(names))
+  return _Classifier(names, shapes or {}).roles()
+
+
+def mention_keras(names: Iterable[str]) -> bool:
+  """Whether any of the names may be one that a Keras 2 optimizer gives.
+
+  Args:
+    names: names without line breaks.
+
+  Returns:
+    False if none can be; `classify` need not be asked then.
+  """
+  return _KERAS_SCOPE.search("\n".join(names)) is not None
+
+
+class _Classifier:
+  """Classifies the names of one checkpoint."""
+
+  def __init__(self, names: list[str], shapes: Mapping[str, Sequence[int]]):
+    self._names = names
+    self._known = set(names)
+    self._shapes = shapes
+
+  def roles(self) -> dict[str, Role]:
+    roles: dict[str, Role] = {}
+    slots: dict[tuple[str, str, str], list[tuple[int, str]]] = collections.defaultdict(
+      list
+    )
+    for name in self._names:
+      role = self._role(name)
+      if role.kind is RoleKind.SLOT and role.slot is None:
+        assert role.of is not None and role.optimizer is not None
+        stem, _, last = name.rpartition("/")
+        group = (stem, role.of, role.optimizer)
+        slots[group].append((_number(last)[1], name))
+      roles[name] = role
+    for (_, _, optimizer), members in slots.items():
+      self._name_slots(optimizer, sorted(members), roles)
+    return roles
+
+  def _role(self, name: str) -> Role:
+    if name == GLOBAL_STEP:
+      return Role(RoleKind.GLOBAL_STEP)
+    if len(name) > _MAX_LENGTH:
+      return _VARIABLE
+    stem, _, last = name.rpartition("/")
+    base, number = _number(last)
+    if base in _NON_SLOTS:
+      if self._shape(name) not in (None, ()):
+        return _unclear(
+          f"it has the shape {list(self._shapes[name])}, not that of a scalar"
+        )
+      return Role(RoleKind.NON_SLOT, None, base, _NON_SLOTS[base], number)
+    if stem and base in _SLOTS:
+      return self._slot(name, stem, None, base)
+    if stem and last in _SPELLED_SLOTS:
+      optimizer, slot = _SPELLED_SLOTS[last]
+      return self._slot(name, stem, slot, optimizer)
+    if stem and base == _MOVING_AVERAGE:
+      return self._moving_average(name, stem)
+    if last in _DEBIAS and _number(stem.rpartition("/")[2])[0] == _MOVING_AVERAGE:
+      of = self._variable(stem.rpartition("/")[0])
+      if of is not None:
+        return Role(RoleKind.MOVING_AVERAGE, of)
+    if self._is_other(name):
+      return _OTHER
+    return self._keras(name) or self._below_variable(name, stem, last)
+
+  def _slot(self, name: str, stem: str, slot: str | None, optimizer: str) -> Role:
+    of = self._variable(stem)
+    if of is None:
+      return _unclear(f"there is no variable {stem!r}")
+    problem = self._shape_problem(name, of)
+    return _unclear(problem) if problem else Role(RoleKind.SLOT, of, slot, optimizer)
+
+  def _moving_average(self, name: str, stem: str) -> Role:
+    of = self._variable(stem)
+    if of is None:
+      return _unclear(f"there is no variable {stem!r}")
+    problem = self._shape_problem(name, of)
+    return _unclear(problem) if problem else Role(RoleKind.MOVING_AVERAGE, of)
+
+  def _shape_problem(self, name: str, of: str) -> str:
+    own, its = self._shape(name), self._shape(of)
+    if own is None or its is None or own == its:
+      return ""
+    return f"it has the shape {list(own)}, and {of!r} has {list(its)}"
+
+  def _is_other(self, name: str) -> bool:
+    if name.startswith("_CHECKPOINTABLE_OBJECT_GRAPH"):
+      return True
+    # A lookup table's two tensors; an iterator's state.
+    for own, other in (("-keys", "-values"), ("-values", "-keys")):
+      if name.endswith(own) and name[: -len(own)] + other in self._known:
+        return True
+    return name.endswith("-state") and ":" in name
+
+  def _keras(self, name: str) -> Role | None:
+    parts = name.split("/")
+    for i, part in enumerate(parts[:-1]):
+      optimizer, number = _number(part)
+      slots = _KERAS_SLOTS.get(optimizer)
+      if slots is None:
+        continue
+      rest = parts[i + 1 :]
+      if (
+        len(rest) == 1
+        and rest[0] in _KERAS_NON_SLOTS
+        and self._shape(name) in (None, ())
+      ):
+        return Role(RoleKind.NON_SLOT, None, rest[0], optimizer, number, keras=True)
+      if len(rest) > 1:
+        for slot, of in ((rest[-1], rest[:-1]), (rest[0], rest[1:])):
+          variable = self._variable("/".join(of)) if slot in slots else None
+          if variable is not None and not self._shape_problem(name, variable):
+            return Role(RoleKind.SLOT, variable, slot, optimizer, number, keras=True)
+    return None
+
+  def _below_variable(self, name: str, stem: str, last: str) -> Role:
+    """A variable; below one of its shape it may be a slot of an unknown optimizer."""
+    if (
+      stem in self._known
+      and last not in _DEBIAS
+      and not self._shape_problem(name, stem)
+      and _number(stem.rpartition("/")[2])[0] not in _SLOTS
+    ):
+      return _unclear(
+        f"it stands below the variable {stem!r}, as a slot would of an optimizer, or a"
+        f" moving average, that is called {_number(last)[0]!r}"
+      )
+    return _VARIABLE
+
+  def _variable(self, stem: str) -> str | None:
+    """The variable that what stands before a slot's own name means."""
+    for candidate in _scopes_dropped(stem):
+      if candidate in self._known:
+        return candidate
+      whole = _PART.sub("", candidate)
+      if whole != candidate and whole in self._known:
+        return whole
+    return None
+
+  def _shape(self, name: str) -> Shape | None:
+    shape = self._shapes.get(name)
+    return None if shape is None else tuple(shape)
+
+  def _name_slots(
+    self, optimizer: str, members: list[tuple[int, str]], roles: dict[str, Role]
+  ) -> None:
+    """Says which slot each is, of those one variable has of one kind of optimizer."""
+    slots = _SLOTS[optimizer]
+    if optimizer == "RMSProp" and len(members) % 2:
+      slots = _CENTERED_RMSPROP
+    numbers = [number for number, _ in members]
+    complete = numbers == list(range(len(numbers))) and len(numbers) % len(slots) == 0
+    # Six are three plain RMSProps or two centered ones.
+    if optimizer == "RMSProp" and len(members) % 6 == 0:
+      complete = False
+    if not complete:
+      return
+    for number, name in members:
+      roles[name] = dataclasses.replace(
+        roles[name], slot=slots[number % len(slots)], instance=number // len(slots)
+      )
+
+
+def _scopes_dropped(stem: str) -> Iterator[str]:
+  """`a/b/c`, then `b/c`, then `c`."""
+  yield stem
+  start = 0
+  # No optimizer is used in more scopes, and a hostile name has thousands.
+  for _ in range(_MAX_SCOPES):
+    start = stem.find("/", start) + 1
+    if not start:
+      return
+    yield stem[start:]
+
+
+def _number(last: str) -> tuple[str, int]:
+  """Takes the number off a name that TensorFlow made distinct: `Adam_1` is Adam, 1."""
+  match = _NUMBERED.fullmatch(last)
+  assert match is not None
+  return match[1], int(match[2] or 0)
+
+
+def _unclear(reason: str) -> Role:
+  return dataclasses.replace(_VARIABLE, unclear=reason)

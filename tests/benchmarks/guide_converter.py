@@ -1,0 +1,39 @@
+"""Converts a checkpoint as TensorFlow's guide 'Migrating model checkpoints' does it.
+
+  python tests/benchmarks/guide_converter.py tf2 SOURCE DEST
+  python tests/benchmarks/guide_converter.py tf1 SOURCE DEST
+
+What it does, and nothing to make it faster or slower: every tensor is loaded, made a
+variable, and saved again.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import tensorflow as tf
+
+
+def to_tf2(source: str, target: str) -> None:
+  """Names to objects: one dict of variables."""
+  reader = tf.train.load_checkpoint(source)
+  variables = {
+    name: tf.Variable(reader.get_tensor(name))
+    for name in reader.get_variable_to_shape_map()
+  }
+  tf.train.Checkpoint(vars=variables).save(target)
+
+
+def to_tf1(source: str, target: str) -> None:
+  """Objects to names: what is below `var_list/`."""
+  reader = tf.train.load_checkpoint(source)
+  variables = {}
+  for key in reader.get_variable_to_shape_map():
+    if key.startswith("var_list/"):
+      name = key.split("/")[1].replace(".S", "/")
+      variables[name] = tf.Variable(reader.get_tensor(key))
+  tf.compat.v1.train.Saver(var_list=variables).save(sess=None, save_path=target)
+
+
+if __name__ == "__main__":
+  {"tf1": to_tf1, "tf2": to_tf2}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from estimator_ckpt.cli import main
+from tests import golden
+
+_ADAM = golden.path("tf1.15/adam_dense")
+
+
+def _run(*argv):
+  return main.run([*argv])
+
+
+def test_help_names_every_command_with_one_line_each(capsys):
+  assert _run("--help") == 0
+  lines = capsys.readouterr().out.splitlines()
+  for name in main.COMMANDS:
+    assert [line for line in lines if line.startswith(f"  {name} ")], name
+  assert max(map(len, lines)) < 80
+
+
+def test_without_a_command_help_is_shown_and_the_code_is_that_of_misuse(capsys):
+  assert _run() == 2
+  assert "commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_has_help_with_examples_that_fit(name, capsys, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "80")
+  assert _run(name, "--help") == 0
+  text = capsys.readouterr().out
+  assert f"  estimator-ckpt {name} " in text
+  assert max(map(len, text.splitlines())) <= 80
+  assert _run("help", name) == 0
+  assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_says_what_it_is(name):
+  command = main.load_command(name)
+  assert command.NAME == name
+  assert command.HELP.endswith(".") and "\n" not in command.HELP
+  for line in command.EXAMPLES.strip().splitlines():
+    assert line.startswith(f"estimator-ckpt {name} ")
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_has_json_and_flags_with_underscores(name):
+  flags = main.command_parser(main.load_command(name)).flags()
+  assert "--json" in flags
+  assert [flag for flag in flags if "-" in flag.lstrip("-")] == []
+
+
+@pytest.mark.parametrize(
+  "line",
+  [
+    example
+    for name in main.COMMANDS
+    for example in main.load_command(name).EXAMPLES.strip().splitlines()
+  ],
+)
+def test_every_example_is_a_command_line_that_can_be_parsed(line):
+  import shlex
+
+  words = shlex.split(line.split(" | ")[0])
+  main.command_parser(main.load_command(words[1])).parse_args(words[2:])
+
+
+def test_the_version_is_the_packages(capsys):
+  import estimator_ckpt
+
+  assert _run("--version") == 0
+  assert capsys.readouterr().out == f"estimator-ckpt {estimator_ckpt.__version__}\n"
+
+
+@pytest.mark.parametrize(
+  ("argv", "message"),
+  [
+    (["verfy", "x"], "no command 'verfy'; did you mean 'verify'? There are: inspect,"),
+    (["--json", "x"], "--json stands before the command; a command's flags go behind"),
+    (["inspect"], "the following arguments are required: PATH; see estimator-ckpt ins"),
+    (["inspect", "x", "--jsn"], "no flag --jsn (did you mean --json?); see estimator-"),
+    (["inspect", "x", "y"], "one argument too many, 'y'; see estimator-ckpt inspect -"),
+    (["inspect", "x", "--sort=up"], "argument --sort: invalid choice: 'up' (choose fr"),
+    (
+      ["inspect", _ADAM, "--filter=("],
+      "--filter=( is no regular expression: missing )",
+    ),
+    (["diff", _ADAM, _ADAM, "--atol=-1", "--values"], "atol=-1.0 and rtol=0.0 have to"),
+  ],
+)
+def test_a_command_line_that_cannot_be_meant_is_one_line_and_code_2(
+  argv, message, capsys
+):
+  assert _run(*argv) == 2
+  out, err = capsys.readouterr()
+  assert out == ""
+  assert err.startswith(f"estimator-ckpt: error: {message}")
+  assert err.count("\n") == 1
+
+
+def test_flags_may_not_be_shortened(capsys):
+  assert _run("inspect", _ADAM, "--val") == 2
+  assert "no flag --val" in capsys.readouterr().err
+
+
+def test_trouble_is_one_line_and_code_1(tmp_path, capsys):
+  assert _run("inspect", str(tmp_path / "model.ckpt-7")) == 1
+  out, err = capsys.readouterr()
+  assert out == ""
+  assert err.startswith("estimator-ckpt: error: ")
+  assert "no checkpoint there" in err and err.count("\n") == 1
+
+
+def test_a_path_cannot_move_the_cursor(tmp_path, capsys):
+  assert _run("inspect", f"{tmp_path}/\x1b[2Jx") == 1
+  assert "\x1b" not in capsys.readouterr().err
+
+
+def test_hyphens_in_flags_are_understood():
+  spelled = main._with_underscores(["--name-map=a-b:c-d", "x-y", "--", "--no-flag"])
+  assert spelled == ["--name_map=a-b:c-d", "x-y", "--", "--no-flag"]
+
+
+def test_a_double_hyphen_ends_the_flags(capsys):
+  assert _run("inspect", "--", _ADAM) == 0
+  assert _run("inspect", "--", "--json") == 1
+  assert "--json: no checkpoint" in capsys.readouterr().err
+
+
+def _child(code, **options):
+  return subprocess.Popen(
+    [sys.executable, "-c", textwrap.dedent(code)],
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    **options,
+  )
+
+
+def test_a_reader_that_goes_away_is_no_error():
+  child = subprocess.Popen(
+    [sys.executable, "-m", "estimator_ckpt", "inspect", _ADAM],
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
+  child.stdout.close()
+  err = child.stderr.read()
+  child.stderr.close()
+  assert (child.wait(), err) == (141, b"")
+
+
+def test_ctrl_c_is_one_line():
+  child = _child(
+    f"""
+    import sys
+    from estimator_ckpt.cli import main
+    import estimator_ckpt.inspect
+    def wait(path):
+      print("ready", flush=True)
+      import time
+      time.sleep(60)
+    estimator_ckpt.inspect.inspect_checkpoint = wait
+    sys.modules["estimator_ckpt.inspect"].inspect_checkpoint = wait
+    sys.exit(main.run(["inspect", {_ADAM!r}]))
+    """
+  )
+  assert child.stdout.readline() == b"ready\n"
+  child.send_signal(signal.SIGINT)
+  out, err = child.communicate()
+  assert (child.returncode, out) == (130, b"")
+  assert err == b"estimator-ckpt: error: interrupted\n"
+
+
+def test_only_the_command_that_was_asked_for_is_imported():
+  child = _child(
+    f"""
+    import sys
+    from estimator_ckpt.cli import main
+    main.run(["inspect", {_ADAM!r}])
+    print(*sorted(n for n in sys.modules if n.startswith("estimator_ckpt.cli.")))
+    print({{"numpy", "rich", "absl", "tensorflow"}} & {{*sys.modules}})
+    """
+  )
+  out, err = child.communicate()
+  assert err == b""
+  *_, commands, libraries = out.decode().splitlines()
+  assert commands.split() == [
+    "estimator_ckpt.cli.inspect",
+    "estimator_ckpt.cli.main",
+    "estimator_ckpt.cli.terminal",
+  ]
+  assert libraries == "set()"
+
+
+def test_the_program_runs_as_a_file_though_its_directory_has_an_inspect_py():
+  import estimator_ckpt
+
+  directory = os.path.dirname(estimator_ckpt.__file__)
+  result = subprocess.run(
+    [sys.executable, os.path.join(directory, "__main__.py"), "--version"],
+    stdout=subprocess.PIPE,
+    check=True,
+  )
+  assert result.stdout.startswith(b"estimator-ckpt ")

@@ -1,0 +1,72 @@
+"""The processes of the tests of this directory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from estimator_ckpt.examples import cluster
+from tests.cluster import processes
+
+
+class Cluster:
+  """A cluster on loopback; its tasks are started one by one.
+
+  Args:
+    launcher: starts them.
+    num_ps: parameter servers.
+    num_workers: workers beside the chief.
+  """
+
+  def __init__(self, launcher: processes.Launcher, num_ps: int, num_workers: int):
+    self._launcher = launcher
+    self._configs = cluster.tf_configs(num_ps, num_workers)
+    self.tasks: dict[str, processes.Task] = {}
+
+  def start(
+    self, name: str, function: str = "train", **arguments: Any
+  ) -> processes.Task:
+    """Starts a task, or starts it again.
+
+    Args:
+      name: `chief/0`, `ps/1`, `worker/0` or `evaluator/0`.
+      function: of `tests.cluster.tasks`.
+      **arguments: its arguments.
+    """
+    environ = {"TF_CONFIG": json.dumps(self._configs[name])}
+    self.tasks[name] = self._launcher.start(
+      name, f"tests.cluster.tasks:{function}", environ, **arguments
+    )
+    return self.tasks[name]
+
+  def start_servers(self, **arguments: Any) -> list[processes.Task]:
+    """Starts all parameter servers."""
+    names = [name for name in self._configs if name.startswith("ps/")]
+    return [self.start(name, **arguments) for name in names]
+
+  def stop(self) -> None:
+    """Ends all that was started here."""
+    for task in self.tasks.values():
+      task.kill()
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory):
+  with processes.Launcher(tmp_path_factory.mktemp("tasks")) as launcher:
+    yield launcher
+
+
+@pytest.fixture
+def new_cluster(launcher):
+  """`new_cluster(num_ps, num_workers)`; what it starts ends with the test."""
+  clusters = []
+
+  def new(num_ps: int = 2, num_workers: int = 0) -> Cluster:
+    clusters.append(Cluster(launcher, num_ps, num_workers))
+    return clusters[-1]
+
+  yield new
+  for each in clusters:
+    each.stop()

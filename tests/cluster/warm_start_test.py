@@ -1,0 +1,38 @@
+"""A warm start in a cluster of parameter servers: the chief does it, in the graph."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from tests import models
+from tests.cluster import tasks
+
+
+def test_the_chief_starts_and_a_worker_begins_with_what_it_started(
+  new_cluster, tmp_path
+):
+  source = tmp_path / "source"
+  plain = models.estimator(tasks.model_fn(3), source)
+  plain.train(models.input_fn, steps=3)
+  expected = models.values(source)
+  model_dir = tmp_path / "model"
+  cluster = new_cluster(num_ps=2, num_workers=1)
+  arguments = {
+    "model_dir": str(model_dir),
+    "checkpoint_format": "dual",
+    "steps": 10,
+    "options": {"warm_start": str(source)},
+  }
+  cluster.start_servers(**arguments)
+  worker = cluster.start("worker/0", **arguments)
+  cluster.start("chief/0", **arguments).wait()
+  worker.wait()
+  first = models.named_values(model_dir / "model.ckpt-0")
+  for name in ("embedding", "net/out/kernel", "net/norm/moving_mean"):
+    np.testing.assert_array_equal(first[name], expected[name], err_msg=name)
+  assert (first["embedding/Adam"] == 0).all()
+  assert first["global_step"] == 0
+  assert os.path.exists(model_dir / "warm_start.json")
+  assert max(models.steps_on_disk(model_dir)) >= 10

@@ -1,0 +1,66 @@
+"""What every test runs under, and the few fixtures that they share."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+# Before TensorFlow is imported: no C++ log, no search for a GPU.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+_ROOT = pathlib.Path(__file__).parent.parent
+
+try:
+  import hypothesis
+except ImportError:  # an environment of another TensorFlow
+  pass
+else:
+  # The same examples in every run, and no verdict by the clock: a test result is
+  # kept until what it depends on changes.
+  hypothesis.settings.register_profile(
+    "repeatable",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+  )
+  # HYPOTHESIS_PROFILE=default looks for new examples.
+  hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(scope="session")
+def testdata() -> pathlib.Path:
+  """The directory of golden checkpoints and data sets; not to be written to."""
+  return _ROOT / "testdata"
+
+
+@pytest.fixture(scope="session")
+def interpreter():
+  """`interpreter("tf115")` is the path of that environment's Python.
+
+  A test that asks for one is skipped where the machine has no Python for it.
+  """
+  program = _ROOT / "third_party" / "python" / "environment.py"
+  asked = {}
+
+  def find(name: str) -> str:
+    if name not in asked:
+      asked[name] = subprocess.run(
+        [sys.executable, str(program), name],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+      )
+    answer = asked[name]
+    if answer.returncode == 3:
+      pytest.skip(answer.stderr.strip())
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+  return find

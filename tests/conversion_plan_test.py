@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from estimator_ckpt import formats
+from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.conversion_plan import (
+  Plan,
+  apply_plan,
+  check_complete,
+  plan_conversion,
+  rekey,
+  with_notes,
+)
+from estimator_ckpt.errors import CheckpointError, OptionError
+from estimator_ckpt.formats import CheckpointFormat
+from estimator_ckpt.name_map import NameMap
+from tests import golden, stored
+
+
+def _read(name):
+  prefix = golden.path(name)
+  index = Index.read(prefix)
+  return index, formats.read_object_graph(prefix, index)
+
+
+def _index(*keys):
+  index = Index()
+  for number, key in enumerate(keys):
+    index.put(key, BundleEntry(1, (1,), 0, 4 * number, 4, number))
+  return index
+
+
+@pytest.mark.parametrize("to", list(CheckpointFormat))
+@pytest.mark.parametrize("name", golden.names("tf"))
+def test_planning_changes_nothing(name, to):
+  index, graph = _read(name)
+  before = index.serialize(), graph and graph.serialize()
+  plan = plan_conversion(index, graph, to)
+  assert (index.serialize(), graph and graph.serialize()) == before
+  assert str(plan) == str(plan_conversion(index, graph, to))
+  apply_plan(plan, index)
+  assert set(index.keys()) == set(plan.keys)
+
+
+def test_a_plan_can_be_printed():
+  index, graph = _read("tf2.15/guide_scaffold")
+  lines = str(plan_conversion(index, graph, CheckpointFormat.DUAL)).splitlines()
+  kernel = "var_list/net.Sdense.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+  assert f"net/dense/kernel <- {kernel}" in lines
+  assert f"{kernel} <- {kernel}" in lines
+  assert "_CHECKPOINTABLE_OBJECT_GRAPH <- new" in lines
+  index, graph = _read("tf2.15/variable_list")
+  lines = str(plan_conversion(index, graph, CheckpointFormat.TF1)).splitlines()
+  assert lines[-1].startswith(
+    "left out: save_counter/.ATTRIBUTES/VARIABLE_VALUE (name-"
+  )
+
+
+def test_what_is_neither_kept_nor_said_to_be_left_out_is_an_error():
+  index = _index("a", "b")
+  check_complete(Plan(CheckpointFormat.TF1, {"x": "a", "y": "b"}), index)
+  check_complete(Plan(CheckpointFormat.TF1, {"x": "a"}, left_out={"b": "why"}), index)
+  index.alias("c", "a")
+  check_complete(Plan(CheckpointFormat.TF1, {"c": "c", "b": "b"}), index)
+  with pytest.raises(CheckpointError, match="index: b would be lost; nothing was wri"):
+    check_complete(Plan(CheckpointFormat.TF1, {"x": "a"}), index)
+
+
+def test_a_name_that_is_another_tensors_key_in_an_object_graph():
+  # Of a checkpoint with a graph, a tensor that the graph does not know keeps its key.
+  index, graph = _read("tf2.15/module_tree")
+  index.put("tree/words", BundleEntry(1, (1,), 0, 0, 4, 1))
+  for to in (CheckpointFormat.TF1, CheckpointFormat.DUAL):
+    with pytest.raises(OptionError, match="gives several variables one name"):
+      plan_conversion(index, graph, to)
+  rules = NameMap.parse({"tree/words/.ATTRIBUTES/VARIABLE_VALUE": "words"})
+  plan = plan_conversion(index, graph, CheckpointFormat.DUAL, name_map=rules)
+  assert plan.keys["tree/words"] == "tree/words"
+  assert plan.keys["words"].startswith("tree/words/")
+
+
+def test_notes_are_added():
+  plan = with_notes(Plan(CheckpointFormat.TF1, {}, notes=("a",)), ["b"])
+  assert plan.notes == ("a", "b")
+
+
+_KEYS = st.lists(
+  st.text("abc", min_size=1, max_size=2), min_size=1, max_size=6, unique=True
+)
+
+
+@given(_KEYS, st.data())
+def test_any_keys_can_be_given_to_any_tensors(old_keys, data):
+  index = _index(*old_keys)
+  source = st.sampled_from(old_keys)
+  keys = data.draw(
+    st.dictionaries(st.text("abcd", min_size=1, max_size=2), source, max_size=8)
+  )
+  expected = {key: index.entry(source) for key, source in keys.items()}
+  rekey(index, keys)
+  assert {key: index.entry(key) for key in index.keys()} == expected
+
+
+def test_slices_go_with_their_tensor(tmp_path):
+  prefix = golden.path("tf1.15/momentum_partitioned")
+  index = Index.read(prefix)
+  a, b = "net/embedding", "net/embedding/Momentum"
+  before = {key: index.slice_entries(key) for key in (a, b)}
+  assert before[a] != before[b]
+  rekey(index, {a: b, b: a, "c": a})
+  assert index.slice_entries(a) == before[b]
+  assert index.slice_entries(b) == index.slice_entries("c") == before[a]
+  assert stored.stored(prefix)

@@ -1,0 +1,74 @@
+"""Keras 3 goes on where TensorFlow 1 stopped; run on TensorFlow 2.16 or later."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import estimator_ckpt.keras
+from estimator_ckpt import errors, keras_checkpoint
+from estimator_ckpt.reader import open_checkpoint
+from tests import keras_proof
+
+
+def _optimizer(case):
+  return getattr(tf.keras.optimizers, case.keras_class)(**case.keras_arguments)
+
+
+@pytest.mark.parametrize("name", sorted(keras_proof.CASES))
+def test_an_optimizer_goes_on_as_in_tf1(name, tmp_path):
+  case = keras_proof.CASES[name]
+  keras_proof.prove(case, _optimizer(case), str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad"])
+def test_an_embedding_goes_on_as_in_tf1_once_its_gradients_are_summed(name, tmp_path):
+  case = dataclasses.replace(keras_proof.CASES[name], embedding=True)
+  prefix = str(tmp_path / "m")
+  with pytest.raises(errors.UnsupportedCheckpointError, match="sum_sparse_gradients"):
+    keras_proof.prove(case, _optimizer(case), prefix)
+  optimizer = estimator_ckpt.keras.sum_sparse_gradients(_optimizer(case))
+  keras_proof.prove(case, optimizer, prefix)
+
+
+@pytest.mark.parametrize("name", sorted(keras_proof.CASES))
+def test_a_converted_checkpoint_is_consumed_and_leads_back(name, tmp_path):
+  case = keras_proof.CASES[name]
+  prefix = str(tmp_path / "m")
+  in_tf1 = keras_proof.train_in_tf1(case, prefix)
+  model, optimizer = keras_proof.keras_model(), _optimizer(case)
+  optimizer.build(model.trainable_variables)
+  checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+  like = checkpoint.write(str(tmp_path / "like"))
+  target, back = str(tmp_path / "out" / "m"), str(tmp_path / "back")
+  keras_checkpoint.convert_to_keras(prefix, target, "3", like=like)
+  model, optimizer = keras_proof.keras_model(), _optimizer(case)
+  checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+  status = checkpoint.restore(target)
+  before = keras_proof.STEPS_BEFORE
+  data = keras_proof.batches(before + keras_proof.STEPS_AFTER)[before:]
+  losses, _ = keras_proof.train_in_keras(model, optimizer, data)
+  status.assert_consumed()
+  np.testing.assert_allclose(losses, in_tf1["losses"][before:], rtol=1e-5)
+  known = ("epsilon", "beta_1", "beta_2")
+  settings = {k: v for k, v in case.keras_arguments.items() if k in known}
+  keras_checkpoint.convert_from_keras(
+    checkpoint.write(str(tmp_path / "k")), back, like=prefix, settings=settings
+  )
+  after = open_checkpoint(back)
+  assert set(after) == set(open_checkpoint(prefix))
+  assert after["global_step"] == before + keras_proof.STEPS_AFTER
+
+
+def test_weights_are_written_for_load_weights(tmp_path):
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(keras_proof.CASES["gradient_descent"], prefix)
+  model, other = keras_proof.keras_model(), keras_proof.keras_model()
+  path = str(tmp_path / "m.weights.h5")
+  estimator_ckpt.keras.save_weights(model, prefix, path)
+  other.load_weights(path)
+  for ours, theirs in zip(other.get_weights(), model.get_weights()):
+    np.testing.assert_array_equal(ours, theirs)

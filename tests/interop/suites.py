@@ -1,0 +1,96 @@
+"""Runs test files under the TensorFlow of another environment, in one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+
+from tests.interop import readers
+
+ROOT = readers.HERE.parent.parent
+_SECONDS = 850
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+  """How the tests of one process ended.
+
+  Attributes:
+    passed: names of tests, by file.
+    skipped: likewise, each with the reason.
+    failed: likewise, each with what was reported.
+    output: all that the process printed.
+  """
+
+  passed: dict[str, list[str]]
+  skipped: dict[str, dict[str, str]]
+  failed: dict[str, dict[str, str]]
+  output: str
+
+  def assert_passed(self, file: str) -> None:
+    """Fails unless there are tests in the file and each passed.
+
+    Args:
+      file: as it was given to `run`.
+    """
+    reports = self.failed.get(file, {}).values()
+    assert not reports, "\n\n".join(reports)
+    assert not self.skipped.get(file), self.skipped[file]
+    assert self.passed.get(file), f"{file}: no test ran\n{self.output[-4000:]}"
+
+
+def run(python: str, files: Sequence[str], directory: pathlib.Path) -> Suite:
+  """Runs pytest once.
+
+  Args:
+    python: the interpreter of an environment that has it.
+    files: paths below the repository.
+    directory: for the report and for the tests' temporary files.
+
+  Returns:
+    How the tests ended.
+  """
+  report = directory / "report.xml"
+  command = [python, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider"]
+  command += ["-c", "pyproject.toml", "--rootdir=.", f"--basetemp={directory / 'temp'}"]
+  # This one names the file of each case.
+  command += ["-o", "junit_family=xunit1", f"--junitxml={report}", *files]
+  done = subprocess.run(
+    command,
+    cwd=ROOT,
+    env=readers.environ(),
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    timeout=_SECONDS,
+    check=False,
+  )
+  output = done.stdout.decode(errors="replace")
+  assert report.exists(), f"pytest ended with {done.returncode}:\n{output[-9000:]}"
+  suite = _read(report, output)
+  # An error in collecting a file is a case too; one of pytest itself is not.
+  assert done.returncode == (1 if suite.failed else 0), output[-9000:]
+  return suite
+
+
+def _read(report: pathlib.Path, output: str) -> Suite:
+  suite = Suite({}, {}, {}, output)
+  for case in ElementTree.parse(report).getroot().iter("testcase"):
+    file = case.get("file") or case.get("classname", "").replace(".", "/") + ".py"
+    name = case.get("name", "")
+    parts = {part.tag: part for part in case}
+    for tag in ("failure", "error"):
+      if tag in parts:
+        text = f"{file}::{name}\n{parts[tag].text or parts[tag].get('message')}"
+        suite.failed.setdefault(file, {})[name] = text
+        break
+    else:
+      if "skipped" in parts:
+        reason = parts["skipped"].get("message", "")
+        suite.skipped.setdefault(file, {})[name] = reason
+      else:
+        suite.passed.setdefault(file, []).append(name)
+  return suite

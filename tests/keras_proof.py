@@ -1,0 +1,220 @@
+"""The proof that an optimizer goes on where TensorFlow 1's stopped.
+
+A small model is trained for some steps in a TF1 graph and saved; the checkpoint is
+loaded into Keras, which trains on with the batches that follow; and the TF1 graph
+trains on with them too. Losses and weights must agree after every step. Whatever
+Keras the TensorFlow at hand has is the one that is proved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import estimator_ckpt.keras
+
+tf1 = tf.compat.v1
+STEPS_BEFORE = 7
+STEPS_AFTER = 8
+_UNITS = (6, 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """An optimizer in TensorFlow 1 and in Keras.
+
+  Attributes:
+    tf1_class: its class in `tf.compat.v1.train`.
+    tf1_arguments: its arguments.
+    keras_class: its class in Keras.
+    keras_arguments: its arguments there.
+    embedding: whether the model begins with an embedding, whose gradient is sparse.
+  """
+
+  tf1_class: str
+  tf1_arguments: Mapping[str, Any]
+  keras_class: str
+  keras_arguments: Mapping[str, Any]
+  embedding: bool = False
+
+
+def batches(count: int, embedding: bool = False) -> list[tuple[Any, Any]]:
+  """Batches that differ from step to step, and give every weight a gradient."""
+  rng = np.random.RandomState(7)
+  found = []
+  for _ in range(count):
+    x = rng.randn(8, 5).astype(np.float32)
+    if embedding:
+      x = rng.randint(0, 9, (8, 3)).astype(np.int32)
+    found.append((x, rng.randn(8, 2).astype(np.float32)))
+  return found
+
+
+def train_in_tf1(case: Case, prefix: str, learning_rates: Any = None) -> dict[str, Any]:
+  """Trains in a TF1 graph, and saves after `STEPS_BEFORE` steps.
+
+  Args:
+    case: the optimizer.
+    prefix: where the checkpoint goes.
+    learning_rates: a learning rate for each step, instead of the case's.
+
+  Returns:
+    The `losses` of all steps, and the `weights` before the first and after each.
+  """
+  with tf.Graph().as_default():
+    rng = np.random.RandomState(3)
+    first = 3 * 4 if case.embedding else 5
+    sizes = (first, *_UNITS, 2)
+    x = tf1.placeholder(tf.int32 if case.embedding else tf.float32, (8, None))
+    y = tf1.placeholder(tf.float32, (8, 2))
+    net = x
+    if case.embedding:
+      table = _variable("net/embedding/embeddings", rng.randn(9, 4))
+      net = tf.reshape(tf.nn.embedding_lookup(table, x), (8, first))
+    for i, (n, m) in enumerate(zip(sizes, sizes[1:])):
+      kernel = _variable(f"net/dense_{i}/kernel", rng.randn(n, m) / n**0.5)
+      net = net @ kernel + _variable(f"net/dense_{i}/bias", rng.randn(m) / 10)
+      net = tf.tanh(net) if m != 2 else net
+    loss = tf.reduce_mean(tf.square(net - y))
+    step = tf1.train.get_or_create_global_step()
+    arguments = dict(case.tf1_arguments)
+    rate = tf1.placeholder_with_default(arguments["learning_rate"], ())
+    arguments["learning_rate"] = rate
+    optimizer = getattr(tf1.train, case.tf1_class)(**arguments)
+    train = optimizer.minimize(loss, global_step=step)
+    variables = {v.op.name: v for v in tf1.trainable_variables()}
+    saver = tf1.train.Saver()
+    with tf1.Session() as session:
+      session.run(tf1.global_variables_initializer())
+      losses, weights = [], [session.run(variables)]
+      data = batches(STEPS_BEFORE + STEPS_AFTER, case.embedding)
+      for i, (inputs, targets) in enumerate(data):
+        feed = {x: inputs, y: targets}
+        if learning_rates is not None:
+          feed[rate] = learning_rates[i]
+        losses.append(session.run([loss, train], feed)[0])
+        weights.append(session.run(variables))
+        if i + 1 == STEPS_BEFORE:
+          saver.save(session, prefix, write_meta_graph=False)
+  return {"losses": losses, "weights": weights}
+
+
+def _variable(name: str, value: np.ndarray) -> Any:
+  return tf1.get_variable(
+    name, initializer=tf.constant(value, tf.float32), use_resource=True
+  )
+
+
+def keras_model(embedding: bool = False) -> Any:
+  """The same model in Keras, with other initial weights."""
+  layers = tf.keras.layers
+  inputs = net = tf.keras.Input((3,) if embedding else (5,), batch_size=8)
+  if embedding:
+    net = layers.Embedding(9, 4, name="embedding")(net)
+    net = layers.Reshape((12,))(net)
+  for i, units in enumerate(_UNITS):
+    net = layers.Dense(units, "tanh", name=f"dense_{i}")(net)
+  return tf.keras.Model(inputs, layers.Dense(2, name=f"dense_{len(_UNITS)}")(net))
+
+
+def train_in_keras(model: Any, optimizer: Any, data: list[tuple[Any, Any]]) -> Any:
+  """Trains step by step.
+
+  Returns:
+    The losses, and the weights after each step by TF1's names.
+  """
+  losses, weights = [], []
+  for inputs, targets in data:
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_mean(tf.square(model(inputs, training=True) - targets))
+    variables = model.trainable_variables
+    optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+    losses.append(loss.numpy())
+    weights.append({f"net/{_name(v)}": v.numpy() for v in variables})
+  return losses, weights
+
+
+def _name(variable: Any) -> str:
+  return getattr(variable, "path", variable.name).partition(":")[0]
+
+
+def prove(
+  case: Case, optimizer: Any, prefix: str, tolerance: float = 1e-5, **options: Any
+) -> float:
+  """Trains on in Keras and in TF1, and compares every step.
+
+  Args:
+    case: the optimizer.
+    optimizer: it, in Keras.
+    prefix: where the TF1 checkpoint goes.
+    tolerance: the largest relative difference allowed.
+    **options: of `estimator_ckpt.keras.load`.
+
+  Returns:
+    The largest difference of a weight, relative to the largest weight.
+  """
+  in_tf1 = train_in_tf1(case, prefix)
+  model = keras_model(case.embedding)
+  report = estimator_ckpt.keras.load(model, prefix, optimizer, **options)
+  assert report.is_complete and report.optimizer is not None, report
+  assert report.optimizer.iterations == STEPS_BEFORE
+  data = batches(STEPS_BEFORE + STEPS_AFTER, case.embedding)[STEPS_BEFORE:]
+  losses, weights = train_in_keras(model, optimizer, data)
+  np.testing.assert_allclose(losses, in_tf1["losses"][STEPS_BEFORE:], rtol=tolerance)
+  worst = 0.0
+  for ours, theirs in zip(weights, in_tf1["weights"][STEPS_BEFORE + 1 :]):
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+      scale = np.abs(value).max()
+      difference = float(np.abs(ours[name] - value).max() / scale)
+      assert difference < tolerance, (name, difference)
+      worst = max(worst, difference)
+  return worst
+
+
+def _case(tf1_class: str, keras_class: str, tf1_only: Any = None, **both: Any) -> Case:
+  renamed = {"decay": "rho", "beta1": "beta_1", "beta2": "beta_2"}
+  renamed["use_nesterov"] = "nesterov"
+  in_keras = {renamed.get(name, name): value for name, value in both.items()}
+  return Case(tf1_class, {**both, **(tf1_only or {})}, keras_class, in_keras)
+
+
+_RMS = ("RMSPropOptimizer", "RMSprop")
+CASES = {
+  "adam": _case("AdamOptimizer", "Adam", learning_rate=0.05, epsilon=1e-8),
+  "adam_betas": _case(
+    "AdamOptimizer", "Adam", learning_rate=0.05, epsilon=0.1, beta1=0.8, beta2=0.95
+  ),
+  "momentum": _case("MomentumOptimizer", "SGD", learning_rate=0.05, momentum=0.9),
+  "nesterov": _case(
+    "MomentumOptimizer", "SGD", learning_rate=0.05, momentum=0.9, use_nesterov=True
+  ),
+  "gradient_descent": _case("GradientDescentOptimizer", "SGD", learning_rate=0.05),
+  "adagrad": _case("AdagradOptimizer", "Adagrad", learning_rate=0.05),
+  "rmsprop": _case(*_RMS, learning_rate=0.05, epsilon=1e-3),
+  "rmsprop_momentum": _case(*_RMS, learning_rate=0.05, epsilon=1e-3, momentum=0.5),
+  "rmsprop_centered": _case(*_RMS, learning_rate=0.05, epsilon=1e-3, centered=True),
+  "rmsprop_centered_momentum": _case(
+    *_RMS, learning_rate=0.05, epsilon=1e-3, centered=True, momentum=0.5
+  ),
+  "ftrl": _case(
+    "FtrlOptimizer",
+    "Ftrl",
+    learning_rate=0.1,
+    l1_regularization_strength=0.001,
+    l2_regularization_strength=0.01,
+  ),
+  "ftrl_shrinkage": _case(
+    "FtrlOptimizer",
+    "Ftrl",
+    learning_rate=0.1,
+    learning_rate_power=-0.4,
+    l2_shrinkage_regularization_strength=0.01,
+    beta=0.1,
+  ),
+  "adadelta": _case("AdadeltaOptimizer", "Adadelta", learning_rate=1.0, epsilon=1e-6),
+}

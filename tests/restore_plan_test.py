@@ -1,0 +1,160 @@
+"""Where each tensor of a graph is found in a checkpoint."""
+
+from __future__ import annotations
+
+import pytest
+
+from estimator_ckpt import layout
+from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.restore_plan import Source, Target, is_slot_part, plan_restore
+
+_FLOAT = 1
+
+
+def _index(*keys: str, shape=(2,)) -> Index:
+  index = Index()
+  for i, key in enumerate(keys):
+    index.put(key, BundleEntry(dtype=_FLOAT, shape=shape, size=8, offset=8 * i))
+  return index
+
+
+def _key(name: str) -> str:
+  return layout.object_key([layout.VAR_LIST, name])
+
+
+def _plan(index, *targets):
+  return plan_restore(targets, index, "model.ckpt-1")
+
+
+def test_the_object_key_comes_before_the_name():
+  index = _index("w", _key("w"))
+  plan = _plan(index, Target("w", _key("w"), _FLOAT, (2,)))
+  assert plan.sources == (Source(_key("w"), ""),)
+  assert not plan.problems
+
+
+def test_the_name_where_there_is_no_object_key():
+  plan = _plan(_index("w"), Target("w", _key("w"), _FLOAT, (2,)))
+  assert plan.sources == (Source("w", ""),)
+
+
+def test_slices_are_read_from_a_whole_tensor_and_the_other_way_round():
+  target = Target("w", _key("w"), _FLOAT, (4, 2), "4 2 0,2:0,2", "w/part_0", (2, 2))
+  plan = _plan(_index("w", shape=(4, 2)), target)
+  assert plan.sources == (Source("w", "4 2 0,2:0,2"),)
+  assert not plan.problems
+
+
+def test_a_part_that_was_stored_as_a_tensor_of_its_own():
+  target = Target("w", _key("w"), _FLOAT, (4, 2), "4 2 0,2:0,2", "w/part_0", (2, 2))
+  plan = _plan(_index("w/part_0", shape=(2, 2)), target)
+  assert plan.sources == (Source("w/part_0", ""),)
+  assert not plan.problems
+  # Parts of another size are other rows, and must not be taken for these.
+  other = _plan(_index("w/part_0", shape=(3, 2)), target)
+  assert [p.key for p in other.mismatched] == ["w/part_0"]
+
+
+def test_missing_and_mismatched_are_told_apart():
+  plan = _plan(
+    _index("net/hidden/kernel", "b", "shared"),
+    Target("net/hiden/kernel", None, _FLOAT, (2,)),
+    Target("b", None, _FLOAT, (3,)),
+    Target("shared", None, _FLOAT, (2,)),
+  )
+  assert plan.sources == (None, None, Source("shared", ""))
+  [missing] = plan.missing
+  assert missing.nearest == "net/hidden/kernel"
+  assert str(missing) == (
+    "'net/hiden/kernel' (float32 [2]) is not in the checkpoint "
+    "(nearest: 'net/hidden/kernel')"
+  )
+  [mismatched] = plan.mismatched
+  assert str(mismatched) == (
+    "'b' is float32 [3] in the graph, float32 [2] in the checkpoint"
+  )
+  assert "model.ckpt-1" in plan.message()
+  assert "1 missing, 1 of another shape or dtype, of 3 tensors" in plan.message()
+
+
+def test_a_long_list_is_cut():
+  targets = [Target(f"v{i}", None, _FLOAT, (2,)) for i in range(50)]
+  assert "... and 30 more" in _plan(_index("w"), *targets).message()
+
+
+def test_a_dtype_that_differs():
+  plan = _plan(_index("w"), Target("w", None, 9, (2,)))
+  assert str(plan.mismatched[0]) == (
+    "'w' is int64 [2] in the graph, float32 [2] in the checkpoint"
+  )
+
+
+def test_a_table_may_have_any_size():
+  assert not _plan(_index("t-keys"), Target("t-keys", None, _FLOAT, None)).problems
+
+
+def test_unused_names_count_aliases_once_and_skip_what_is_not_state():
+  index = _index("w", "old", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+  index.alias(_key("w"), "w")
+  index.alias(_key("old"), "old")
+  plan = _plan(index, Target("w", _key("w"), _FLOAT, (2,)))
+  assert plan.unused == ("old",)
+
+
+@pytest.mark.parametrize("count", [3000])
+def test_the_nearest_name_among_thousands(count):
+  index = _index(*[f"layer_{i}/kernel" for i in range(count)])
+  plan = _plan(index, Target("layer_17x/kernel", None, _FLOAT, (2,)))
+  assert plan.missing[0].nearest is not None
+
+
+def _parts(count, rows, name="w/part_{}"):
+  """An index with parts of `w`, each a tensor of its own."""
+  index = Index()
+  for i in range(count):
+    entry = BundleEntry(
+      dtype=_FLOAT, shape=(rows, 2), size=8 * rows, offset=8 * rows * i
+    )
+    index.put(name.format(i), entry)
+  return index
+
+
+def test_parts_that_are_tensors_make_parts_of_another_size():
+  index = _parts(3, 2)
+  target = Target("w", _key("w"), _FLOAT, (6, 2), "6 2 0,3:0,2", part_shape=(3, 2))
+  [source] = _plan(index, target).sources
+  assert source.pieces == ("w/part_0", "w/part_1", "w/part_2") and source.axis == 0
+  assert source.stand_in == ("w/part_0", "")
+  whole = Target("w", _key("w"), _FLOAT, (6, 2))
+  assert _plan(index, whole).sources[0].pieces == source.pieces
+  taller = Target("w", _key("w"), _FLOAT, (7, 2))
+  assert "float32 [6, 2] in the checkpoint" in str(_plan(index, taller).mismatched[0])
+
+
+@pytest.mark.parametrize(
+  ("key", "name", "expected"),
+  [
+    ("dnn/emb/t_0/Adam", "dnn/dnn/emb/Adam", True),
+    ("dnn/emb/_10/Adam", "dnn/dnn/emb/Adam", True),
+    ("emb/part_0/Ftrl", "linear/emb/Ftrl", True),
+    ("net/emb/Momentum", "net/emb/Momentum", False),
+    ("dnn/emb/t_0/Adam", "dnn/dnn/emb/Adam_1", False),
+    ("dnn/other/t_0/Adam", "dnn/dnn/emb/Adam", False),
+  ],
+)
+def test_the_name_of_a_part_of_a_slot_made_in_a_scope(key, name, expected):
+  prefix = name[: name.rfind("emb")].split("/")[0]
+  if (key, name) == ("emb/part_0/Ftrl", "linear/emb/Ftrl"):
+    assert len(prefix) + 1 == len("part_0/")
+  assert is_slot_part(key, name) == expected
+
+
+def test_half_precision_is_read_slice_by_slice_or_fed():
+  half = 19
+  index = Index()
+  index.put("w", BundleEntry(dtype=half, shape=(4, 2), size=16))
+  part = Target("w", None, half, (4, 2), "4 2 0,2:0,2", part_shape=(2, 2))
+  [source] = _plan(index, part).sources
+  assert source == Source("w", "4 2 0,2:0,2", stand_in=("w", ""))
+  whole = Target("w", None, half, (4, 2), "4 2 0,4:0,2", part_shape=(4, 2))
+  assert _plan(index, whole).sources[0].stand_in is None

@@ -1,0 +1,37 @@
+"""Saving and restoring what a function builds, in sessions of one's own."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+
+v1 = tf.compat.v1
+
+
+def scaffold_of(checkpoint_format, **options):
+  return getattr(eckpt, f"{checkpoint_format}_scaffold")(**options)
+
+
+def save(checkpoint_format, directory, build, **options):
+  """Saves what `build` makes and returns; its result is run before."""
+  with tf.Graph().as_default(), v1.Session() as session:
+    v1.train.get_or_create_global_step()
+    op = build()
+    scaffold = scaffold_of(checkpoint_format, **options)
+    scaffold.finalize()
+    session.run([scaffold.init_op, scaffold.local_init_op])
+    session.run(op)
+    return scaffold.saver.save(session, str(directory / "model.ckpt"), global_step=1)
+
+
+def restore(checkpoint_format, prefix, build, **options):
+  """What a graph that `build` makes gives after restoring."""
+  with tf.Graph().as_default(), v1.Session() as session:
+    v1.train.get_or_create_global_step()
+    read = build()
+    scaffold = scaffold_of(checkpoint_format, **options)
+    scaffold.finalize()
+    session.run([scaffold.init_op, scaffold.local_init_op])
+    scaffold.saver.restore(session, prefix)
+    return session.run(read)

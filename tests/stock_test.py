@@ -1,0 +1,369 @@
+"""What stock TensorFlow gets wrong, by row of the list of its measured failures.
+
+Each test first shows that the guide's way (`Scaffold(saver=tf.train.Checkpoint(...))`)
+still fails as it did, then that this library does not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+from tests import models
+
+v1 = tf.compat.v1
+
+
+@pytest.fixture(scope="module")
+def plain_dir(tmp_path_factory):
+  """A model_dir that an undecorated Estimator trained for five steps."""
+  path = tmp_path_factory.mktemp("plain")
+  models.estimator(models.model_fn, path).train(models.input_fn, steps=5)
+  return path
+
+
+@pytest.fixture
+def model_dir(plain_dir, tmp_path):
+  """A copy of `plain_dir`."""
+  return shutil.copytree(plain_dir, tmp_path / "model")
+
+
+def _decorated(checkpoint_format):
+  return eckpt.checkpointing(checkpoint_format)(models.model_fn)
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
+def test_row_1_added_to_a_job_whose_model_dir_has_tf1_checkpoints(
+  model_dir, checkpoint_format
+):
+  with pytest.raises(tf.errors.NotFoundError):
+    models.estimator(models.guide_model_fn, model_dir).train(models.input_fn, steps=1)
+
+  before = models.values(model_dir)
+  estimator = models.estimator(_decorated(checkpoint_format), model_dir)
+  evaluated = estimator.evaluate(models.eval_input_fn)
+  assert evaluated["global_step"] == 5
+  # A learning rate of zero in effect: train to the step that is there.
+  estimator.train(models.input_fn, max_steps=5)
+  saver_path = _resave(estimator, model_dir)
+  models.assert_same_values(before, models.named_values(saver_path))
+
+
+def _resave(estimator, model_dir):
+  """Resumes, runs no step, and saves: what was restored is what is written."""
+
+  class SaveAtStart(tf.estimator.SessionRunHook):
+    def after_create_session(self, session, coord):
+      scaffold_saver = v1.get_collection(v1.GraphKeys.SAVERS)[0]
+      self.path = scaffold_saver.save(
+        session, os.path.join(model_dir, "resaved"), write_state=False
+      )
+
+  hook = SaveAtStart()
+  estimator.train(models.input_fn, steps=1, hooks=[hook])
+  return hook.path
+
+
+def test_row_2_taken_away_again(model_dir, tmp_path):
+  guide_dir = tmp_path / "guide"
+  models.estimator(models.guide_model_fn, guide_dir).train(models.input_fn, steps=5)
+  with pytest.raises(RuntimeError, match="[Ff]inalized"):
+    models.estimator(models.model_fn, guide_dir).train(models.input_fn, steps=1)
+
+  models.estimator(_decorated("dual"), model_dir).train(models.input_fn, max_steps=10)
+  written = models.named_values(model_dir)
+  undecorated = models.estimator(models.model_fn, model_dir)
+  models.assert_same_values(written, models.values(_resave(undecorated, model_dir)))
+
+  models.estimator(_decorated("tf2"), model_dir).train(models.input_fn, max_steps=15)
+  written = models.named_values(model_dir)
+  estimator = models.estimator(_decorated("tf1"), model_dir)
+  models.assert_same_values(written, models.values(_resave(estimator, model_dir)))
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_row_3_run_config_retention_is_honoured(tmp_path, checkpoint_format):
+  def steps_kept(model_fn, name, **config):
+    path = tmp_path / name
+    models.estimator(model_fn, path, save_steps=1, **config).train(
+      models.input_fn, steps=8
+    )
+    return models.steps_on_disk(path)
+
+  guide = steps_kept(models.guide_model_fn, "guide", keep_checkpoint_max=2)
+  assert len(guide) == 5
+  decorated = _decorated(checkpoint_format)
+  assert steps_kept(decorated, "two", keep_checkpoint_max=2) == [7, 8]
+  assert len(steps_kept(decorated, "all", keep_checkpoint_max=0)) >= 8
+  hours = steps_kept(
+    decorated, "hours", keep_checkpoint_max=1, keep_checkpoint_every_n_hours=1e-9
+  )
+  assert len(hours) >= 8
+
+
+@pytest.mark.parametrize("factory", ["tf1_scaffold", "tf2_scaffold", "dual_scaffold"])
+def test_row_3_a_scaffold_in_a_spec_honours_run_config_too(tmp_path, factory):
+  def model_fn(features, labels, mode):
+    spec = models.model_fn(features, labels, mode)
+    return spec._replace(scaffold=getattr(eckpt, factory)())
+
+  models.estimator(model_fn, tmp_path, save_steps=1, keep_checkpoint_max=2).train(
+    models.input_fn, steps=6
+  )
+  assert models.steps_on_disk(tmp_path) == [5, 6]
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_row_4_the_state_file_has_relative_paths(tmp_path, checkpoint_format):
+  guide = tmp_path / "guide"
+  models.estimator(models.guide_model_fn, guide).train(models.input_fn, steps=5)
+  assert str(guide) in (guide / "checkpoint").read_text()
+
+  original = tmp_path / "original"
+  fn = _decorated(checkpoint_format)
+  models.estimator(fn, original, save_steps=2, keep_checkpoint_max=2).train(
+    models.input_fn, steps=4
+  )
+  assert str(tmp_path) not in (original / "checkpoint").read_text()
+  kept = sorted(os.listdir(original))
+  copied = shutil.copytree(original, tmp_path / "copied")
+  models.estimator(fn, copied, save_steps=2, keep_checkpoint_max=2).train(
+    models.input_fn, steps=6
+  )
+  assert sorted(os.listdir(original)) == kept
+  assert models.steps_on_disk(copied) == [8, 10]
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_row_5_max_steps_holds_over_several_calls(tmp_path, checkpoint_format):
+  guide = models.estimator(models.guide_model_fn, tmp_path / "guide")
+  for _ in range(2):
+    guide.train(models.input_fn, max_steps=5)
+  assert max(models.steps_on_disk(tmp_path / "guide")) > 5
+
+  estimator = models.estimator(_decorated(checkpoint_format), tmp_path / "ours")
+  for _ in range(3):
+    estimator.train(models.input_fn, max_steps=5)
+  assert max(models.steps_on_disk(tmp_path / "ours")) == 5
+  assert estimator.get_variable_value("global_step") == 5
+  for _ in range(2):
+    tf.estimator.train_and_evaluate(
+      estimator,
+      tf.estimator.TrainSpec(models.input_fn, max_steps=7),
+      tf.estimator.EvalSpec(models.eval_input_fn, steps=1, throttle_secs=0),
+    )
+  assert max(models.steps_on_disk(tmp_path / "ours")) == 7
+
+
+class _CountingHook(tf.estimator.SessionRunHook):
+  """A hook with a variable of its own, created after the model_fn."""
+
+  def begin(self):
+    self.counter = v1.get_variable(
+      "hook/counter", [], tf.int32, v1.zeros_initializer(), trainable=False
+    )
+    self.increment = v1.assign_add(self.counter, 1)
+
+  def after_run(self, run_context, run_values):
+    self.value = run_context.session.run(self.increment)
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_row_8_variables_that_hooks_create(tmp_path, checkpoint_format):
+  guide = models.estimator(models.guide_model_fn, tmp_path / "guide")
+  guide.train(models.input_fn, steps=5, hooks=[_CountingHook()])
+  with pytest.raises(RuntimeError, match="not initialized|not ready"):
+    guide.train(models.input_fn, steps=5, hooks=[_CountingHook()])
+
+  estimator = models.estimator(_decorated(checkpoint_format), tmp_path / "ours")
+  estimator.train(models.input_fn, steps=5, hooks=[_CountingHook()])
+  saved = models.named_values(tmp_path / "ours")["hook/counter"]
+  hook = _CountingHook()
+  estimator.train(models.input_fn, steps=5, hooks=[hook])
+  assert saved >= 4 and hook.value == saved + 5
+
+
+def test_row_9_what_the_objects_do_not_reach_is_added(tmp_path):
+  def model_fn(features, labels, mode):
+    net = tf.Module()
+    with v1.variable_scope("net"):
+      net.kernel = v1.get_variable("kernel", [2, 1], use_resource=True)
+      net.bias = v1.get_variable("bias", [1], use_resource=True)
+    y = features["x"] @ net.kernel + net.bias
+    # The Scaffold is there before minimize() makes the slots.
+    scaffold = v1.train.Scaffold(saver=tf.train.Checkpoint(model=net))
+    return models.spec(mode, y, labels, scaffold=scaffold)
+
+  guide = models.estimator(model_fn, tmp_path / "guide")
+  guide.train(models.input_fn, steps=5)
+  with pytest.raises((RuntimeError, tf.errors.FailedPreconditionError)):
+    guide.train(models.input_fn, steps=5)
+
+  estimator = models.estimator(eckpt.dual_checkpointing(model_fn), tmp_path / "ours")
+  estimator.train(models.input_fn, steps=5)
+  first = models.values(tmp_path / "ours")
+  assert "model/kernel/.ATTRIBUTES/VARIABLE_VALUE" in first
+  assert "var_list/net.Skernel.SAdam/.ATTRIBUTES/VARIABLE_VALUE" in first
+  np.testing.assert_array_equal(
+    first["model/kernel/.ATTRIBUTES/VARIABLE_VALUE"], first["net/kernel"]
+  )
+  resaved = models.values(_resave(estimator, tmp_path / "ours"))
+  models.assert_same_values(first, resaved)
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_row_13_a_renamed_variable_is_the_only_one_reported(
+  model_dir, checkpoint_format
+):
+  def renamed(features, labels, mode):
+    x = features["x"]
+    with v1.variable_scope("net"):
+      h = v1.layers.dense(x, 4, tf.nn.tanh, name="hiden")
+      h = v1.layers.batch_normalization(h, training=False, name="norm")
+      y = v1.layers.dense(h, 1, name="out")
+    return models.spec(mode, y, labels)
+
+  decorated = eckpt.checkpointing(checkpoint_format)(renamed)
+  before = sorted(os.listdir(model_dir))
+  with pytest.raises(eckpt.CheckpointError) as error:
+    models.estimator(decorated, model_dir).predict(models.eval_input_fn).__next__()
+  message = str(error.value)
+  assert isinstance(error.value, ValueError)
+  assert "2 missing" in message
+  assert "'net/hiden/kernel'" in message and "nearest: 'net/hidden/kernel'" in message
+  assert "net/out/kernel" not in message.split("In the checkpoint")[0]
+  assert "strict=False" in message and "assignment_map" in message
+  assert sorted(os.listdir(model_dir)) == before
+
+
+def test_row_14_a_removed_variable_is_named_once(model_dir, caplog):
+  def smaller(features, labels, mode):
+    with v1.variable_scope("net"):
+      y = v1.layers.dense(features["x"], 4, tf.nn.tanh, name="hidden")
+    return models.spec(mode, tf.reduce_sum(y, 1, keepdims=True), labels)
+
+  estimator = models.estimator(eckpt.dual_checkpointing(smaller), model_dir)
+  caplog.set_level("WARNING", "estimator_ckpt")
+  estimator.train(models.input_fn, steps=1)
+  [record] = [r for r in caplog.records if r.name.startswith("estimator_ckpt")]
+  assert "net/out/kernel" in record.getMessage()
+  assert "net/hidden/kernel" not in record.getMessage()
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_row_15_a_changed_shape_is_an_error_with_both(model_dir, checkpoint_format):
+  def wider(features, labels, mode):
+    x = features["x"]
+    with v1.variable_scope("net"):
+      h = v1.layers.dense(x, 4, tf.nn.tanh, name="hidden")
+      h = v1.layers.batch_normalization(h, training=False, name="norm")
+      y = v1.layers.dense(h, 2, name="out")
+    return models.spec(mode, tf.reduce_sum(y, 1, keepdims=True), labels)
+
+  models.estimator(wider, model_dir).train(models.input_fn, steps=1)
+  assert models.values(model_dir)["net/out/kernel"].shape == (4, 1)  # Not (4, 2).
+
+  decorated = eckpt.checkpointing(checkpoint_format)(wider)
+  with pytest.raises(eckpt.CheckpointError) as error:
+    models.estimator(decorated, model_dir).train(models.input_fn, steps=1)
+  assert "'net/out/kernel' is float32 [4, 2] in the graph" in str(error.value)
+  assert "float32 [4, 1] in the checkpoint" in str(error.value)
+
+
+def test_row_16_get_variable_value_by_either_key(tmp_path):
+  guide = models.estimator(models.guide_model_fn, tmp_path / "guide")
+  guide.train(models.input_fn, steps=1)
+  with pytest.raises((tf.errors.NotFoundError, ValueError)):
+    guide.get_variable_value("net/out/kernel")
+
+  estimator = models.estimator(_decorated("dual"), tmp_path / "ours")
+  estimator.train(models.input_fn, steps=1)
+  by_name = estimator.get_variable_value("net/out/kernel")
+  by_key = estimator.get_variable_value(
+    "var_list/net.Sout.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+  )
+  assert by_name.shape == (4, 1) and np.any(by_name)
+  np.testing.assert_array_equal(by_name, by_key)
+  assert {"net/out/kernel", "net/out/kernel/Adam", "global_step"} <= set(
+    estimator.get_variable_names()
+  )
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_row_19_in_memory_evaluator(tmp_path, checkpoint_format):
+  def evaluated(model_fn, name):
+    estimator = models.estimator(model_fn, tmp_path / name)
+    hook = tf.estimator.experimental.InMemoryEvaluatorHook(
+      estimator, models.eval_input_fn, every_n_iter=2
+    )
+    estimator.train(models.input_fn, steps=4, hooks=[hook])
+    return os.path.isdir(tmp_path / name / "eval_InMemoryEvaluator") or os.listdir(
+      tmp_path / name
+    )
+
+  with pytest.raises(ValueError, match="does not support custom saver"):
+    evaluated(models.guide_model_fn, "guide")
+  assert evaluated(_decorated(checkpoint_format), "ours")
+
+
+def test_row_20_monitored_training_session(tmp_path):
+  def run(scaffold_fn, checkpoint_dir, steps):
+    with tf.Graph().as_default():
+      step = v1.train.get_or_create_global_step()
+      w = v1.get_variable("w", [3], initializer=v1.zeros_initializer())
+      train_op = tf.group(v1.assign_add(w, [1.0, 2.0, 3.0]), v1.assign_add(step, 1))
+      scaffold = scaffold_fn()
+      with v1.train.MonitoredTrainingSession(
+        checkpoint_dir=str(checkpoint_dir),
+        scaffold=scaffold,
+        save_checkpoint_steps=2,
+        hooks=[v1.train.StopAtStepHook(num_steps=steps)],
+      ) as session:
+        value = None
+        while not session.should_stop():
+          session.run(train_op)
+          if not session.should_stop():
+            value = session.run(w)
+      return value
+
+  run(v1.train.Scaffold, tmp_path / "a", 2)
+  with pytest.raises(tf.errors.NotFoundError):
+    run(models.guide_scaffold, tmp_path / "a", 2)
+  run(eckpt.dual_scaffold, tmp_path / "a", 2)
+  np.testing.assert_array_equal(models.values(tmp_path / "a")["w"], [4, 8, 12])
+  run(eckpt.tf2_scaffold, tmp_path / "a", 2)
+  np.testing.assert_array_equal(models.named_values(tmp_path / "a")["w"], [6, 12, 18])
+  run(eckpt.tf1_scaffold, tmp_path / "a", 2)
+  run(v1.train.Scaffold, tmp_path / "a", 2)
+  np.testing.assert_array_equal(models.values(tmp_path / "a")["w"], [10, 20, 30])
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
+def test_row_23_assert_consumed(tmp_path, checkpoint_format):
+  def restore(path):
+    names = models.named_values(path)
+    var_list = {
+      name: tf.Variable(tf.zeros_like(value))
+      for name, value in names.items()
+      if name != "save_counter"
+    }
+    checkpoint = tf.train.Checkpoint(var_list=var_list)
+    checkpoint.restore(tf.train.latest_checkpoint(str(path))).assert_consumed()
+    models.assert_same_values(names, {k: v.numpy() for k, v in var_list.items()})
+    return checkpoint
+
+  guide = tmp_path / "guide"
+  models.estimator(models.guide_model_fn, guide).train(models.input_fn, steps=5)
+  with pytest.raises(AssertionError):
+    restore(guide)
+
+  ours = tmp_path / "ours"
+  models.estimator(_decorated(checkpoint_format), ours).train(models.input_fn, steps=5)
+  checkpoint = restore(ours)
+  # Eager code that goes on saving counts on from the step.
+  assert checkpoint.save(str(ours / "model.ckpt")).endswith("model.ckpt-6")

@@ -1,0 +1,454 @@
+"""Values that variables have after a warm start, from checkpoints of every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+from estimator_ckpt import errors
+from estimator_ckpt.warm_start import WarmStart
+
+v1 = tf.compat.v1
+
+
+@pytest.fixture
+def golden(testdata):
+  """A function from a golden's name to its path and what it holds."""
+
+  def find(name):
+    with np.load(testdata / name / "expected.npz") as arrays:
+      return str(testdata / name), {key: arrays[key] for key in arrays.files}
+
+  return find
+
+
+@pytest.fixture(params=["resource", "reference"])
+def use_resource(request):
+  return request.param == "resource"
+
+
+def variable(
+  name, shape, dtype=tf.float32, parts=None, axis=0, use_resource=True, **options
+):
+  """A variable of nines, so that what is not started shows."""
+  partitioner = v1.fixed_size_partitioner(parts, axis) if parts else None
+  return v1.get_variable(
+    name,
+    shape,
+    dtype,
+    initializer=v1.constant_initializer(9),
+    partitioner=partitioner,
+    use_resource=use_resource,
+    **options,
+  )
+
+
+def values(warm_start):
+  """Starts the variables of the default graph as a session does; their values by name."""
+  scaffold = eckpt.dual_scaffold(warm_start=warm_start)
+  wholes = {}
+  for v in v1.global_variables():
+    info = v._get_save_slice_info()
+    wholes.setdefault(info.full_name if info else v.op.name, []).append(v)
+  with v1.train.MonitoredTrainingSession(scaffold=scaffold) as session:
+    run = session.run(wholes)
+  found = {}
+  for name, parts in wholes.items():
+    info = parts[0]._get_save_slice_info()
+    axes = (
+      [i for i, n in enumerate(info.var_shape) if n != info.full_shape[i]]
+      if info
+      else []
+    )
+    found[name] = np.concatenate(run[name], axes[0]) if axes else run[name][0]
+  return found
+
+
+def save_objects(path, arrays, parts=None):
+  """A checkpoint that `tf.train.Checkpoint(vars={name: variable})` writes; its prefix."""
+  with tf.Graph().as_default(), v1.Session() as session:
+    saved = {}
+    for i, (name, value) in enumerate(arrays.items()):
+      partitioner = v1.fixed_size_partitioner(parts) if parts else None
+      made = v1.get_variable(
+        f"v{i}",
+        initializer=tf.constant(value),
+        partitioner=partitioner,
+        use_resource=True,
+      )
+      for j, part in enumerate(made if parts else [made]):
+        saved[f"{name}/part_{j}" if parts else name] = part
+    checkpoint = tf.train.Checkpoint(vars=saved)
+    session.run(v1.global_variables_initializer())
+    return checkpoint.write(str(path / "ckpt"))
+
+
+@pytest.fixture(autouse=True)
+def graph():
+  with tf.Graph().as_default() as graph:
+    yield graph
+
+
+DENSE = {
+  "dense_1/kernel": (5, 4),
+  "dense_1/bias": (4,),
+  "dense_2/kernel": (4, 3),
+  "dense_2/bias": (3,),
+}
+
+
+def dense(scope, **options):
+  return {
+    name: variable(scope + name, shape, **options) for name, shape in DENSE.items()
+  }
+
+
+def test_same_names(golden, use_resource):
+  path, expected = golden("tf1.15/adam_dense")
+  dense("net/", use_resource=use_resource)
+  variable("other", (2,), use_resource=use_resource)
+  found = values(path)
+  np.testing.assert_array_equal(found.pop("other"), [9, 9])
+  for name, value in found.items():
+    np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def _forms():
+  """Assignment maps that start `new/dense_1` from `net/dense_1`, once variables exist."""
+  kernel, bias = "net/dense_1/kernel", "net/dense_1/bias"
+  return {
+    "scope": lambda v: {"net/dense_1/": "new/dense_1/"},
+    "name": lambda v: {kernel: "new/dense_1/kernel", bias: "new/dense_1/bias"},
+    "variable": lambda v: {kernel: v["dense_1/kernel"], bias: v["dense_1/bias"]},
+    "pairs": lambda v: [(kernel, "new/dense_1/kernel"), (bias, v["dense_1/bias"])],
+    "root": lambda v: {"net/": "new/"},
+    "expression": lambda v: {r"net/(dense_1)/(.*)": r"new/\1/\2"},
+    "text": lambda v: ["net/dense_1/:new/dense_1/"],
+  }
+
+
+@pytest.mark.parametrize("form", _forms())
+@pytest.mark.parametrize("source", ["tf1.15/adam_dense", "tf2.15/converted_names"])
+def test_forms_of_the_map(golden, form, source):
+  path, _ = golden(source)
+  _, expected = golden("tf1.15/adam_dense")
+  made = dense("new/")
+  found = values(WarmStart(path, "new/dense_1", _forms()[form](made)))
+  for name in ("dense_1/kernel", "dense_1/bias"):
+    np.testing.assert_array_equal(found["new/" + name], expected["net/" + name])
+  np.testing.assert_array_equal(found["new/dense_2/bias"], [9, 9, 9])
+
+
+def test_partitions_of_a_variable_in_the_map(golden):
+  path, expected = golden("tf1.15/adam_dense")
+  kernel = variable("new/kernel", (5, 4), parts=2)
+  bias = variable("new/bias", (4,), parts=3)
+  found = values(
+    WarmStart(
+      path,
+      assignment_map={"net/dense_1/kernel": list(kernel), "net/dense_1/bias": bias},
+    )
+  )
+  np.testing.assert_array_equal(found["new/kernel"], expected["net/dense_1/kernel"])
+  np.testing.assert_array_equal(found["new/bias"], expected["net/dense_1/bias"])
+
+
+def test_the_root_of_the_checkpoint_into_a_scope(golden):
+  path, expected = golden("tf1.15/adam_dense")
+  dense("outer/net/")
+  found = values(WarmStart(path, assignment_map={"/": "outer/"}))
+  for name in DENSE:
+    np.testing.assert_array_equal(found["outer/net/" + name], expected["net/" + name])
+
+
+@pytest.mark.parametrize(
+  "source", ["tf2.15/keras2_adam", "tf2.15/keras2_legacy_adam", "tf2.21/keras3_adam"]
+)
+def test_a_keras_model_by_its_layers_names(golden, source):
+  path, expected = golden(source)
+  shapes = {
+    "dense_1/kernel": (5, 4),
+    "dense_1/bias": (4,),
+    "batch_norm/moving_mean": (4,),
+  }
+  for name, shape in shapes.items():
+    variable("net/" + name, shape)
+  found = values(WarmStart(path, assignment_map={"/": "net/"}, strict=False))
+  with eckpt.open_checkpoint(path) as reader:
+    for name in shapes:
+      key = reader.names[name]
+      np.testing.assert_array_equal(found["net/" + name], expected[key])
+
+
+def test_object_paths_of_a_module(golden):
+  path, expected = golden("tf2.15/module_tree")
+  variable("net/first/kernel", (2, 2))
+  variable("net/second/kernel", (2, 1))
+  variable("net/main", (4,))
+  found = values(
+    WarmStart(
+      path,
+      assignment_map={
+        "tree/layers/0/kernel": "net/first/kernel",
+        r"tree/layers/1/(.*)": r"net/second/\1",
+        "tree/heads/right..v2.Smain/.ATTRIBUTES/VARIABLE_VALUE": "net/main",
+      },
+      only_mapped=True,
+    )
+  )
+  for name, key in (
+    ("net/first/kernel", "tree/layers/0/kernel"),
+    ("net/second/kernel", "tree/layers/1/kernel"),
+    ("net/main", "tree/heads/right..v2.Smain"),
+  ):
+    np.testing.assert_array_equal(
+      found[name], expected[key + "/.ATTRIBUTES/VARIABLE_VALUE"]
+    )
+
+
+def test_a_saved_model(golden):
+  path, expected = golden("tf1.15/saved_model")
+  variable("net/dense/kernel", (3, 2))
+  variable("net/embedding", (5, 2))
+  found = values(path + "/export")
+  for name in ("net/dense/kernel", "net/embedding"):
+    np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("parts", [None, 1, 2, 3, 5])
+def test_partitioned_into_any_number_of_partitions(golden, parts, use_resource):
+  path, expected = golden("tf1.15/momentum_partitioned")
+  variable("net/embedding", (7, 4), parts=parts, use_resource=use_resource)
+  variable("net/wide", (4, 5), parts=parts, axis=1, use_resource=use_resource)
+  variable("net/dense/kernel", (3, 2), use_resource=use_resource)
+  found = values(path)
+  for name in found:
+    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("parts", [None, 2, 3, 5])
+def test_partitions_of_types_that_tensorflow_does_not_stitch(
+  golden, parts, use_resource
+):
+  path, expected = golden("tf1.15/partitioned_half")
+  variable("net/embedding", (7, 4), tf.float16, parts, use_resource=use_resource)
+  variable(
+    "net/embedding_bfloat16", (8, 3), tf.bfloat16, parts, use_resource=use_resource
+  )
+  found = values(path)
+  np.testing.assert_array_equal(found["net/embedding"], expected["net/embedding"])
+  bfloat16 = found["net/embedding_bfloat16"].astype(np.float32)
+  np.testing.assert_array_equal(bfloat16, expected["net/embedding_bfloat16"])
+
+
+@pytest.mark.parametrize("parts, axis", [(2, 0), (3, 1), (2, 1)])
+def test_unpartitioned_into_partitions_of_a_type_that_tensorflow_does_not_cut(
+  golden, parts, axis
+):
+  path, expected = golden("tf2.15/module_tree")
+  variable("half", (2, 3), tf.float16, parts, axis)
+  found = values(WarmStart(path, assignment_map={"tree/half": "half"}))
+  np.testing.assert_array_equal(
+    found["half"], expected["tree/half/.ATTRIBUTES/VARIABLE_VALUE"]
+  )
+
+
+@pytest.mark.parametrize("parts", [None, 2, 3])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float16])
+def test_parts_that_tensorflows_guide_saves_one_by_one(tmp_path, parts, dtype):
+  expected = np.arange(28).reshape(7, 4).astype(dtype.as_numpy_dtype)
+  prefix = save_objects(tmp_path, {"net/e": expected}, parts=3)
+  variable("net/e", (7, 4), dtype, parts)
+  np.testing.assert_array_equal(values(prefix)["net/e"], expected)
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_partitioned_checkpoints_of_this_package(tmp_path, checkpoint_format):
+  expected = np.arange(28, dtype=np.float32).reshape(7, 4)
+  with tf.Graph().as_default():
+    v1.get_variable(
+      "e", initializer=tf.constant(expected), partitioner=v1.fixed_size_partitioner(3)
+    )
+    v1.train.get_or_create_global_step()
+    scaffold = eckpt.scaffolds.make_scaffold(checkpoint_format)
+    with v1.train.MonitoredTrainingSession(
+      checkpoint_dir=str(tmp_path), scaffold=scaffold, save_checkpoint_steps=1
+    ):
+      pass
+  variable("e", (7, 4), parts=2)
+  np.testing.assert_array_equal(values(str(tmp_path))["e"], expected)
+
+
+def _averaged(use_average):
+  shapes = {
+    "net/dense/kernel": (5, 4),
+    "net/batch_normalization/gamma": (4,),
+    "net/batch_normalization/moving_mean": (4,),
+    "net/batch_normalization/moving_variance": (4,),
+  }
+  made = [variable(name, shape) for name, shape in shapes.items()]
+  if use_average:
+    tf.compat.v1.train.ExponentialMovingAverage(0.9).apply(made[:2])
+
+
+def test_moving_statistics_and_averages(golden):
+  path, expected = golden("tf1.15/batch_norm")
+  _averaged(True)
+  found = values(path)
+  assert "net/dense/kernel/ExponentialMovingAverage" in found
+  for name, value in found.items():
+    np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_moving_averages_become_the_weights(golden):
+  path, expected = golden("tf1.15/batch_norm")
+  _averaged(False)
+  found = values(WarmStart(path, moving_averages="use"))
+  for name, value in found.items():
+    average = expected.get(name + "/ExponentialMovingAverage", expected[name])
+    np.testing.assert_array_equal(value, average, err_msg=name)
+  assert not np.array_equal(found["net/dense/kernel"], expected["net/dense/kernel"])
+
+
+@pytest.mark.parametrize("source", ["tf1.15/adam_dense", "tf2.15/converted_names"])
+def test_optimizer_state_and_step(golden, source):
+  path, _ = golden(source)
+  _, expected = golden("tf1.15/adam_dense")
+  made = dense("new/")
+  step = v1.train.get_or_create_global_step()
+  loss = tf.add_n([tf.reduce_sum(v) for v in made.values()])
+  v1.train.AdamOptimizer().minimize(loss, step)
+  found = values(
+    WarmStart(path, assignment_map="net/:new/", optimizer_state=True, global_step=True)
+  )
+  assert len(found) == 15
+  for name, value in found.items():
+    np.testing.assert_array_equal(
+      value, expected[name.replace("new/", "net/")], err_msg=name
+    )
+
+
+def _words(path, words):
+  path.write_text("".join(word + "\n" for word in words))
+  return str(path)
+
+
+@pytest.mark.parametrize("parts", [None, 2, 4])
+@pytest.mark.parametrize("source", ["tf1.15/canned_linear", "converted"])
+def test_a_changed_vocabulary(golden, tmp_path, parts, source):
+  path, expected = golden("tf1.15/canned_linear")
+  name = "linear/linear_model/word/weights"
+  if source == "converted":
+    path = save_objects(tmp_path, {name: expected[name]})
+  old = ["ant", "bee", "cat", "dog", "eel", "fox"]
+  new = ["fox", "gnu", "ant", "hen", "dog"]
+  info = tf.compat.v1.train.VocabInfo(
+    _words(tmp_path / "new.txt", new),
+    len(new),
+    2,
+    _words(tmp_path / "old.txt", old),
+    backup_initializer=v1.constant_initializer(7.0),
+  )
+  variable(name, (7, 3), parts=parts)
+  found = values(WarmStart(path, vocab_info={name: info}))[name]
+  for row, word in enumerate([*new, "", ""]):
+    wanted = expected[name][old.index(word)] if word in old else [7.0] * 3
+    np.testing.assert_array_equal(found[row], wanted, err_msg=word)
+
+
+@pytest.mark.parametrize("parts, axis", [(None, 0), (2, 0), (2, 1)])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float16])
+def test_changed_classes_of_any_rank_and_type(tmp_path, parts, axis, dtype):
+  kernel = np.arange(12).reshape(4, 3).astype(dtype.as_numpy_dtype)
+  bias = np.array([5, 6, 7], dtype.as_numpy_dtype)
+  prefix = save_objects(tmp_path, {"out/kernel": kernel, "out/bias": bias})
+  files = (_words(tmp_path / "new", "cxab"), 4, 0, _words(tmp_path / "old", "abc"))
+  infos = {
+    "out/kernel": v1.train.VocabInfo(*files, axis=1),
+    "out/bias": v1.train.VocabInfo(*files),
+  }
+  variable("out/kernel", (4, 4), dtype, parts, axis)
+  variable("out/bias", (4,), dtype)
+  found = values(WarmStart(prefix, vocab_info=infos))
+  zeros = np.zeros_like(kernel[:, 0])
+  expected = np.stack([kernel[:, 2], zeros, kernel[:, 0], kernel[:, 1]], 1)
+  np.testing.assert_array_equal(found["out/kernel"], expected)
+  np.testing.assert_array_equal(found["out/bias"], [7, 0, 5, 6])
+
+
+def test_slots_of_a_changed_vocabulary_keep_their_initial_values(golden, tmp_path):
+  path, expected = golden("tf1.15/canned_dnn_linear")
+  name = "dnn/input_from_feature_columns/input_layer/word_embedding/embedding_weights"
+  embedding = variable(name, (3, 3))
+  v1.train.AdagradOptimizer(0.1, initial_accumulator_value=0.25).minimize(
+    tf.reduce_sum(embedding), v1.train.get_or_create_global_step()
+  )
+  info = v1.train.VocabInfo(
+    _words(tmp_path / "new", ["cat", "new", "ant"]), 3, 0, path + "/words.txt"
+  )
+  found = values(WarmStart(path, vocab_info={name: info}, optimizer_state=True))
+  for key, missing in ((name, 0.0), (name + "/Adagrad", 0.25)):
+    np.testing.assert_array_equal(found[key][[0, 2]], expected[key][[2, 0]])
+    np.testing.assert_array_equal(found[key][1], [missing] * 3)
+
+
+def test_one_read_for_all_variables(golden, graph):
+  path, _ = golden("tf1.15/adam_dense")
+  dense("net/")
+  values(WarmStart(path))
+  reads = [op for op in graph.get_operations() if op.type == "RestoreV2"]
+  assert [op.name.split("/")[0] for op in reads].count("warm_start") == 1
+
+
+def test_started_variables_are_not_initialized_first(golden, graph):
+  path, _ = golden("tf1.15/adam_dense")
+  made = dense("net/")
+  other = variable("other", (2,))
+  values(WarmStart(path))
+  [init_op] = v1.get_collection(v1.GraphKeys.INIT_OP)
+  reached, queue = set(), [init_op]
+  while queue:
+    op = queue.pop()
+    if op not in reached:
+      reached.add(op)
+      queue += op.control_inputs
+  assert other.initializer in reached
+  assert not reached.intersection(v.initializer for v in made.values())
+
+
+def test_what_does_not_fit_is_an_error_before_the_first_step(golden):
+  path, _ = golden("tf1.15/adam_dense")
+  variable("net/dense_1/kernel", (5, 5))
+  variable("net/dense_1/bias", (4,), tf.float64)
+  with pytest.raises(errors.VariableMismatchError) as error:
+    values(WarmStart(path, assignment_map={"net/dense_3/": "net/dense_2/"}))
+  for words in ("float32 [5, 5]", "float64 [4]", "nothing below 'net/dense_3/'"):
+    assert words in str(error.value)
+
+
+def test_without_strict_the_rest_is_started(golden):
+  path, expected = golden("tf1.15/adam_dense")
+  variable("net/dense_1/kernel", (5, 5))
+  variable("net/dense_1/bias", (4,))
+  found = values(WarmStart(path, strict=False))
+  assert (found["net/dense_1/kernel"] == 9).all()
+  np.testing.assert_array_equal(found["net/dense_1/bias"], expected["net/dense_1/bias"])
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path):
+  variable("a", (1,))
+  with pytest.raises(errors.CheckpointNotFoundError, match=str(tmp_path)):
+    values(str(tmp_path))
+
+
+def test_the_plan_of_a_graph(golden):
+  path, _ = golden("tf1.15/momentum_partitioned")
+  variable("net/embedding", (7, 4), parts=2)
+  variable("net/odd/Momentum", (7,), trainable=False)
+  made = WarmStart(path).plan(v1.global_variables())
+  assert [item.target.name for item in made.started] == ["net/embedding"]
+  assert made.started[0].target.shape == (7, 4)
+  assert made.started[0].target.trainable
+  assert "net/embedding  net/embedding  float32 [7, 4]" in str(made)

@@ -1,0 +1,87 @@
+"""Bazel tests that pytest runs, one for each file of tests."""
+
+# What every test may ask environment.py for; WORKSPACE has a repository for each.
+_ENVIRONMENTS = [
+    "tf115",
+    "tf212",
+    "tf221",
+]
+
+def pytest_test(name, src, deps = [], data = [], args = [], **kwargs):
+    """One test, which is one file for pytest.
+
+    Args:
+      name: the target's name.
+      src: the file.
+      deps: what it imports.
+      data: what it reads.
+      args: for pytest.
+      **kwargs: for the py_test.
+    """
+    native.py_test(
+        name = name,
+        srcs = [src, "//third_party/bazel:pytest_main.py"],
+        main = "//third_party/bazel:pytest_main.py",
+        args = ["$(rootpath %s)" % src] + args,
+        data = data + [
+            "//:pyproject.toml",
+            "//tests:conftest.py",
+            "//third_party/python:environment.py",
+        ],
+        deps = deps,
+        **kwargs
+    )
+
+def pytest_tests(
+        deps = [],
+        data = [],
+        size = "medium",
+        sizes = {},
+        more_deps = {},
+        interop = [],
+        tags = [],
+        args = []):
+    """A test for every `*_test.py` of the package.
+
+    Directories below that have no BUILD file of their own are part of the package, so
+    no test is left out for the lack of a line in a BUILD file. Other Python files are
+    what the tests share: within the package, and those of //tests everywhere.
+
+    Args:
+      deps: what the tests import.
+      data: what they read.
+      size: how long a test may take: small 1, medium 5, large 15, enormous 60 minutes.
+      sizes: test name (without .py) -> its size, where it is another one.
+      more_deps: test name -> what else this one imports.
+      interop: names of the tests that start Python with another TensorFlow.
+      tags: tags of all of them.
+      args: for pytest.
+    """
+    tests = native.glob(["**/*_test.py"])
+    shared = ["//tests:shared"]
+    if native.package_name() != "tests":
+        shared.append(":shared")
+        data = data + native.glob(["conftest.py"])
+    native.py_library(
+        name = "shared",
+        testonly = True,
+        srcs = native.glob(["**/*.py"], exclude = ["**/*_test.py", "conftest.py"]),
+        visibility = ["//tests:__subpackages__"],
+    )
+    for src in tests:
+        name = src[:-len(".py")]
+        environments = []
+        if name in interop:
+            environments = ["@%s//:answer.txt" % e for e in _ENVIRONMENTS]
+        pytest_test(
+            name = name,
+            size = sizes.get(name, size),
+            src = src,
+            args = args,
+            data = data + environments,
+            tags = tags + (["interop"] if environments else []),
+            deps = deps + more_deps.get(name, []) + shared,
+        )
+    for name in sizes.keys() + more_deps.keys() + interop:
+        if name + ".py" not in tests:
+            fail("%s is no test of //%s" % (name, native.package_name()))
