@@ -37,7 +37,7 @@ if TYPE_CHECKING:
   from estimator_ckpt.strip import strip as strip
   from estimator_ckpt.verify import verify as verify
   from estimator_ckpt.warm_start import WarmStart as WarmStart
-  from estimator_ckpt.warm_start_settings import (
+  from estimator_ckpt.warm_start.settings import (
     warm_start_settings as warm_start_settings,
   )
 
@@ -63,7 +63,7 @@ _MODULES = {
   "tf2_checkpointing": "decorators",
   "tf2_scaffold": "scaffolds",
   "verify": "verify",
-  "warm_start_settings": "warm_start_settings",
+  "warm_start_settings": "warm_start.settings",
   "with_checkpointing": "decorators",
 }
 

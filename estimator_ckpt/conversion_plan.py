@@ -11,19 +11,14 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from estimator_ckpt import (
-  errors,
-  object_graph_edit,
-  optimizer_names,
-  save_plan,
-  tensor_names,
-)
+from estimator_ckpt import errors, object_graph_edit, save_plan, tensor_names
 from estimator_ckpt import layout as layout_lib
 from estimator_ckpt.bundle import BundleEntry, Index, dtypes
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.name_map import NameMap
 from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.optimizers import names as optimizer_names
 from estimator_ckpt.tensor_names import SAVE_COUNTER_KEY, NamedTensor
 
 GLOBAL_STEP = optimizer_names.GLOBAL_STEP

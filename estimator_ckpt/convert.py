@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 
-from estimator_ckpt import conversion_plan, model_dirs, optimizer_names, rewrite
+from estimator_ckpt import conversion_plan, model_dirs, rewrite
 from estimator_ckpt import layout as layout_lib
 from estimator_ckpt.bundle import Shards, dtypes
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.model_dirs import Report
 from estimator_ckpt.name_map import NameMap, NameMapLike
+from estimator_ckpt.optimizers import names as optimizer_names
 
 
 def convert(

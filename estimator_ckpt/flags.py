@@ -23,10 +23,11 @@ from typing import Any, Callable
 
 from absl import flags
 
-from estimator_ckpt import decorators, errors, warm_start_planner
+from estimator_ckpt import decorators, errors
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.tensorflow_private import tf
-from estimator_ckpt.warm_start import WarmStart
+from estimator_ckpt.warm_start import planner as warm_start_planner
+from estimator_ckpt.warm_start.request import WarmStart
 
 _CHECKPOINT_FLAGS = (
   "checkpoint_format",

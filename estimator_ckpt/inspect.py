@@ -11,13 +11,7 @@ import dataclasses
 import os
 from collections.abc import Iterable
 
-from estimator_ckpt import (
-  formats,
-  layout,
-  optimizer_names,
-  optimizer_objects,
-  tensor_names,
-)
+from estimator_ckpt import formats, layout, tensor_names
 from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt.bundle import dtypes, files
 from estimator_ckpt.bundle.file_names import index_path
@@ -25,7 +19,9 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.errors import CheckpointError
 from estimator_ckpt.object_graph import ObjectGraph
-from estimator_ckpt.optimizer_names import Role, RoleKind
+from estimator_ckpt.optimizers import names as optimizer_names
+from estimator_ckpt.optimizers import objects as optimizer_objects
+from estimator_ckpt.optimizers.names import Role, RoleKind
 from estimator_ckpt.saved_tensors import SavedTensor, saved_tensors
 from estimator_ckpt.tensorflow_version import tensorflow_version
 

@@ -23,8 +23,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Union
 
-from estimator_ckpt import errors, optimizer_names
+from estimator_ckpt import errors
 from estimator_ckpt.bundle import files
+from estimator_ckpt.optimizers import names as optimizer_names
 
 NameMapLike = Union[
   "NameMap", str, "os.PathLike[str]", Mapping[str, str], Sequence[str], None

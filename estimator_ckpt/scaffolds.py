@@ -17,8 +17,8 @@ from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.saver import CheckpointSaver
 from estimator_ckpt.tensorflow_private import tf
-from estimator_ckpt.warm_start import WarmStart
-from estimator_ckpt.warm_start_saver import InitFn, WarmStartingSaver
+from estimator_ckpt.warm_start.request import WarmStart
+from estimator_ckpt.warm_start.saver import InitFn, WarmStartingSaver
 
 _SCAFFOLD_OPTIONS = frozenset(
   [

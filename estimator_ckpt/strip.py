@@ -12,8 +12,6 @@ from estimator_ckpt import (
   errors,
   model_dirs,
   object_graph_edit,
-  optimizer_names,
-  optimizer_objects,
   rewrite,
   tensor_names,
 )
@@ -23,7 +21,9 @@ from estimator_ckpt.conversion_plan import Plan
 from estimator_ckpt.formats import format_of
 from estimator_ckpt.model_dirs import Report
 from estimator_ckpt.object_graph import ObjectGraph
-from estimator_ckpt.optimizer_names import Role, RoleKind
+from estimator_ckpt.optimizers import names as optimizer_names
+from estimator_ckpt.optimizers import objects as optimizer_objects
+from estimator_ckpt.optimizers.names import Role, RoleKind
 from estimator_ckpt.tensor_names import NamedTensor
 
 Patterns = Union[str, Sequence[str]]

@@ -24,10 +24,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from estimator_ckpt import layout as layout_lib
-from estimator_ckpt import optimizer_names
 from estimator_ckpt.bundle import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.object_graph import Attribute, ObjectGraph
+from estimator_ckpt.optimizers import names as optimizer_names
 
 SAVE_COUNTER_KEY = layout_lib.object_key([layout_lib.SAVE_COUNTER])
 

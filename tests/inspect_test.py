@@ -7,7 +7,7 @@ import pytest
 from estimator_ckpt.errors import CheckpointNotFoundError
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.inspect import Total, inspect_checkpoint
-from estimator_ckpt.optimizer_names import RoleKind
+from estimator_ckpt.optimizers.names import RoleKind
 from tests import golden
 from tests.bundle_builder import BundleBuilder, dual_builder
 

@@ -13,7 +13,7 @@ from estimator_ckpt.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
   from estimator_ckpt.inspect import CheckpointSummary
-  from estimator_ckpt.optimizer_names import Role
+  from estimator_ckpt.optimizers.names import Role
   from estimator_ckpt.saved_tensors import SavedTensor
   from estimator_ckpt.tensor_values import Value, ValueSummary
 

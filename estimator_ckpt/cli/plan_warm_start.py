@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
   Returns:
     The exit code: 1 if a strict warm start would be an error.
   """
-  from estimator_ckpt import warm_start_report
-  from estimator_ckpt.warm_start import WarmStart
+  from estimator_ckpt.warm_start import report as warm_start_report
+  from estimator_ckpt.warm_start.request import WarmStart
 
   plan = WarmStart(
     args.source,

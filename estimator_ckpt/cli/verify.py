@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from estimator_ckpt.cli import terminal
 
 if TYPE_CHECKING:
-  from estimator_ckpt.findings import Finding, Report
+  from estimator_ckpt.verify.findings import Finding, Report
 
 NAME = "verify"
 HELP = "Checks a checkpoint, or all of a directory, down to every tensor's checksum."

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 import estimator_ckpt.keras
-from estimator_ckpt import errors, keras_checkpoint
+from estimator_ckpt import errors
+from estimator_ckpt.keras import checkpoint as keras_checkpoint
 from estimator_ckpt.reader import open_checkpoint
-from tests import keras_proof
+from tests.keras import proof as keras_proof
 
 
 def _optimizer(case):

@@ -1,0 +1,348 @@
+"""Which variable of a checkpoint belongs to which weight of a Keras model.
+
+Variables are matched layer by layer: a layer to a scope of the checkpoint, then the
+layer's weights to the scope's variables. A layer takes, in this order,
+
+1.  the scope of one of its own names: where the model's variable is called
+    `net/dense/kernel`, or stands at `model.dense.kernel`, the scope `net/dense` or
+    `dense`. A name map has been applied before;
+2.  a scope that ends in one of its names, or a name that ends in one of the scopes, if
+    it is the only one: `dense` and `encoder/dense`;
+3.  where names differ only in numbers, the scope of the same rank: `dense_7` and
+    `dense_8` take `dense` and `dense_1`, if there are as many of the ones as of the
+    others, and the shapes agree. `fw` and `bw` are `forward` and `backward`;
+4.  the only scope with the same shapes, if the layer is the only one with them.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from estimator_ckpt.keras.layers import Recipe, Shape, Stored
+from estimator_ckpt.keras.scopes import Layer, Scopes, Weight
+
+_NUMBER = re.compile(r"\d+")
+_SUFFIX = re.compile(r"_\d+$")
+_CELL_WORDS = ("basic_", "cudnn_compatible_")
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+  """A weight and what it is made of.
+
+  Attributes:
+    weight: the weight.
+    recipe: how it is made, of which variables.
+    how: how they were found.
+  """
+
+  weight: Weight
+  recipe: Recipe
+  how: str
+
+
+@dataclasses.dataclass
+class Matching:
+  """What was matched, and what was not.
+
+  Attributes:
+    matches: the weights that were.
+    unmatched: the weights that were not, with the reason.
+    pending: the layers that are not built yet, with the scope each will take or None.
+    unused: the names of the variables that no weight or pending layer takes.
+  """
+
+  matches: list[Match]
+  unmatched: list[tuple[Weight, str]]
+  pending: list[tuple[Layer, str | None]]
+  unused: list[str]
+
+
+def match(
+  layers: Sequence[Layer],
+  scopes: Scopes,
+  free: Iterable[str],
+) -> Matching:
+  """Matches the layers of a model with the variables of a checkpoint.
+
+  Args:
+    layers: the layers, in the model's order.
+    scopes: the variables.
+    free: the names of those that may be taken; weights are made of no others.
+
+  Returns:
+    The matching.
+  """
+  return _Matcher(layers, scopes, free).run()
+
+
+class _Matcher:
+  """Matches layers with scopes, the surest first."""
+
+  def __init__(
+    self,
+    layers: Sequence[Layer],
+    scopes: Scopes,
+    free: Iterable[str],
+  ):
+    self._layers = layers
+    self._scopes = scopes
+    self._free = dict.fromkeys(free)
+    self._result = Matching([], [], [], [])
+    self._left = list(range(len(layers)))
+    self._reasons: dict[str, str] = {}
+
+  def run(self) -> Matching:
+    for step in (
+      self._same_name,
+      self._same_ending,
+      self._same_rank,
+      self._same_shapes,
+    ):
+      step()
+    result = self._result
+    for i in self._left:
+      layer = self._layers[i]
+      if layer.weights is None:
+        result.pending.append((layer, None))
+      for weight in layer.weights or ():
+        reason = self._reasons.get(weight.path, "no variable is like it")
+        result.unmatched.append((weight, reason))
+    order = {
+      w.path: n
+      for n, w in enumerate(w for layer in self._layers for w in layer.weights or ())
+    }
+    result.matches.sort(key=lambda m: order[m.weight.path])
+    result.unmatched.sort(key=lambda item: order[item[0].path])
+    result.unused = list(self._free)
+    return result
+
+  def _take(self, i: int, scope: str, how: str, whole: bool = False) -> bool:
+    """Gives a layer a scope; with `whole` only if all its weights come of it."""
+    layer = self._layers[i]
+    if layer.weights is None:
+      self._result.pending.append((layer, scope))
+      for stored in self._scopes.inside(scope).values():
+        self._free.pop(stored.name, None)
+      self._left.remove(i)
+      return True
+    recipes, reasons = self._scopes.recipes(layer, scope, self._free)
+    if reasons and (whole or not recipes):
+      self._note_reasons(i, scope)
+      return False
+    for weight in layer.weights:
+      if weight.leaf in recipes:
+        self._result.matches.append(Match(weight, recipes[weight.leaf], how))
+      else:
+        self._result.unmatched.append((weight, reasons[weight.leaf]))
+    for recipe in recipes.values():
+      for name in recipe.sources:
+        self._free.pop(name, None)
+    self._left.remove(i)
+    return True
+
+  def _note_reasons(self, i: int, scope: str) -> None:
+    """Keeps why a layer, which by its name could, does not take a scope."""
+    layer = self._layers[i]
+    if layer.weights is not None:
+      _, reasons = self._scopes.recipes(layer, scope, self._free)
+      for weight in layer.weights:
+        if weight.leaf in reasons:
+          self._reasons.setdefault(weight.path, reasons[weight.leaf])
+
+  def _take_variable(self, i: int, name: str, how: str) -> bool:
+    """Gives a layer of one weight the variable that is called as the layer."""
+    layer = self._layers[i]
+    stored = self._scopes.variables.get(name)
+    if stored is None or stored.name not in self._free:
+      return False
+    if not layer.weights or len(layer.weights) != 1:
+      return False
+    if stored.shape != layer.weights[0].shape:
+      return False
+    self._result.matches.append(Match(layer.weights[0], Recipe((stored.name,)), how))
+    del self._free[stored.name]
+    self._left.remove(i)
+    return True
+
+  def _names(self) -> dict[int, list[str]]:
+    """The names that only one of the layers has."""
+    count = collections.Counter(
+      name for layer in self._layers for name in dict.fromkeys(layer.names)
+    )
+    return {
+      i: [name for name in dict.fromkeys(self._layers[i].names) if count[name] == 1]
+      for i in self._left
+    }
+
+  def _same_name(self) -> None:
+    names = self._names()
+    for rank in range(max(map(len, names.values()), default=0)):
+      for i in list(self._left):
+        if rank < len(names[i]):
+          name = names[i][rank]
+          if not (name in self._scopes and self._take(i, name, "name")):
+            self._take_variable(i, name, "name")
+
+  def _same_ending(self) -> None:
+    names = self._names()
+    endings: dict[str, list[str]] = collections.defaultdict(list)
+    for scope in self._free_scopes():
+      for ending in _endings(scope):
+        endings[ending].append(scope)
+    wanted: dict[int, str] = {}
+    for i in self._left:
+      for name in names[i]:
+        longer = endings.get(name, [])
+        shorter = [ending for ending in _endings(name) if ending in endings[ending]]
+        if len(longer) == 1 or (not longer and shorter):
+          wanted.setdefault(i, (longer or shorter)[0])
+    claims = collections.Counter(wanted.values())
+    for i, scope in wanted.items():
+      if claims[scope] == 1:
+        self._take(i, scope, "end of the name", whole=True)
+
+  def _same_rank(self) -> None:
+    ours: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
+    for i in self._left:
+      ours[_family(self._layers[i].names[0])].append(i)
+    theirs: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    for scope in self._free_scopes():
+      theirs[_family(scope)].append(scope)
+    for family, members in ours.items():
+      scopes = theirs.get(family, [])
+      if len(members) != len(scopes):
+        continue
+      if not _one_pattern(scopes) or not _one_pattern(
+        [self._layers[i].names[0] for i in members]
+      ):
+        continue
+      members = sorted(members, key=lambda i: _natural(self._layers[i].names[0]))
+      pairs = list(zip(members, sorted(scopes, key=_natural)))
+      fit = all(self._fits(i, scope) for i, scope in pairs)
+      for i, scope in pairs:
+        if fit:
+          self._take(i, scope, "rank", whole=True)
+        else:
+          self._note_reasons(i, scope)
+
+  def _same_shapes(self) -> None:
+    found = True
+    while found:
+      found = False
+      scopes = self._free_scopes()
+      by_shapes: dict[Any, list[int]] = collections.defaultdict(list)
+      for i in self._left:
+        layer = self._layers[i]
+        if layer.weights:
+          by_shapes[_signature(layer)].append(i)
+      fitting = {
+        signature: [s for s in scopes if self._fits(members[0], s)]
+        for signature, members in by_shapes.items()
+      }
+      claims = collections.Counter(s for found_ in fitting.values() for s in found_)
+      for signature, members in by_shapes.items():
+        options = fitting[signature]
+        if len(members) == len(options) == 1 and claims[options[0]] == 1:
+          found = self._take(members[0], options[0], "shapes", whole=True) or found
+        elif options and len(members) + len(options) > 2:
+          self._note_ambiguity(members, options)
+    self._same_shape_alone()
+
+  def _same_shape_alone(self) -> None:
+    """Layers of one weight, and variables that stand in a scope with others."""
+    wanting: dict[Shape, list[int]] = collections.defaultdict(list)
+    for i in self._left:
+      weights = self._layers[i].weights
+      if weights and len(weights) == 1:
+        wanting[weights[0].shape].append(i)
+    for shape, members in wanting.items():
+      fitting = [
+        name
+        for name, stored in self._scopes.variables.items()
+        if stored.shape == shape and stored.name in self._free
+      ]
+      if len(members) == len(fitting) == 1:
+        self._take_variable(members[0], fitting[0], "shapes")
+
+  def _note_ambiguity(self, members: Sequence[int], options: Sequence[str]) -> None:
+    for i in members:
+      for weight in self._layers[i].weights or ():
+        shown = ", ".join(repr(s) for s in options[:4])
+        self._reasons.setdefault(
+          weight.path,
+          f"no variable is called like it; by shapes it could be of {shown}",
+        )
+
+  def _fits(self, i: int, scope: str) -> bool:
+    layer = self._layers[i]
+    if layer.weights is None:
+      return True
+    recipes, reasons = self._scopes.recipes(layer, scope, self._free)
+    if reasons:
+      return False
+    used = {name for recipe in recipes.values() for name in recipe.sources}
+    return used >= {s.name for s in self._free_inside(scope)}
+
+  def _free_scopes(self) -> list[str]:
+    return [s for s in self._scopes if s and self._free_inside(s)]
+
+  def _free_inside(self, scope: str) -> list[Stored]:
+    """What is free in a scope, with the scopes that belong to a recurrent cell."""
+    return [
+      stored
+      for leaf, stored in self._scopes.inside(scope).items()
+      if stored.name in self._free
+      and ("/" not in leaf or leaf.startswith(("gates/", "candidate/", "projection/")))
+    ]
+
+
+def _endings(name: str) -> Iterator[str]:
+  """The whole name, then without its first scopes, one after the other."""
+  yield name
+  start = name.find("/") + 1
+  while start:
+    yield name[start:]
+    start = name.find("/", start) + 1
+
+
+def _family(scope: str) -> tuple[str, str]:
+  """What is alike in layers and scopes that differ in numbers: kind and direction."""
+  parts = scope.split("/")
+  base = _SUFFIX.sub("", parts[-1])
+  for word in _CELL_WORDS:
+    base = base[len(word) :] if base.startswith(word) else base
+  direction = ""
+  for part in parts:
+    if part in ("fw", "forward") or part.startswith("forward_"):
+      direction = "forward"
+    elif part in ("bw", "backward") or part.startswith("backward_"):
+      direction = "backward"
+  return base, direction
+
+
+def _one_pattern(scopes: Sequence[str]) -> bool:
+  """Whether scopes differ only in numbers, of which a first one may lack its own."""
+  return len({_NUMBER.sub("", _without_numbers(scope)) for scope in scopes}) == 1
+
+
+def _without_numbers(scope: str) -> str:
+  return "/".join(_SUFFIX.sub("", part) for part in scope.split("/"))
+
+
+def _natural(scope: str) -> list[tuple[str, int]]:
+  """A sort key by which dense_10 comes after dense_9, and dense first."""
+  key = []
+  for part in scope.split("/"):
+    match = _SUFFIX.search(part)
+    key.append((part[: match.start()], int(match[0][1:])) if match else (part, 0))
+  return key
+
+
+def _signature(layer: Layer) -> tuple[Any, ...]:
+  weights = layer.weights or ()
+  return (layer.kind, *sorted((weight.leaf, weight.shape) for weight in weights))

@@ -1,0 +1,228 @@
+"""The optimizers in an object graph: whose they are, and which slots belong to what.
+
+An optimizer of TensorFlow 1 and of Keras 2 legacy has its slots as `slot_variables` of
+its node; the legacy one has a child `iter` besides. Keras 2's and 3's have lists of
+variables as children, one for each slot, in the order of the trainable variables they
+were built for: Keras 3 lists these too, Keras 2 says them in the slots' names
+(`Adam/m/dense/kernel`).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from estimator_ckpt import layout as layout_lib
+from estimator_ckpt.object_graph import Node, ObjectGraph
+from estimator_ckpt.optimizers.kinds import KINDS, MODERN, Flavor, Optimizer
+
+# Children of an optimizer's node that hold a setting, by Keras' names of the settings.
+_SETTINGS = {
+  "learning_rate": "learning_rate",
+  "_learning_rate": "learning_rate",
+  "beta_1": "beta_1",
+  "beta_2": "beta_2",
+  "momentum": "momentum",
+  "rho": "rho",
+}
+_ITERATIONS = ("iter", "_iterations")
+_HATS = ("vhat", "_velocity_hats")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerObject:
+  """An optimizer in an object graph.
+
+  Attributes:
+    path: the attribute names from the root to it.
+    node_id: the number of its node.
+    optimizer: what it is; its settings are not known, but for those that slots tell.
+    slots: for each slot, keys of its variables by the keys of the variables they are
+      of; slots are called as the optimizer calls them.
+    iterations: the key of its number of steps, or None.
+    settings: keys of its settings, by Keras' names of them.
+    powers: keys of TF1's beta powers, by their names.
+    others: keys of what else there is below its node.
+  """
+
+  path: tuple[str, ...]
+  node_id: int
+  optimizer: Optimizer
+  slots: Mapping[str, Mapping[str, str]]
+  iterations: str | None
+  settings: Mapping[str, str]
+  powers: Mapping[str, str]
+  others: tuple[str, ...] = ()
+
+  def keys(self) -> Iterator[str]:
+    """Every key that belongs to it."""
+    for by_variable in self.slots.values():
+      yield from by_variable.values()
+    if self.iterations is not None:
+      yield self.iterations
+    yield from self.settings.values()
+    yield from self.powers.values()
+    yield from self.others
+
+
+def find_optimizers(graph: ObjectGraph) -> list[OptimizerObject]:
+  """Finds the optimizers in an object graph.
+
+  Args:
+    graph: the object graph.
+
+  Returns:
+    Those that there are rules for; a wrapper, as for loss scaling, is passed by.
+  """
+  return _Finder(graph).run()
+
+
+class _Finder:
+  """Finds optimizers."""
+
+  def __init__(self, graph: ObjectGraph):
+    self._graph = graph
+    self._paths = graph.paths()
+    self._keys = {
+      node_id: attribute.checkpoint_key
+      for node_id, attribute in graph.attributes()
+      if attribute.name == layout_lib.VARIABLE_VALUE
+    }
+    self._full_names = {
+      attribute.checkpoint_key: attribute.full_name
+      for _, attribute in graph.attributes()
+    }
+    self._by_name = graph.keys_by_full_name()
+
+  def run(self) -> list[OptimizerObject]:
+    found = []
+    for node_id, node in enumerate(self._graph.nodes):
+      path = self._paths[node_id]
+      if path is None:
+        continue
+      if "_iterations" in node.children and "_variables" in node.children:
+        optimizer = self._modern(node_id, node, path)
+      elif node.slot_variables or "iter" in node.children:
+        optimizer = self._with_slot_variables(node_id, node, path)
+      else:
+        continue
+      if optimizer is not None:
+        found.append(optimizer)
+    return found
+
+  def _with_slot_variables(
+    self, node_id: int, node: Node, path: tuple[str, ...]
+  ) -> OptimizerObject | None:
+    flavor = Flavor.KERAS_2_LEGACY if "iter" in node.children else Flavor.TF1
+    slots: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    for slot in node.slot_variables:
+      variable = self._keys.get(slot.original_variable_node_id)
+      own = self._keys.get(slot.slot_variable_node_id)
+      if variable is not None and own is not None:
+        slots[slot.slot_name][variable] = own
+    optimizer = _recognise(flavor, slots)
+    if optimizer is None:
+      return None
+    return self._object(node_id, node, path, optimizer, slots)
+
+  def _modern(
+    self, node_id: int, node: Node, path: tuple[str, ...]
+  ) -> OptimizerObject | None:
+    keras_3 = (
+      "_trainable_variables" in node.children
+      or "_trainable_variables_indices" in node.children
+    )
+    flavor = Flavor.KERAS_3 if keras_3 else Flavor.KERAS_2
+    lists = {
+      name: self._list(child)
+      for name, child in node.children.items()
+      if name not in ("_variables", "_trainable_variables")
+    }
+    optimizer = _recognise(flavor, lists)
+    if optimizer is None:
+      return None
+    variables = self._list(node.children["_trainable_variables"]) if keras_3 else {}
+    slots: dict[str, dict[str, str]] = {}
+    for slot in {*optimizer.slots, *_HATS} & set(lists):
+      slots[slot] = {}
+      for position, key in lists[slot].items():
+        variable = variables.get(position) if keras_3 else self._variable_of(key)
+        if variable is not None:
+          slots[slot][variable] = key
+    return self._object(node_id, node, path, optimizer, slots)
+
+  def _list(self, node_id: int) -> dict[str, str]:
+    children = self._graph.nodes[node_id].children
+    return {
+      position: self._keys[child]
+      for position, child in children.items()
+      if position.isdigit() and child in self._keys
+    }
+
+  def _variable_of(self, slot_key: str) -> str | None:
+    """The variable of a Keras 2 slot, which may be called `Adam/m/dense/kernel`."""
+    _, _, name = self._full_names[slot_key].partition("/")
+    while name and not self._by_name.get(name):
+      _, _, name = name.partition("/")
+    return self._by_name.get(name)
+
+  def _object(
+    self,
+    node_id: int,
+    node: Node,
+    path: tuple[str, ...],
+    optimizer: Optimizer,
+    slots: Mapping[str, Mapping[str, str]],
+  ) -> OptimizerObject:
+    own = {
+      name: self._keys[child]
+      for name, child in node.children.items()
+      if child in self._keys
+    }
+    iterations = next((own[name] for name in _ITERATIONS if name in own), None)
+    settings = {_SETTINGS[name]: key for name, key in own.items() if name in _SETTINGS}
+    powers = {
+      name: key for name, key in own.items() if name in ("beta1_power", "beta2_power")
+    }
+    found = OptimizerObject(
+      path, node_id, optimizer, slots, iterations, settings, powers
+    )
+    known = set(found.keys())
+    lists = [
+      self._list(child)
+      for n, child in node.children.items()
+      if n != "_trainable_variables"
+    ]
+    below = [*own.values(), *(key for members in lists for key in members.values())]
+    others = tuple(key for key in dict.fromkeys(below) if key not in known)
+    return dataclasses.replace(found, others=others)
+
+
+def _recognise(
+  flavor: Flavor, slots: Mapping[str, Mapping[str, str]]
+) -> Optimizer | None:
+  """The optimizer that has such slots."""
+  present = {slot for slot, members in slots.items() if members}
+  if flavor in MODERN:
+    # RMSprop always has this list, even when it is empty; Adam never does.
+    rmsprop = "_average_gradients" in slots
+  else:
+    rmsprop = "rms" in slots
+  for kind in KINDS:
+    if kind == "GradientDescent" or (kind == "RMSProp") != rmsprop:
+      continue
+    settings = {}
+    if rmsprop:
+      settings = {
+        "momentum": bool(present & {"_momentums", "momentum"}),
+        "centered": bool(present & {"_average_gradients", "mg"}),
+      }
+    optimizer = Optimizer(kind, flavor, settings)
+    if present - set(_HATS) == set(optimizer.slots):
+      if present & set(_HATS):
+        optimizer = dataclasses.replace(optimizer, settings={"amsgrad": True})
+      return optimizer
+  if flavor is not Flavor.TF1 and not present:
+    return Optimizer("GradientDescent", flavor)
+  return None

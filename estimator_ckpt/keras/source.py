@@ -1,0 +1,395 @@
+"""What a checkpoint offers a Keras model: variables by name, and optimizers' state.
+
+Whatever the format, a variable has one name here: in a TF1 or dual checkpoint its name,
+in a TF2 one what the object graph calls it, or its object path. The state of TF1
+optimizers is found by the names of their slots, that of others in the object graph.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import numbers
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from estimator_ckpt import errors, tensor_names
+from estimator_ckpt import layout as layout_lib
+from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.keras.objects import find_optimizers
+from estimator_ckpt.optimizers import names as optimizer_names
+from estimator_ckpt.optimizers.iterations import Iterations, iterations
+from estimator_ckpt.optimizers.kinds import KINDS, Flavor, Optimizer
+from estimator_ckpt.optimizers.names import RoleKind
+from estimator_ckpt.saved_tensors import ObjectPaths
+
+if TYPE_CHECKING:
+  import numpy as np
+
+  from estimator_ckpt.bundle import Index
+  from estimator_ckpt.object_graph import ObjectGraph
+  from estimator_ckpt.reader import CheckpointReader
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+  """A variable of a checkpoint.
+
+  Attributes:
+    name: its name.
+    key: its key.
+    shape: its shape.
+    dtype: the name of its type.
+    remark: what is unclear about it, or "".
+  """
+
+  name: str
+  key: str
+  shape: tuple[int, ...]
+  dtype: str
+  remark: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+  """The state of an optimizer in a checkpoint.
+
+  Attributes:
+    optimizer: what it is.
+    label: what to call it: the name of its slots' variables, or its object path.
+    slots: for each slot, the keys of its variables by the names of the variables they
+      are of.
+    iterations: the key of its number of steps, if it keeps one.
+    powers: keys of its beta powers, by name.
+    settings: keys of its settings, by Keras' names.
+  """
+
+  optimizer: Optimizer
+  label: str
+  slots: Mapping[str, Mapping[str, str]]
+  iterations: str | None = None
+  powers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Contents:
+  """What a checkpoint offers.
+
+  Attributes:
+    prefix: its path.
+    variables: its variables, by name, without optimizers' state and the like.
+    averages: keys of moving averages, by the names of the variables they are of.
+    states: the states of optimizers.
+    global_step: the key of the global step, or None.
+    others: names of what is nothing to a model: tables, iterators, the save counter.
+  """
+
+  prefix: str
+  variables: dict[str, Variable]
+  averages: dict[str, str]
+  states: list[State]
+  global_step: str | None
+  others: list[str]
+
+
+def read_contents(prefix: str, index: Index, graph: ObjectGraph | None) -> Contents:
+  """Finds out what a checkpoint offers.
+
+  Args:
+    prefix: its path.
+    index: its index.
+    graph: its object graph, if it has one.
+
+  Returns:
+    Its contents.
+
+  Raises:
+    CorruptCheckpointError: an entry is damaged.
+  """
+  return _Contents(prefix, index, graph).read()
+
+
+class _Contents:
+  """Sorts the tensors of a checkpoint."""
+
+  def __init__(self, prefix: str, index: Index, graph: ObjectGraph | None):
+    self._prefix = prefix
+    self._index = index
+    self._graph = graph
+    self._objects = find_optimizers(graph) if graph is not None else []
+
+  def read(self) -> Contents:
+    owned = {key for found in self._objects for key in found.keys()}
+    names: dict[str, str] = {}
+    others: list[str] = []
+    tensors = tensor_names.named_tensors(self._index, self._graph)
+    count = collections.Counter(t.name for t in tensors if t.key not in owned)
+    # Keras 3 gives variables of a subclassed model names without their layers'.
+    clashing = any(number > 1 for number in count.values())
+    for tensor in tensors:
+      if tensor.key in owned:
+        continue
+      if tensor.is_save_counter or tensor.suffix or self._is_no_array(tensor.key):
+        others.append(tensor.full_name)
+        continue
+      name = tensor.name
+      if not _is_below_var_list(tensor) and (clashing or name == tensor.path_name):
+        name = self._better_name(tensor)
+      names[name] = tensor.key
+    shapes = {name: self._index.entry(key).shape for name, key in names.items()}
+    roles = optimizer_names.classify(names, shapes)
+    result = Contents(self._prefix, {}, {}, [], None, others)
+    for name, role in roles.items():
+      key = names[name]
+      if role.kind is RoleKind.GLOBAL_STEP:
+        result.global_step = key
+      elif role.kind is RoleKind.MOVING_AVERAGE and role.of is not None:
+        if name.rpartition("/")[2] not in ("biased", "local_step"):
+          result.averages[role.of] = key
+      elif role.kind is RoleKind.VARIABLE:
+        result.variables[name] = Variable(
+          name,
+          key,
+          shapes[name],
+          dtypes.name(self._index.entry(key).dtype),
+          role.unclear,
+        )
+      elif role.kind is RoleKind.OTHER:
+        others.append(name)
+    self._add_named_states(result, names, roles)
+    self._add_objects(result, names)
+    return result
+
+  def _is_no_array(self, key: str) -> bool:
+    entry = self._index.entry(key)
+    return entry.dtype in (dtypes.VARIANT, dtypes.RESOURCE, dtypes.STRING)
+
+  def _better_name(self, tensor: tensor_names.NamedTensor) -> str:
+    """The plainest object path that is none of an optimizer's."""
+    if self._graph is None or tensor.object_key is None:
+      return tensor.name
+    node = self._nodes.get(tensor.object_key)
+    optimizers = tuple(
+      "/".join(map(layout_lib.escape_local_name, found.path)) + "/"
+      for found in self._objects
+    )
+    paths = (
+      [path for path in self._paths.of(node) if not path.startswith(optimizers)]
+      if node is not None
+      else []
+    )
+    return paths[0] if paths else tensor.name
+
+  @property
+  def _nodes(self) -> dict[str, int]:
+    if not hasattr(self, "_nodes_by_key"):
+      assert self._graph is not None
+      self._nodes_by_key = {
+        attribute.checkpoint_key: node for node, attribute in self._graph.attributes()
+      }
+      self._object_paths = ObjectPaths(self._graph)
+    return self._nodes_by_key
+
+  @property
+  def _paths(self) -> ObjectPaths:
+    return self._object_paths
+
+  def _add_named_states(
+    self,
+    result: Contents,
+    names: Mapping[str, str],
+    roles: Mapping[str, optimizer_names.Role],
+  ) -> None:
+    slots: dict[tuple[str, int], dict[str, dict[str, str]]] = {}
+    powers: dict[int, dict[str, str]] = collections.defaultdict(dict)
+    for name, role in roles.items():
+      if role.keras or role.optimizer is None:
+        continue
+      if role.kind is RoleKind.SLOT and role.slot is not None and role.of is not None:
+        state = slots.setdefault((role.optimizer, role.instance), {})
+        state.setdefault(role.slot, {})[role.of] = names[name]
+      elif role.kind is RoleKind.NON_SLOT and role.slot is not None:
+        powers[role.instance][role.slot] = names[name]
+    adams = [key for key in slots if key[0] == "Adam"]
+    for (optimizer, instance), by_slot in sorted(slots.items()):
+      if optimizer not in KINDS:
+        continue
+      settings = {"centered": "mg" in by_slot} if optimizer == "RMSProp" else {}
+      # Two Adams whose variables differ both count their slots from 0.
+      certain = optimizer == "Adam" and len(adams) == len(powers)
+      label = optimizer if not instance else f"{optimizer} number {instance + 1}"
+      result.states.append(
+        State(
+          Optimizer(optimizer, Flavor.TF1, settings),
+          label,
+          by_slot,
+          powers=powers.get(instance, {}) if certain else {},
+        )
+      )
+
+  def _add_objects(self, result: Contents, names: Mapping[str, str]) -> None:
+    by_key = {key: name for name, key in names.items()}
+    for found in self._objects:
+      slots = {
+        slot: {
+          by_key[variable]: key
+          for variable, key in members.items()
+          if variable in by_key
+        }
+        for slot, members in found.slots.items()
+      }
+      result.states.append(
+        State(
+          found.optimizer,
+          "/".join(found.path),
+          slots,
+          found.iterations,
+          found.powers,
+          found.settings,
+        )
+      )
+
+
+def _is_below_var_list(tensor: tensor_names.NamedTensor) -> bool:
+  """Whether the path is `var_list/<name>`, which spells the name as it is."""
+  parsed = layout_lib.parse_object_key(tensor.object_key or "")
+  return parsed is not None and parsed.path[:1] == (layout_lib.VAR_LIST,)
+
+
+def choose_state(contents: Contents, target: Optimizer) -> State | None:
+  """The state that an optimizer is to go on with.
+
+  Args:
+    contents: what a checkpoint offers.
+    target: the optimizer.
+
+  Returns:
+    The state of its kind; None for plain gradient descent, which has none.
+
+  Raises:
+    UnsupportedCheckpointError: there is none of its kind.
+    VariableMismatchError: there are several.
+  """
+  fitting = [s for s in contents.states if s.optimizer.kind == target.kind]
+  if len(fitting) == 1:
+    return fitting[0]
+  if len(fitting) > 1:
+    listed = ", ".join(state.label for state in fitting)
+    raise errors.VariableMismatchError(
+      f"{contents.prefix}: several optimizers have state that could be that of "
+      f"{target}: {listed}. Strip the checkpoint of the others first "
+      "(estimator-ckpt strip)."
+    )
+  sgd = {"Momentum", "GradientDescent"}
+  if target.kind in sgd:
+    close = [s for s in contents.states if s.optimizer.kind in sgd]
+    if len(close) == 1:
+      return close[0]
+    if not contents.states:
+      return None
+  found = ", ".join(str(state.optimizer) for state in contents.states)
+  raise errors.UnsupportedCheckpointError(
+    f"{contents.prefix}: there is no state of {target} in the checkpoint, "
+    + (f"but that of {found}. Make that optimizer" if found else "nor of any other")
+    + ", or load the model without optimizer=."
+  )
+
+
+def scalar(reader: CheckpointReader, key: str | None) -> float | int | None:
+  """A number of a checkpoint, or None for no key."""
+  if key is None:
+    return None
+  value: np.ndarray = reader[key]
+  return value.item() if value.size == 1 else None
+
+
+def source_optimizer(
+  state: State | None, reader: CheckpointReader, target: Optimizer
+) -> Optimizer:
+  """The optimizer whose state it is, with the settings that are known.
+
+  Args:
+    state: the state; None for plain gradient descent.
+    reader: the checkpoint.
+    target: the optimizer that goes on with it. What a Keras checkpoint does not store
+      of its optimizer is taken to be the same there.
+
+  Returns:
+    The optimizer.
+  """
+  if state is None:
+    return Optimizer("GradientDescent", Flavor.TF1)
+  settings = dict(state.optimizer.settings)
+  settings.update(
+    (name, scalar(reader, key))
+    for name, key in state.settings.items()
+    # Of momentum it is known already whether there is any.
+    if name != "momentum"
+  )
+  if state.optimizer.flavor is not Flavor.TF1:
+    for name in ("epsilon", "learning_rate"):
+      if name in target.settings:
+        settings.setdefault(name, target.settings[name])
+    for name in ("sums_sparse_gradients", "learning_rate_varies"):
+      settings[name] = target.settings.get(name, False)
+  return Optimizer(state.optimizer.kind, state.optimizer.flavor, settings)
+
+
+def read_iterations(
+  contents: Contents,
+  state: State | None,
+  reader: CheckpointReader,
+  target: Optimizer,
+  given: int | str | None,
+) -> Iterations:
+  """Finds out how many steps an optimizer has made.
+
+  Args:
+    contents: what the checkpoint offers.
+    state: the optimizer's state; None for plain gradient descent.
+    reader: the checkpoint.
+    target: the optimizer that goes on with it, whose betas must be those of the powers.
+    given: see `optimizer_iterations.iterations`.
+
+  Returns:
+    The number.
+
+  Raises:
+    VariableMismatchError: it cannot be told, or sources disagree.
+  """
+  own = scalar(reader, state.iterations if state is not None else None)
+  if own is not None and given is None:
+    return Iterations(int(own), "the optimizer's own")
+  step = scalar(reader, contents.global_step)
+  powers = {
+    name: float(value)
+    for name, key in (state.powers if state is not None else {}).items()
+    if (value := scalar(reader, key)) is not None
+  }
+  betas = {
+    name: float(target.settings[name])
+    for name in ("beta_1", "beta_2")
+    if isinstance(target.settings.get(name), numbers.Real)
+  }
+  return iterations(None if step is None else int(step), powers, betas, given)
+
+
+def smallest_of(
+  state: State | None, reader: CheckpointReader
+) -> Callable[[str], float]:
+  """A function from a slot to the smallest value in it.
+
+  Args:
+    state: the state that has the slot.
+    reader: the checkpoint.
+
+  Returns:
+    The function; it reads the slot's variables when it is called.
+  """
+
+  def smallest(slot: str) -> float:
+    keys = state.slots[slot].values() if state is not None else ()
+    return min((float(reader[key].min()) for key in keys), default=0.0)
+
+  return smallest

@@ -1,0 +1,218 @@
+"""Loading a checkpoint's variables into the weights of a Keras model.
+
+What is built is matched and loaded at once. Of the rest, each layer is matched when it
+is built, which Keras does just before it uses the layer for the first time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from estimator_ckpt import errors
+from estimator_ckpt.keras import matching as keras_matching
+from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.layers import Recipe, Stored
+from estimator_ckpt.keras.matching import Match
+from estimator_ckpt.keras.model import KerasModel, ModelLayer, after_build, assign
+from estimator_ckpt.keras.report import LoadReport, Row, mismatch_message
+from estimator_ckpt.keras.scopes import ForgetBias, Layer, Scopes
+from estimator_ckpt.name_map import NameMap, NameMapLike
+from estimator_ckpt.name_pattern import NamePattern, matches_any
+
+if TYPE_CHECKING:
+  import numpy as np
+
+  from estimator_ckpt.reader import CheckpointReader
+
+_logger = logging.getLogger(__name__)
+
+
+class WeightLoader:
+  """Loads the weights of one model from one checkpoint.
+
+  Args:
+    model: the model.
+    reader: the checkpoint.
+    contents: what it offers.
+    name_map: see `estimator_ckpt.keras.load`, as for the other arguments.
+    strict: as said.
+    ignore: as said.
+    keep: as said.
+    moving_averages: as said.
+
+  Attributes:
+    report: what was done; it grows while layers are built.
+    recipes: how each variable of the model was made, by the variable's id.
+  """
+
+  def __init__(
+    self,
+    model: KerasModel,
+    reader: CheckpointReader,
+    contents: keras_source.Contents,
+    name_map: NameMapLike,
+    strict: bool,
+    ignore: Sequence[str],
+    keep: Sequence[str],
+    moving_averages: bool,
+  ):
+    self.model = model
+    self.reader = reader
+    self.contents = contents
+    self._strict = strict
+    self._name_map = NameMap.parse(name_map)
+    self._ignore = [NamePattern(pattern, "ignore") for pattern in ignore]
+    self._keep = [NamePattern(pattern, "keep") for pattern in keep]
+    self._moving_averages = moving_averages
+    self._free: dict[str, None] = {}
+    self._waiting: set[int] = set()
+    self.recipes: dict[int, Recipe] = {}
+    self.report = LoadReport(reader.prefix)
+    self._matched: list[tuple[Any, Match]] = []
+
+  def match(self, forget_bias: ForgetBias) -> None:
+    """Matches what is built.
+
+    Args:
+      forget_bias: see `estimator_ckpt.keras.load`.
+
+    Raises:
+      VariableMismatchError: something does not fit.
+      OptionError: a rule or a pattern matches nothing.
+    """
+    names = list(self.contents.variables)
+    renamed = self._name_map.apply(names)
+    stored = {
+      renamed[name]: Stored(name, self.contents.variables[name].shape) for name in names
+    }
+    self._scopes = Scopes(stored, forget_bias)
+    self.report.ignored = [name for name in names if matches_any(name, self._ignore)]
+    self._free = {name: None for name in names if name not in self.report.ignored}
+    self.report.others = sorted(
+      {*self.contents.others, *(["global_step"] if self.contents.global_step else [])}
+    )
+    self._match_layers(self.model.layers())
+    self._check_patterns()
+    self._complain(final=not self.model.unbuilt())
+
+  def _check_patterns(self) -> None:
+    if not self.report.pending:
+      ours = [weight for layer in self.model.layers() for weight in layer.variables]
+      for pattern in self._ignore:
+        pattern.check_used(self.contents.variables)
+      for pattern in self._keep:
+        pattern.check_used(ours)
+
+  def _match_layers(self, layers: Sequence[ModelLayer]) -> None:
+    variables: dict[str, Any] = {}
+    infos = []
+    for layer in layers:
+      variables.update(layer.variables)
+      infos.append(self._without_kept(layer))
+    matching = keras_matching.match(infos, self._scopes, self._free)
+    rows: list[Row] = []
+    for match in matching.matches:
+      variable = variables[match.weight.path]
+      problem = self._dtype_problem(match)
+      if not problem:
+        self._matched.append((variable, match))
+        self.recipes[id(variable)] = match.recipe
+      how = match.how + (f": {match.recipe.how}" if match.recipe.how else "")
+      weight = match.weight
+      rows.append(Row(weight.path, weight.shape, match.recipe.sources, how, problem))
+    for weight, reason in matching.unmatched:
+      rows.append(Row(weight.path, weight.shape, (), "", reason))
+    order = {path: n for n, path in enumerate(variables)}
+    self.report.rows += sorted(rows, key=lambda row: order[row.variable])
+    self._free = dict.fromkeys(matching.unused)
+    self.report.unused = list(matching.unused)
+    self.report.pending = {
+      layer.names[0] if layer.names else layer.kind: scope
+      for layer, scope in matching.pending
+    }
+
+  def _without_kept(self, layer: ModelLayer) -> Layer:
+    if layer.info.weights is None:
+      return layer.info
+    kept = []
+    for weight in layer.info.weights:
+      if matches_any(weight.path, self._keep):
+        if weight.path not in self.report.kept:
+          self.report.kept.append(weight.path)
+      else:
+        kept.append(weight)
+    return dataclasses.replace(layer.info, weights=tuple(kept))
+
+  def _dtype_problem(self, match: Match) -> str:
+    for name in match.recipe.sources:
+      dtype = self.contents.variables[name].dtype
+      if dtype != match.weight.dtype:
+        return f"{name} is {dtype}, and the model's variable is {match.weight.dtype}"
+    return ""
+
+  def _complain(self, final: bool) -> None:
+    """Raises, or warns, if something did not find its other."""
+    report = self.report
+    missing = [row for row in report.rows if row.problem]
+    if not missing and (not final or not report.unused):
+      return
+    message = mismatch_message(report, missing, self.contents.variables)
+    if self._strict:
+      raise errors.VariableMismatchError(message)
+    _logger.warning("%s", message)
+
+  def assign(self) -> None:
+    """Gives the matched variables their values, and waits for the layers to come."""
+    values = [
+      (variable, match.recipe.make(*map(self.value, match.recipe.sources)))
+      for variable, match in self._matched
+    ]
+    for variable, value in values:
+      assign(variable, value)
+    self._matched = []
+    self._wait()
+
+  def value(self, name: str) -> np.ndarray:
+    """The value of a variable of the checkpoint."""
+    key = self.contents.variables[name].key
+    if self._moving_averages:
+      key = self.contents.averages.get(name, key)
+    return self.reader[key]
+
+  def _wait(self) -> None:
+    for layer in self.model.unbuilt():
+      if id(layer) not in self._waiting:
+        self._waiting.add(id(layer))
+        after_build(layer, "build", functools.partial(self._built, layer))
+    if self.report.pending:
+      _logger.info("Not built yet, and loaded when they are: %s", self.report.pending)
+
+  def _built(self, layer: Any) -> None:
+    done = set(self.recipes) | {
+      id(v)
+      for known in self.model.layers()
+      for path, v in known.variables.items()
+      if path in self.report.missing or path in self.report.kept
+    }
+    layers = []
+    self._free.update(
+      (stored.name, None)
+      for scope in self.report.pending.values()
+      if scope is not None
+      for stored in self._scopes.inside(scope).values()
+      if stored.name not in self._taken()
+    )
+    for found in self.model.layers():
+      if found.variables and all(id(v) in done for v in found.variables.values()):
+        continue
+      layers.append(found)
+    self._match_layers(layers)
+    self._complain(final=not self.model.unbuilt())
+    self.assign()
+
+  def _taken(self) -> set[str]:
+    return {name for recipe in self.recipes.values() for name in recipe.sources}

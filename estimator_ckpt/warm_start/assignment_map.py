@@ -1,0 +1,350 @@
+r"""Assignment maps: which tensors of a checkpoint start which variables of a graph.
+
+The forms are those of `tf.compat.v1.train.init_from_checkpoint`, the checkpoint's side
+first, and two more:
+
+*   `"old/": "new/"`: all names in a scope; `"/"` is the root, on either side;
+*   `"old/kernel": "new/kernel"`: one tensor, one variable;
+*   `"old/kernel": variable`, a `tf.Variable` or a partitioned variable;
+*   `"old/kernel": [part, part]`: the partitions of one variable;
+*   `"/": "new/"`: as the first;
+*   `r"old_(\d+)/(.*)": r"new/layer_\1/\2"`: a regular expression for the whole name,
+    for what is no name and no scope, or a compiled one;
+*   an object path or key where a name stands: `"model/encoder/": "encoder/"`.
+
+Written as text, as for `estimator-ckpt rename`, an entry is `old:new`.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Union
+
+from estimator_ckpt import errors
+from estimator_ckpt.name_map import NameMap
+from estimator_ckpt.warm_start.source import Source, SourceTensor
+
+AssignmentMapLike = Union[
+  None,
+  str,
+  "os.PathLike[str]",
+  Mapping[Any, Any],
+  Sequence[Any],
+]
+
+ROOT = "/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """One entry of an assignment map.
+
+  Attributes:
+    source: a name, scope, object path or key of the checkpoint, or an expression.
+    target: a variable's name, a scope, or what the expression's groups make.
+  """
+
+  source: str | re.Pattern[str]
+  target: str
+
+  @property
+  def text(self) -> str:
+    """The checkpoint's side as text."""
+    return self.source if isinstance(self.source, str) else self.source.pattern
+
+  @property
+  def is_scope(self) -> bool:
+    """Whether it maps a scope to a scope."""
+    return isinstance(self.source, str) and self.source.endswith("/")
+
+  @property
+  def source_scope(self) -> str:
+    """What names in the checkpoint's scope begin with."""
+    return "" if self.source == ROOT else self.text
+
+  @property
+  def target_scope(self) -> str:
+    """What names in the graph's scope begin with."""
+    return "" if self.target == ROOT else self.target
+
+  def __str__(self) -> str:
+    return f"{self.text!r}: {self.target!r}"
+
+
+class Candidate(NamedTuple):
+  """A tensor that an entry gives to a variable.
+
+  Attributes:
+    rank: of two candidates the one with the lower rank counts: an entry for one name
+      before one for many, a name before an object path.
+    entry: the entry.
+    tensor: the tensor.
+    target: the variable's name, whether the graph has it or not.
+  """
+
+  rank: tuple[int, int]
+  entry: Entry
+  tensor: SourceTensor
+  target: str
+
+  @property
+  def is_exact(self) -> bool:
+    """Whether the entry is for this one variable."""
+    return self.rank[0] == 0
+
+
+def parse_assignment_map(value: AssignmentMapLike) -> tuple[Entry, ...]:
+  """Reads an assignment map in any of the forms a user may give.
+
+  Args:
+    value: a dict; pairs, where one tensor starts several variables; `old:new` texts or
+      files of such; None for none.
+
+  Returns:
+    The entries; variables are replaced by their names.
+
+  Raises:
+    OptionError: something that cannot be meant.
+
+  >>> [str(entry) for entry in parse_assignment_map({"old/": "new/", "a": "b"})]
+  ["'old/': 'new/'", "'a': 'b'"]
+  >>> [str(entry) for entry in parse_assignment_map("old/:/")]
+  ["'old/': '/'"]
+  """
+  if value is None:
+    return ()
+  if isinstance(value, Mapping):
+    value = list(value.items())
+  if isinstance(value, (str, os.PathLike)):
+    value = [value]
+  entries: list[Entry] = []
+  for item in value:
+    if isinstance(item, (str, os.PathLike)):
+      rules = NameMap.parse(os.fspath(item)).rules
+      entries += [_entry(rule.old, rule.new.replace("\\:", ":")) for rule in rules]
+    elif isinstance(item, Entry):
+      entries.append(item)
+    elif isinstance(item, (tuple, list)) and len(item) == 2:
+      entries.append(_entry(item[0], item[1]))
+    else:
+      raise errors.OptionError(
+        f"assignment_map: {item!r} is no entry. Give a dict, pairs (old, new), or texts "
+        "'old:new'."
+      )
+  return tuple(entries)
+
+
+def _entry(source: Any, target: Any) -> Entry:
+  if not isinstance(source, (str, re.Pattern)) or not source:
+    raise errors.OptionError(
+      f"assignment_map: {source!r} is no name of a tensor in the checkpoint (for the "
+      f"variable {target!r}). The checkpoint's side stands first."
+    )
+  if not isinstance(target, str):
+    target = variable_name(target)
+  entry = Entry(source, target)
+  if entry.is_scope:
+    if target and not target.endswith("/"):
+      raise errors.OptionError(
+        f"assignment_map: {entry} maps a scope to something that is no scope. End it "
+        f"with '/': {source!r}: {target + '/'!r}."
+      )
+    return Entry(source, target or ROOT)
+  if not target or target.endswith("/"):
+    hint = f" Write {source + '/'!r}: {target!r}." if isinstance(source, str) else ""
+    raise errors.OptionError(f"assignment_map: {entry} maps one name to a scope.{hint}")
+  return entry
+
+
+def variable_name(variable: Any) -> str:
+  """The name a variable is saved under, for a variable or the parts of one.
+
+  Args:
+    variable: a `tf.Variable`, a partitioned variable, or a list of its parts.
+
+  Returns:
+    The name.
+
+  Raises:
+    OptionError: no variable, or not all parts of exactly one.
+  """
+  parts = _parts(variable)
+  names = [_own_name(part) for part in parts]
+  if not parts or None in names:
+    raise errors.OptionError(
+      f"{variable!r} is neither the name of a variable, nor a variable, nor a list of "
+      "the partitions of one."
+    )
+  if len(set(names)) > 1:
+    raise errors.OptionError(
+      f"A list stands for the partitions of one variable, and these are of several: "
+      f"{', '.join(sorted(set(map(str, names))))}. Give each an entry of its own."
+    )
+  infos = [getattr(part, "_save_slice_info", None) for part in parts]
+  if infos[0] is not None:
+    total = _size(infos[0].full_shape)
+    given = sum(_size(info.var_shape) for info in infos if info is not None)
+    if given != total:
+      raise errors.OptionError(
+        f"These are {len(parts)} partitions of {names[0]!r}, with {given} of its {total} "
+        "elements. Give all of them, or its name."
+      )
+  return str(names[0])
+
+
+def _parts(variable: Any) -> list[Any]:
+  if isinstance(variable, (list, tuple)):
+    return list(variable)
+  # A PartitionedVariable has no public list of its parts but iteration.
+  if hasattr(variable, "_get_variable_list"):
+    return list(variable)
+  return [variable]
+
+
+def _own_name(variable: Any) -> str | None:
+  info = getattr(variable, "_save_slice_info", None)
+  if info is not None:
+    return str(info.full_name)
+  name = getattr(variable, "name", None)
+  return name.rpartition(":")[0] or name if isinstance(name, str) else None
+
+
+def _size(shape: Sequence[int]) -> int:
+  size = 1
+  for n in shape:
+    size *= int(n)
+  return size
+
+
+def expand(entries: Iterable[Entry], source: Source) -> list[Candidate]:
+  """Finds what each entry says, in one checkpoint.
+
+  Args:
+    entries: an assignment map.
+    source: the checkpoint.
+
+  Returns:
+    What each entry gives to which variable.
+
+  Raises:
+    OptionError: an entry is no name, no scope, and no regular expression.
+  """
+  found: list[Candidate] = []
+  for entry in entries:
+    if isinstance(entry.source, str):
+      tensors = source.find(entry.source)
+      if tensors:
+        found += [Candidate((0, 0), entry, tensor, entry.target) for tensor in tensors]
+        continue
+    if entry.is_scope:
+      scope = entry.source_scope
+      for spelling, rank, tensor in source.spellings():
+        if spelling.startswith(scope):
+          target = entry.target_scope + spelling[len(scope) :]
+          found.append(Candidate((1, rank), entry, tensor, target))
+      continue
+    pattern = _pattern(entry)
+    for spelling, rank, tensor in source.spellings():
+      match = pattern.fullmatch(spelling)
+      if match is not None:
+        found.append(Candidate((1, rank), entry, tensor, _made(entry, match)))
+  return found
+
+
+def _pattern(entry: Entry) -> re.Pattern[str]:
+  if not isinstance(entry.source, str):
+    return entry.source
+  try:
+    return re.compile(entry.source)
+  except re.error as error:
+    raise errors.OptionError(
+      f"assignment_map: {entry.source!r} is no tensor of the checkpoint, and no regular "
+      f"expression either: {error}"
+    ) from error
+
+
+def _made(entry: Entry, match: re.Match[str]) -> str:
+  try:
+    return match.expand(entry.target)
+  except (re.error, IndexError) as error:
+    raise errors.OptionError(
+      f"assignment_map: {entry.target!r} does not fit the regular expression "
+      f"{entry.text!r}: {error}"
+    ) from error
+
+
+class _Shaped(NamedTuple):
+  name: str
+  dtype: int
+  shape: tuple[int, ...] | None
+
+
+def suggest(
+  targets: Iterable[tuple[str, int, tuple[int, ...] | None]],
+  tensors: Iterable[SourceTensor],
+) -> dict[str, str]:
+  """A map that would start variables which nothing starts.
+
+  Scopes are found by what names end in alike, single names by a shape that only one has.
+
+  Args:
+    targets: name, dtype and shape of each variable.
+    tensors: what the checkpoint has for them.
+
+  Returns:
+    An assignment map; empty where nothing suggests itself.
+  """
+  by_kind: dict[tuple[int, tuple[int, ...]], list[str]] = collections.defaultdict(list)
+  for tensor in tensors:
+    by_kind[tensor.dtype, tensor.shape].append(tensor.name)
+  wanted = [_Shaped(*target) for target in targets]
+  votes: collections.Counter[tuple[str, str]] = collections.Counter()
+  for target in wanted:
+    if target.shape is not None:
+      votes.update(_scope_pairs(target.name, by_kind[target.dtype, target.shape]))
+  suggested: dict[str, str] = {}
+  left = {target.name: target for target in wanted}
+  for (old, new), _ in sorted(votes.items(), key=lambda item: (-item[1], item[0])):
+    started = [
+      name
+      for name, target in left.items()
+      if name.startswith(new)
+      and target.shape is not None
+      and old + name[len(new) :] in by_kind[target.dtype, target.shape]
+    ]
+    if started and (old or ROOT) not in suggested:
+      suggested[old or ROOT] = new or ROOT
+      for name in started:
+        del left[name]
+  for kind, names in by_kind.items():
+    alike = [t.name for t in left.values() if (t.dtype, t.shape) == kind]
+    if len(names) == len(alike) == 1:
+      suggested[names[0]] = alike[0]
+  return suggested
+
+
+def _scope_pairs(target: str, names: Sequence[str]) -> list[tuple[str, str]]:
+  """The scopes that differ between a name and those with the longest like end."""
+  own = target.split("/")
+  best: list[tuple[str, str]] = []
+  longest = 1
+  for name in names:
+    other = name.split("/")
+    alike = 0
+    while alike < min(len(own), len(other)) and own[-1 - alike] == other[-1 - alike]:
+      alike += 1
+    if alike < longest or name == target:
+      continue
+    if alike > longest:
+      best = []
+    longest = alike
+    best.append((_scope(other[:-alike]), _scope(own[:-alike])))
+  return best
+
+
+def _scope(parts: Sequence[str]) -> str:
+  return "".join(part + "/" for part in parts)

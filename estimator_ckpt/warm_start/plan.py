@@ -1,0 +1,190 @@
+"""Which variables a warm start starts, from which tensors of a checkpoint, and why.
+
+The plan is made from the names, shapes and dtypes of both sides before anything is read
+or assigned. It needs no TensorFlow, so it can be printed and tested as a value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from estimator_ckpt import errors
+from estimator_ckpt.restore_plan import describe
+from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
+from estimator_ckpt.warm_start.source import Source, SourceTensor
+from estimator_ckpt.warm_start.vocabulary import VocabularyChange
+
+_SHOWN = 20
+_SUGGESTED = 10
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """A variable of the graph.
+
+  Attributes:
+    name: its name; of a partitioned variable, the name of the whole.
+    dtype: TensorFlow's DataType number.
+    shape: the shape of the whole; None where it is not known before it runs.
+    trainable: whether an optimizer trains it; None where that is not known.
+  """
+
+  name: str
+  dtype: int
+  shape: Shape | None
+  trainable: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+  """A variable that is started.
+
+  Attributes:
+    target: the variable.
+    source: the tensor it gets.
+    how: how the two were matched.
+    vocabulary: how its rows move, or None.
+  """
+
+  target: Target
+  source: SourceTensor
+  how: str
+  vocabulary: VocabularyChange | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+  """A variable that is not started, or a tensor that is not used.
+
+  Attributes:
+    name: its name.
+    reason: why.
+    dtype: TensorFlow's DataType number.
+    shape: its shape.
+    is_open: for a variable, whether an assignment map could start it.
+  """
+
+  name: str
+  reason: str
+  dtype: int
+  shape: Shape | None
+  is_open: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """Something asked for that cannot be done.
+
+  Attributes:
+    name: the variable or the map's entry it is about.
+    text: what is wrong with it.
+  """
+
+  name: str
+  text: str
+
+  def __str__(self) -> str:
+    return self.text
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmStartPlan:
+  """What a warm start will do.
+
+  Attributes:
+    prefix: the checkpoint.
+    started: what is started, by name.
+    left_in_graph: variables that are not started.
+    left_in_checkpoint: tensors that start nothing.
+    problems: what was asked for and cannot be done.
+    strict: whether a problem is an error.
+    source: what the checkpoint has.
+  """
+
+  prefix: str
+  started: tuple[Started, ...]
+  left_in_graph: tuple[LeftOut, ...]
+  left_in_checkpoint: tuple[LeftOut, ...]
+  problems: tuple[Problem, ...]
+  strict: bool
+  source: Source = dataclasses.field(repr=False, compare=False)
+
+  @functools.cached_property
+  def suggested_map(self) -> dict[str, str]:
+    """An assignment map that would start more; empty where none suggests itself."""
+    used = {item.source.location for item in self.started}
+    free = [
+      tensor
+      for tensor in self.source.tensors
+      if tensor.is_variable
+      and tensor.location not in used
+      and not tensor.role.is_optimizer_state
+    ]
+    wanted = [item for item in self.left_in_graph if item.is_open]
+    return assignment_map_lib.suggest(
+      [(item.name, item.dtype, item.shape) for item in wanted], free
+    )
+
+  def raise_for_problems(self) -> None:
+    """Raises if it is strict and something asked for cannot be done.
+
+    Raises:
+      VariableMismatchError: as said; the message lists everything.
+    """
+    if self.strict and self.problems:
+      raise errors.VariableMismatchError(self.message())
+
+  def message(self) -> str:
+    """The problems in words, with what to do about them."""
+    total = len(self.started) + len(self.left_in_graph)
+    count = len(self.problems)
+    lines = [
+      (
+        f"The warm start from {self.prefix} does not fit this graph: "
+        f"{count} {'problem' if count == 1 else 'problems'}; "
+        f"{len(self.started)} of {total} variables could be started."
+      )
+    ]
+    lines += [f"  {problem}" for problem in self.problems[:_SHOWN]]
+    if count > _SHOWN:
+      lines.append(f"  ... and {count - _SHOWN} more")
+    if self.suggested_map:
+      lines.append(f"A map that would fix it: {self.suggestion()}")
+    lines.append(
+      "Nothing has been started. To start what can be and go on, pass strict=False; "
+      "print(warm_start.plan(variables)) shows everything."
+    )
+    return "\n".join(lines)
+
+  def suggestion(self) -> str:
+    """The suggested map as one would write it."""
+    items = list(self.suggested_map.items())
+    shown = ", ".join(f"{old!r}: {new!r}" for old, new in items[:_SUGGESTED])
+    more = f", ... {len(items) - _SUGGESTED} more" if len(items) > _SUGGESTED else ""
+    return f"assignment_map={{{shown}{more}}}"
+
+  def __str__(self) -> str:
+    from estimator_ckpt.warm_start import report as warm_start_report
+
+    return warm_start_report.table(self)
+
+
+def mismatch(target: Target, source: SourceTensor) -> str | None:
+  """Why a tensor cannot be a variable's value, or None.
+
+  Args:
+    target: the variable.
+    source: the tensor.
+
+  Returns:
+    A text that names neither.
+  """
+  if source.dtype == target.dtype and target.shape in (None, source.shape):
+    return None
+  return (
+    f"is {describe(target.dtype, target.shape)} in the graph, "
+    f"{describe(source.dtype, source.shape)} in the checkpoint (as {source.name!r})"
+  )

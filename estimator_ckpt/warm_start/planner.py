@@ -1,0 +1,483 @@
+"""Makes a WarmStartPlan: matches a graph's variables with a checkpoint's tensors.
+
+In this order: what the assignment map says; for an optimizer's slot or a moving average,
+what belongs to the tensor its variable gets; what has the same name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+from estimator_ckpt import errors
+from estimator_ckpt.optimizers import names as optimizer_names
+from estimator_ckpt.optimizers.names import Role, RoleKind
+from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
+from estimator_ckpt.warm_start.assignment_map import Candidate, Entry
+from estimator_ckpt.warm_start.plan import (
+  LeftOut,
+  Problem,
+  Started,
+  Target,
+  WarmStartPlan,
+  mismatch,
+)
+from estimator_ckpt.warm_start.source import Source, SourceTensor
+from estimator_ckpt.warm_start.vocabulary import VocabularyChange
+
+MATCH = "match"
+USE = "use"
+SKIP = "skip"
+MOVING_AVERAGES = (MATCH, USE, SKIP)
+
+_BY_NAME = "same name"
+_BY_PATH = "object path"
+# What code without variable names calls the step.
+_STEP_PATHS = (optimizer_names.GLOBAL_STEP, "step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What a warm start was asked for; see `WarmStart`."""
+
+  variables: tuple[re.Pattern[str], ...] | None = None
+  entries: tuple[Entry, ...] = ()
+  only_mapped: bool = False
+  optimizer_state: bool = False
+  global_step: bool = False
+  moving_averages: str = MATCH
+  vocabularies: Mapping[str, VocabularyChange] = dataclasses.field(default_factory=dict)
+  strict: bool = True
+
+
+def make_plan(
+  source: Source, targets: Sequence[Target], options: Options
+) -> WarmStartPlan:
+  """Says what a warm start does.
+
+  Args:
+    source: what the checkpoint has.
+    targets: the graph's variables.
+    options: what was asked for.
+
+  Returns:
+    The plan; it may have problems.
+  """
+  return _Planner(source, targets, options).plan()
+
+
+class _Planner:
+  """The state of making one plan."""
+
+  def __init__(self, source: Source, targets: Sequence[Target], options: Options):
+    self._source = source
+    self._options = options
+    self._targets = {target.name: target for target in targets}
+    self._roles = optimizer_names.classify(
+      self._targets, {t.name: t.shape for t in targets if t.shape is not None}
+    )
+    self._mapped = self._candidates()
+    self._started: dict[str, Started] = {}
+    # What a variable gets before its moving average takes the place.
+    self._origin: dict[str, SourceTensor] = {}
+    self._left: dict[str, LeftOut] = {}
+    self._problems: list[Problem] = []
+
+  def plan(self) -> WarmStartPlan:
+    order = sorted(
+      self._targets.values(), key=lambda t: (self._of(t) is not None, t.name)
+    )
+    for target in order:
+      self._decide(target)
+    self._check_entries()
+    self._check_variables()
+    self._check_state()
+    self._check_vocabularies()
+    if not self._started and not self._problems:
+      self._problem(
+        "",
+        f"nothing would be started: of {len(self._targets)} variables in the graph and "
+        f"{len(self._source.tensors)} tensors in the checkpoint, no two that may be "
+        f"started match{self._example()}",
+      )
+    return WarmStartPlan(
+      self._source.prefix,
+      tuple(self._started[name] for name in sorted(self._started)),
+      tuple(self._left[name] for name in sorted(self._left)),
+      self._left_in_checkpoint(),
+      tuple(self._problems),
+      self._options.strict,
+      self._source,
+    )
+
+  def _candidates(self) -> dict[str, list[Candidate]]:
+    """What the map gives to each variable: the candidates of the best rank."""
+    self._expanded = assignment_map_lib.expand(self._options.entries, self._source)
+    by_target: dict[str, list[Candidate]] = {}
+    for candidate in self._expanded:
+      if candidate.target in self._targets and candidate.tensor.is_variable:
+        by_target.setdefault(candidate.target, []).append(candidate)
+    for name, candidates in by_target.items():
+      best = min(candidate.rank for candidate in candidates)
+      by_target[name] = [c for c in candidates if c.rank == best]
+    return by_target
+
+  def _role(self, target: Target) -> Role:
+    role = self._roles[target.name]
+    # Nothing that an optimizer trains is its own state, whatever it is called.
+    return Role(RoleKind.VARIABLE) if target.trainable else role
+
+  def _of(self, target: Target) -> str | None:
+    return self._role(target).of
+
+  def _decide(self, target: Target) -> None:
+    candidates = self._mapped.get(target.name, [])
+    explicit = any(candidate.is_exact for candidate in candidates)
+    reason = None if explicit else self._unwanted(target)
+    if reason is not None:
+      self._leave(target, reason)
+      return
+    if candidates:
+      tensors = _distinct([candidate.tensor for candidate in candidates])
+      if len(tensors) > 1:
+        entries = " and ".join(dict.fromkeys(str(c.entry) for c in candidates))
+        self._conflict(target, tensors, f" by {entries}")
+        return
+      self._start(target, tensors[0], f"map {candidates[0].entry}")
+      return
+    role = self._role(target)
+    if role.of is not None:
+      found = self._follow(target, role)
+      if found is not None:
+        self._start(target, *found)
+        return
+    entry = self._mentioned(target)
+    if entry is not None and role.of is None and not role.is_optimizer_state:
+      self._missing_below(target, entry)
+      return
+    if self._options.only_mapped and not self._follows_mapped(role):
+      self._leave(target, "not in the map, and only_mapped=True", is_open=True)
+      return
+    self._by_name(target, role)
+
+  def _unwanted(self, target: Target) -> str | None:
+    """Why a variable is not to be started, whatever the checkpoint has."""
+    role = self._role(target)
+    options = self._options
+    if role.of is not None and role.of in self._targets:
+      if role.of not in self._started:
+        return f"it belongs to {role.of!r}, which is not started"
+    elif options.variables is not None and not self._is_selected(target.name):
+      return "not selected by variables="
+    if role.kind is RoleKind.GLOBAL_STEP and not options.global_step:
+      return "the step; global_step=True starts it"
+    if role.is_optimizer_state and not options.optimizer_state:
+      return "optimizer state; optimizer_state=True starts it"
+    if role.unclear and not options.optimizer_state:
+      return (
+        f"it may be optimizer state ({role.unclear}); optimizer_state=True or an entry of "
+        "the map for its name starts it"
+      )
+    if role.kind is RoleKind.MOVING_AVERAGE and options.moving_averages == SKIP:
+      return 'a moving average, and moving_averages="skip"'
+    return None
+
+  def _is_selected(self, name: str) -> bool:
+    patterns = self._options.variables
+    return patterns is None or any(pattern.match(name) for pattern in patterns)
+
+  def _follow(self, target: Target, role: Role) -> tuple[SourceTensor, str] | None:
+    """The slot or moving average of the tensor that the variable gets."""
+    origin = self._origin.get(role.of or "")
+    if origin is None:
+      return None
+    if role.kind is RoleKind.SLOT:
+      slots = [
+        slot
+        for slot in self._source.slots_of(origin)
+        if _same_slot(slot.role, role) and slot.is_variable
+      ]
+      slots = _distinct(slots)
+      return (slots[0], f"slot of {origin.name!r}") if len(slots) == 1 else None
+    average = self._source.average_of(origin)
+    if not _is_average(target.name):
+      return None
+    if average is not None:
+      return average, f"moving average of {origin.name!r}"
+    # Where an average begins, it is the variable itself.
+    return origin, f"no moving average in the checkpoint; that of {role.of!r} itself"
+
+  def _follows_mapped(self, role: Role) -> bool:
+    return role.of is not None and role.of in self._started
+
+  def _mentioned(self, target: Target) -> Entry | None:
+    """The scope entry that speaks of a variable, though the checkpoint has nothing."""
+    for entry in self._options.entries:
+      # The root is the whole graph; only what the checkpoint has is meant by it.
+      if entry.is_scope and entry.target_scope and not self._source.find(entry.text):
+        if target.name.startswith(entry.target_scope):
+          return entry
+    return None
+
+  def _missing_below(self, target: Target, entry: Entry) -> None:
+    wanted = entry.source_scope + target.name[len(entry.target_scope) :]
+    near = errors.nearest(wanted, self._free_names())
+    text = f"{target.name!r} is mapped to {wanted!r} by {entry}, which is not there"
+    if near:
+      text += f" (nearest: {near!r})"
+    if self._source.find(target.name):
+      text += f"; there is {target.name!r}: map that, {target.name!r}: {target.name!r}"
+    self._problem(target.name, text)
+    self._leave(target, f"{wanted!r} is not in the checkpoint", is_open=True)
+
+  def _by_name(self, target: Target, role: Role) -> None:
+    tensors = [t for t in self._source.find(target.name) if t.is_variable]
+    if not tensors and role.kind is RoleKind.GLOBAL_STEP:
+      for path in _STEP_PATHS:
+        tensors = tensors or [t for t in self._source.find(path) if t.shape == ()]
+    origin = self._origin.get(role.of or "")
+    if role.of is not None and origin is not None and origin.name != role.of:
+      # That of another variable, which happens to be called so.
+      tensors = []
+    if len(tensors) > 1:
+      self._conflict(target, tensors, "")
+    elif tensors:
+      how = _BY_NAME if tensors[0].name == target.name else _BY_PATH
+      self._start(target, tensors[0], how)
+    elif role.of is not None:
+      self._leave(target, f"the checkpoint has none for {role.of!r}")
+    else:
+      is_open = role.kind is RoleKind.VARIABLE
+      self._leave(target, "not in the checkpoint", is_open)
+
+  def _start(self, target: Target, tensor: SourceTensor, how: str) -> None:
+    tensor = tensor.joined_to(target.shape)
+    role = self._role(target)
+    self._origin[target.name] = tensor
+    if self._options.moving_averages == USE and role.kind is RoleKind.VARIABLE:
+      average = self._source.average_of(tensor)
+      if average is not None:
+        tensor, how = average.joined_to(target.shape), f"{how}, its moving average"
+    change = self._vocabulary(target, role)
+    if change is None:
+      problem = mismatch(target, tensor)
+    elif tensor.dtype != target.dtype:
+      problem = mismatch(dataclasses.replace(target, shape=tensor.shape), tensor)
+    else:
+      problem = change.problem(target.shape, tensor.shape)
+      problem = f"cannot take the {change}: {problem}" if problem else None
+    if problem is not None:
+      self._problem(target.name, f"{target.name!r} {problem}")
+      self._leave(target, problem)
+      return
+    if change is not None:
+      how = f"{how}, {change}"
+    self._started[target.name] = Started(target, tensor, how, change)
+
+  def _vocabulary(self, target: Target, role: Role) -> VocabularyChange | None:
+    change = self._options.vocabularies.get(target.name)
+    if change is None and role.of is not None:
+      of = self._started.get(role.of)
+      if of is not None and of.vocabulary and of.target.shape == target.shape:
+        # A slot's zeros may not be what its optimizer begins with.
+        return dataclasses.replace(of.vocabulary, keeps_initial=True)
+    return change
+
+  def _conflict(
+    self, target: Target, tensors: Sequence[SourceTensor], by_whom: str
+  ) -> None:
+    names = ", ".join(repr(tensor.name) for tensor in tensors)
+    if len({tensor.name for tensor in tensors}) == 1:
+      names = ", ".join(repr(tensor.key) for tensor in tensors)
+    self._problem(
+      target.name,
+      f"{target.name!r} would be started from {len(tensors)} tensors{by_whom}: {names}; "
+      f"map one of them to it: 'its name': {target.name!r}",
+    )
+    self._leave(target, f"{len(tensors)} tensors of the checkpoint are meant: {names}")
+
+  def _leave(self, target: Target, reason: str, is_open: bool = False) -> None:
+    self._left[target.name] = LeftOut(
+      target.name, reason, target.dtype, target.shape, is_open
+    )
+
+  def _problem(self, name: str, text: str) -> None:
+    self._problems.append(Problem(name, text))
+
+  def _free_names(self) -> list[str]:
+    used = {item.source.location for item in self._started.values()}
+    return [
+      spelling.text
+      for spelling in self._source.spellings()
+      if spelling.tensor.is_variable and spelling.tensor.location not in used
+    ]
+
+  def _check_entries(self) -> None:
+    """Entries of the map that give nothing to any variable."""
+    hit: dict[Entry, list[Candidate]] = {}
+    for candidate in self._expanded:
+      hit.setdefault(candidate.entry, []).append(candidate)
+    for entry in self._options.entries:
+      candidates = hit.get(entry, [])
+      if not candidates:
+        kind = "nothing below" if entry.is_scope else "nothing called"
+        near = errors.nearest(entry.text, self._scopes_or_names(entry))
+        hint = f" (nearest: {near!r})" if near else ""
+        self._problem(
+          str(entry), f"map {entry}: the checkpoint has {kind} {entry.text!r}{hint}"
+        )
+      elif not any(candidate.target in self._targets for candidate in candidates):
+        made = candidates[0].target
+        near = errors.nearest(made, self._targets)
+        hint = f" (nearest: {near!r})" if near else ""
+        what = f"no variable {made!r}"
+        if len(candidates) > 1:
+          what = f"none of the {len(candidates)} variables it makes, such as {made!r}"
+        self._problem(str(entry), f"map {entry}: the graph has {what}{hint}")
+
+  def _scopes_or_names(self, entry: Entry) -> list[str]:
+    names = self._source.names()
+    if not entry.is_scope:
+      return names
+    scopes: dict[str, None] = {}
+    for name in names:
+      end = name.find("/") + 1
+      while end:
+        scopes[name[:end]] = None
+        end = name.find("/", end) + 1
+    return list(scopes)
+
+  def _check_variables(self) -> None:
+    """Entries of variables= that start nothing."""
+    for pattern in self._options.variables or ():
+      matched = [name for name in self._targets if pattern.match(name)]
+      if any(name in self._started for name in matched):
+        continue
+      shown = f"variables={pattern.pattern!r}"
+      if not matched:
+        near = errors.nearest(pattern.pattern, self._targets)
+        hint = f" (nearest: {near!r})" if near else ""
+        self._problem(shown, f"{shown} matches no variable of the graph{hint}")
+      elif not any(problem.name in matched for problem in self._problems):
+        name = matched[0]
+        more = f" and {len(matched) - 1} more" if len(matched) > 1 else ""
+        near = errors.nearest(name, self._free_names())
+        hint = f" (nearest: {near!r})" if near else ""
+        self._problem(
+          shown,
+          f"{shown} starts nothing: {name!r}{more}: {self._left[name].reason}{hint}",
+        )
+
+  def _check_state(self) -> None:
+    """Optimizer state or a step that was asked for and is not there."""
+    options = self._options
+    kinds = {name: self._role(target).kind for name, target in self._targets.items()}
+    if options.optimizer_state:
+      slots = [name for name, kind in kinds.items() if kind is RoleKind.SLOT]
+      started = [name for name in slots if name in self._started]
+      if slots and not started and self._started:
+        self._problem(
+          "optimizer_state=True",
+          f"optimizer_state=True: the checkpoint has no slots for the {len(slots)} of "
+          f"this graph, such as {slots[0]!r}. If they are another optimizer's or Keras', "
+          "convert them first (estimator-ckpt convert --optimizer)",
+        )
+      for name, kind in kinds.items():
+        if kind is RoleKind.NON_SLOT and started and name not in self._started:
+          self._problem(
+            name,
+            f"optimizer_state=True: {name!r} is not in the checkpoint, and the slots that "
+            "are there go with a later value of it than the initial one. Convert the "
+            "checkpoint first (estimator-ckpt convert --optimizer)",
+          )
+    step = optimizer_names.GLOBAL_STEP
+    if options.global_step and step in self._targets and step not in self._started:
+      if not any(problem.name == step for problem in self._problems):
+        self._problem(
+          step,
+          f"global_step=True: the checkpoint has no step; map what it has, "
+          f"'its name': {step!r}",
+        )
+    if options.moving_averages == USE and not self._source.has_averages:
+      self._problem(
+        "moving_averages",
+        'moving_averages="use": the checkpoint has no ExponentialMovingAverage of any '
+        "variable",
+      )
+
+  def _check_vocabularies(self) -> None:
+    for name in self._options.vocabularies:
+      if name in self._targets and name not in self._started:
+        if not any(problem.name == name for problem in self._problems):
+          self._problem(name, f"vocab_info of {name!r}: {self._left[name].reason}")
+      elif name not in self._targets:
+        near = errors.nearest(name, self._targets)
+        hint = f" (nearest: {near!r})" if near else ""
+        self._problem(name, f"vocab_info: the graph has no variable {name!r}{hint}")
+
+  def _example(self) -> str:
+    for name, left in self._left.items():
+      if left.is_open:
+        near = errors.nearest(name, self._free_names())
+        return f"; {name!r} is not there" + (f" (nearest: {near!r})" if near else "")
+    return ""
+
+  def _left_in_checkpoint(self) -> tuple[LeftOut, ...]:
+    used = {key for item in self._started.values() for key in item.source.keys}
+    locations = {item.source.location for item in self._started.values()}
+    left = []
+    for tensor in _wholes(self._source.tensors):
+      if tensor.location in locations or used.intersection(tensor.keys):
+        continue
+      reason = self._unused_reason(tensor)
+      left.append(LeftOut(tensor.name, reason, tensor.dtype, tensor.shape))
+    return tuple(left)
+
+  def _unused_reason(self, tensor: SourceTensor) -> str:
+    if not tensor.is_variable:
+      return "not a variable's value"
+    if tensor.role.kind is RoleKind.GLOBAL_STEP:
+      return "the step"
+    if tensor.role.is_optimizer_state:
+      return "optimizer state"
+    if tensor.role.kind is RoleKind.MOVING_AVERAGE:
+      return "a moving average"
+    left = self._left.get(tensor.name)
+    if left is not None:
+      return f"the graph's is left out: {left.reason}"
+    return "nothing in the graph takes it"
+
+
+def _is_average(name: str) -> bool:
+  return name.rpartition("/")[2].startswith("ExponentialMovingAverage")
+
+
+def _same_slot(one: Role, other: Role) -> bool:
+  """Whether two slots are the same of optimizers of one kind."""
+  return (
+    one.slot is not None
+    and one.slot == other.slot
+    and one.instance == other.instance
+    and one.keras == other.keras
+    and (None in (one.optimizer, other.optimizer) or one.optimizer == other.optimizer)
+  )
+
+
+def _distinct(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
+  """Without those that stand for the same bytes as one before."""
+  return list({tensor.location: tensor for tensor in reversed(tensors)}.values())[::-1]
+
+
+def _wholes(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
+  """Without the parts that stand there as a whole too."""
+  parts = {key for t in tensors if t.part_shapes for key in t.keys}
+  seen: set[tuple[object, ...]] = set()
+  found = []
+  for tensor in tensors:
+    if not tensor.part_shapes and parts.intersection(tensor.keys):
+      continue
+    if tensor.location not in seen:
+      seen.add(tensor.location)
+      found.append(tensor)
+  return found

@@ -1,0 +1,217 @@
+"""What a warm start does or did: as a table, a few lines, JSON, or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.restore_plan import describe
+
+if TYPE_CHECKING:  # which prints itself by this module
+  from estimator_ckpt.warm_start.plan import LeftOut, Started, WarmStartPlan
+
+_SHORT = 5
+_MARKDOWN_ROWS = 1000
+_GAP = "  "
+
+
+def headline(plan: WarmStartPlan, done: bool = False) -> str:
+  """How many variables are started, in one line.
+
+  Args:
+    plan: the plan.
+    done: whether it has been carried out.
+
+  Returns:
+    The line.
+  """
+  total = len(plan.started) + len(plan.left_in_graph)
+  verb = "started" if done else "starts"
+  return (
+    f"Warm start from {plan.prefix}: {verb} {len(plan.started)} of {total} variables; "
+    f"{len(plan.left_in_checkpoint)} tensors of the checkpoint are not used."
+  )
+
+
+def table(plan: WarmStartPlan) -> str:
+  """The whole plan as text.
+
+  Args:
+    plan: the plan.
+
+  Returns:
+    Lines: what is started and from what, what is left out on both sides and why, what
+    is wrong, and a map that would start more.
+  """
+  lines = [headline(plan)]
+  if plan.started:
+    rows = [("variable", "from", "dtype and shape", "matched by")]
+    rows += [_row(item) for item in plan.started]
+    lines += ["", *_aligned(rows)]
+  for title, left in _sides(plan):
+    if left:
+      why = [(item.name, _kind(item), item.reason) for item in left]
+      lines += ["", f"{title} ({len(left)}):", *_aligned(why, "  ")]
+  if plan.problems:
+    lines += ["", f"Problems ({len(plan.problems)}):"]
+    lines += [f"  {problem}" for problem in plan.problems]
+  if plan.suggested_map:
+    lines += ["", f"A map that would start more: {plan.suggestion()}"]
+  return "\n".join(lines)
+
+
+def summary(plan: WarmStartPlan) -> str:
+  """The plan, carried out, in a few lines: counts and the first few of each kind.
+
+  Args:
+    plan: the plan.
+
+  Returns:
+    The lines.
+  """
+  lines = [headline(plan, done=True)]
+  lines += _first(
+    f"{item.target.name} <- {item.source.name} ({item.how})" for item in plan.started
+  )
+  for title, left in _sides(plan):
+    by_reason: dict[str, list[LeftOut]] = {}
+    for item in left:
+      by_reason.setdefault(item.reason, []).append(item)
+    if left:
+      lines.append(f"{title} ({len(left)}):")
+    lines += _first(
+      f"{len(items)}, such as {items[0].name}: {reason}"
+      if len(items) > 1
+      else f"{items[0].name}: {reason}"
+      for reason, items in by_reason.items()
+    )
+  if plan.problems:
+    lines.append(f"Passed over, as strict=False ({len(plan.problems)}):")
+    lines += _first(map(str, plan.problems))
+  return "\n".join(lines)
+
+
+def as_json(
+  plan: WarmStartPlan, rows_kept: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+  """The plan for another program; values that JSON has.
+
+  Args:
+    plan: the plan.
+    rows_kept: for variables with a changed vocabulary, how many entries had an old one.
+
+  Returns:
+    A dict with `checkpoint`, `started`, `left_in_graph`, `left_in_checkpoint` and
+    `problems`.
+  """
+  return {
+    "checkpoint": plan.prefix,
+    "started": [_started_json(item, rows_kept or {}) for item in plan.started],
+    "left_in_graph": [_left_json(item) for item in plan.left_in_graph],
+    "left_in_checkpoint": [_left_json(item) for item in plan.left_in_checkpoint],
+    "problems": [str(problem) for problem in plan.problems],
+  }
+
+
+def markdown(plan: WarmStartPlan) -> str:
+  """The plan, carried out, as TensorBoard renders it: tables in Markdown.
+
+  Args:
+    plan: the plan.
+
+  Returns:
+    The text.
+  """
+  blocks = [headline(plan, done=True)]
+  rows = [tuple(map(_code, _row(item)[:2])) + _row(item)[2:] for item in plan.started]
+  blocks.append(_grid(("variable", "from", "dtype and shape", "matched by"), rows))
+  for title, left in _sides(plan):
+    if left:
+      blocks.append(f"{title}:")
+      rows = [(_code(item.name), _kind(item), item.reason) for item in left]
+      blocks.append(_grid(("name", "dtype and shape", "why"), rows))
+  return "\n\n".join(blocks)
+
+
+def _sides(plan: WarmStartPlan) -> list[tuple[str, tuple[LeftOut, ...]]]:
+  return [
+    ("Not started", plan.left_in_graph),
+    ("Not used of the checkpoint", plan.left_in_checkpoint),
+  ]
+
+
+def _row(item: Started) -> tuple[str, str, str, str]:
+  kind = describe(item.target.dtype, item.target.shape)
+  return item.target.name, item.source.key, kind, item.how
+
+
+def _kind(item: LeftOut) -> str:
+  return describe(item.dtype, item.shape)
+
+
+def _aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+  widths = [max(map(len, cells)) for cells in zip(*rows)]
+  lines = []
+  for row in rows:
+    cells = (cell.ljust(width) for cell, width in zip(row, widths))
+    lines.append((indent + _GAP.join(cells)).rstrip())
+  return lines
+
+
+def _first(items: Iterable[str]) -> list[str]:
+  listed = list(items)
+  lines = [f"  {item}" for item in listed[:_SHORT]]
+  if len(listed) > _SHORT:
+    lines.append(f"  ... and {len(listed) - _SHORT} more")
+  return lines
+
+
+def _started_json(item: Started, rows_kept: Mapping[str, int]) -> dict[str, Any]:
+  value: dict[str, Any] = {
+    "variable": item.target.name,
+    "from": item.source.name,
+    "keys": list(item.source.keys),
+    "dtype": dtypes.name(item.target.dtype),
+    "shape": None if item.target.shape is None else list(item.target.shape),
+    "matched_by": item.how,
+  }
+  change = item.vocabulary
+  if change is not None:
+    value["vocabulary"] = {
+      "old": change.old_vocab,
+      "new": change.new_vocab,
+      "axis": change.axis,
+      "entries": change.new_size,
+      "oov_buckets": change.oov_buckets,
+    }
+    if item.target.name in rows_kept:
+      value["vocabulary"]["entries_kept"] = rows_kept[item.target.name]
+  return value
+
+
+def _left_json(item: LeftOut) -> dict[str, Any]:
+  return {
+    "name": item.name,
+    "dtype": dtypes.name(item.dtype),
+    "shape": None if item.shape is None else list(item.shape),
+    "reason": item.reason,
+  }
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  lines = [_line(titles), _line(["---"] * len(titles))]
+  lines += [_line(row) for row in rows[:_MARKDOWN_ROWS]]
+  if len(rows) > _MARKDOWN_ROWS:
+    rest = f"{len(rows) - _MARKDOWN_ROWS} more in warm_start.json"
+    lines.append(_line([rest] + [""] * (len(titles) - 1)))
+  return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+  # A bar would end the cell.
+  return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _code(text: str) -> str:
+  return f"`{text}`"

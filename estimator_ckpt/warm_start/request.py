@@ -1,0 +1,226 @@
+"""Warm start: begin a new model with what an older or pretrained checkpoint has.
+
+    @eckpt.dual_checkpointing(
+        warm_start=eckpt.WarmStart("/models/old", assignment_map={"old/": "new/"}))
+    def model_fn(features, labels, mode):
+      ...
+
+It happens once, when the model_dir has no checkpoint yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union
+
+from estimator_ckpt import errors
+from estimator_ckpt.warm_start import planner
+from estimator_ckpt.warm_start.assignment_map import (
+  AssignmentMapLike,
+  parse_assignment_map,
+  variable_name,
+)
+from estimator_ckpt.warm_start.plan import Target, WarmStartPlan
+from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.vocabulary import VocabularyChange
+
+VariablesLike = Union[None, str, "re.Pattern[str]", Sequence[Any]]
+
+
+class WarmStart:
+  """What a new model is started from.
+
+  Args:
+    checkpoint: a prefix, a model_dir (its latest checkpoint) or a SavedModel, of any
+      format.
+    variables: which variables of the graph: a regular expression, matched at the
+      beginning of names, or a list of such, of names, or of variables. A string and a
+      list of it mean the same. By default every variable of the model that the
+      checkpoint can supply, moving statistics of batch normalization included.
+    assignment_map: which tensor starts which variable where their names differ, as for
+      `tf.compat.v1.train.init_from_checkpoint`, the checkpoint's side first: scopes,
+      names, variables, lists of partitions, `"/"`; and regular expressions with groups,
+      and object paths. See `estimator_ckpt.assignment_map`.
+    only_mapped: whether variables that the map does not mention are left alone. By
+      default they are matched by name.
+    optimizer_state: whether slots and beta powers are started too. They follow their
+      variables through the map.
+    global_step: whether the step is started too.
+    moving_averages: "match" starts a moving average from that of the same variable, or
+      from the variable itself where the checkpoint has none. "use" also starts the
+      variables from their moving averages. "skip" leaves moving averages alone.
+    vocab_info: `tf.estimator.VocabInfo` by the name of the variable, for a vocabulary
+      that changed. Slots and moving averages follow.
+    strict: whether everything that was asked for and cannot be done is an error, one
+      with the whole list, before training starts. If not, it is a warning.
+
+  Raises:
+    OptionError: a value that cannot be meant.
+
+  Example:
+    >>> WarmStart("model_dir", variables="encoder/", assignment_map={"old/": "encoder/"})
+    WarmStart('model_dir', variables=['encoder/'], assignment_map={'old/': 'encoder/'})
+  """
+
+  def __init__(
+    self,
+    checkpoint: str | os.PathLike[str],
+    variables: VariablesLike = None,
+    assignment_map: AssignmentMapLike = None,
+    *,
+    only_mapped: bool = False,
+    optimizer_state: bool = False,
+    global_step: bool = False,
+    moving_averages: str = planner.MATCH,
+    vocab_info: Mapping[str, Any] | None = None,
+    strict: bool = True,
+  ):
+    if not isinstance(checkpoint, (str, os.PathLike)) or not os.fspath(checkpoint):
+      raise errors.OptionError(
+        f"A warm start takes the path of a checkpoint, and got {checkpoint!r}."
+      )
+    if moving_averages not in planner.MOVING_AVERAGES:
+      near = errors.nearest(str(moving_averages), planner.MOVING_AVERAGES)
+      hint = f" Did you mean {near!r}?" if near else ""
+      raise errors.OptionError(
+        f"moving_averages={moving_averages!r} is unknown.{hint} Choose one of "
+        f"{', '.join(planner.MOVING_AVERAGES)}."
+      )
+    entries = parse_assignment_map(assignment_map)
+    if only_mapped and not entries:
+      raise errors.OptionError(
+        "only_mapped=True starts what the assignment_map mentions, and there is none."
+      )
+    self.checkpoint = os.fspath(checkpoint)
+    self.options = planner.Options(
+      variables=_patterns(variables),
+      entries=entries,
+      only_mapped=only_mapped,
+      optimizer_state=optimizer_state,
+      global_step=global_step,
+      moving_averages=moving_averages,
+      vocabularies={
+        name: VocabularyChange.of(info) for name, info in (vocab_info or {}).items()
+      },
+      strict=strict,
+    )
+
+  def __repr__(self) -> str:
+    options = self.options
+    parts = [repr(self.checkpoint)]
+    if options.variables is not None:
+      parts.append(f"variables={[pattern.pattern for pattern in options.variables]}")
+    if options.entries:
+      parts.append(f"assignment_map={{{', '.join(map(str, options.entries))}}}")
+    for field in dataclasses.fields(options):
+      value = getattr(options, field.name)
+      if field.name not in ("variables", "entries") and value != _default(field):
+        parts.append(f"{_SPOKEN.get(field.name, field.name)}={value!r}")
+    return f"WarmStart({', '.join(parts)})"
+
+  def plan(self, variables: str | os.PathLike[str] | Iterable[Any]) -> WarmStartPlan:
+    """Says what this warm start would do; nothing is read but the checkpoint's index.
+
+    Args:
+      variables: the variables of a graph, as `tf.compat.v1.global_variables()` gives
+        them, or `Target`s, or the path of a checkpoint that stands for a graph.
+
+    Returns:
+      The plan. Printing it shows everything; `raise_for_problems()` raises if it is
+      strict and something does not fit.
+
+    Raises:
+      CheckpointNotFoundError: there is no checkpoint to start from.
+      CorruptCheckpointError: it is damaged, or something else.
+      OptionError: an entry of the map is no name and no regular expression.
+    """
+    if isinstance(variables, (str, os.PathLike)):
+      targets = targets_of_checkpoint(variables)
+    else:
+      targets = [_target(variable) for variable in variables]
+    unique = {target.name: target for target in targets}
+    return planner.make_plan(
+      Source.open(self.checkpoint), list(unique.values()), self.options
+    )
+
+
+_SPOKEN = {"vocabularies": "vocab_info"}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+  if field.default_factory is not dataclasses.MISSING:
+    return field.default_factory()
+  return field.default
+
+
+def _patterns(variables: VariablesLike) -> tuple[re.Pattern[str], ...] | None:
+  if variables is None:
+    return None
+  if isinstance(variables, (str, re.Pattern)):
+    variables = [variables]
+  patterns = []
+  for item in variables:
+    if isinstance(item, str):
+      try:
+        item = re.compile(item)
+      except re.error as e:
+        raise errors.OptionError(
+          f"variables={item!r} is no regular expression: {e}"
+        ) from e
+    elif not isinstance(item, re.Pattern):
+      item = re.compile(re.escape(variable_name(item)) + "$")
+    patterns.append(item)
+  if not patterns:
+    raise errors.OptionError(
+      "variables=[] starts nothing. Leave it out for every variable of the model."
+    )
+  return tuple(patterns)
+
+
+def targets_of_checkpoint(path: str | os.PathLike[str]) -> list[Target]:
+  """What a graph would have whose checkpoint this is.
+
+  Args:
+    path: the checkpoint.
+
+  Returns:
+    Its variables.
+
+  Raises:
+    CheckpointNotFoundError: there is no checkpoint.
+    CorruptCheckpointError: it is damaged, or something else.
+  """
+  tensors = Source.open(path).tensors
+  parts = {key for t in tensors if len(t.part_shapes) > 1 for key in t.keys}
+  return [
+    Target(tensor.name, tensor.dtype, tensor.shape)
+    for tensor in tensors
+    if tensor.is_variable
+    # A part alone is no variable, nor another name for one.
+    and len(tensor.part_shapes) != 1
+    and (tensor.part_shapes or not parts.intersection(tensor.keys))
+  ]
+
+
+def _target(variable: Any) -> Target:
+  if isinstance(variable, Target):
+    return variable
+  info = getattr(variable, "_save_slice_info", None)
+  shape = variable.shape
+  dims: tuple[int, ...] | None = None
+  if info is not None:
+    dims = tuple(int(n) for n in info.full_shape)
+  elif hasattr(shape, "is_fully_defined"):
+    if shape.is_fully_defined():
+      dims = tuple(int(n) for n in shape.as_list())
+  else:
+    dims = tuple(int(n) for n in shape)
+  return Target(
+    variable_name([variable]) if info is None else str(info.full_name),
+    int(variable.dtype.base_dtype.as_datatype_enum),
+    dims,
+    getattr(variable, "trainable", None),
+  )

@@ -1,0 +1,352 @@
+"""What a checkpoint of any format can supply to a warm start, and what it calls it.
+
+Every tensor has a name, as `tensor_names` finds it, and further spellings that an
+assignment map may use: its object paths, its keys, the name its object graph records.
+A variable that was saved as the separate tensors `w/part_0`, `w/part_1`, ... is one
+tensor `w` as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from estimator_ckpt import formats
+from estimator_ckpt import layout as layout_lib
+from estimator_ckpt import prefix as prefix_lib
+from estimator_ckpt.bundle import Index, TensorSlice, dtypes
+from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.optimizers import names as optimizer_names
+from estimator_ckpt.optimizers.names import Role, RoleKind
+from estimator_ckpt.saved_tensors import ObjectPaths
+from estimator_ckpt.tensor_names import NamedTensor, named_tensors
+
+_PART = re.compile(r"(.*)/part_(\d+)(/.*)?")
+_AVERAGE = re.compile(r".*/ExponentialMovingAverage(_\d+)?")
+_NO_VARIABLES = frozenset([dtypes.VARIANT, dtypes.RESOURCE])
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SourceTensor:
+  """A tensor that a checkpoint can supply.
+
+  Attributes:
+    name: its name, whatever the checkpoint's format.
+    keys: the key it is read under; for one that was saved in parts, those of the parts.
+    dtype: TensorFlow's DataType number.
+    shape: the shape of the whole.
+    role: what it is for.
+    other_spellings: what else it may be called: object paths, keys, recorded names.
+    slices: the slices it is stored in, for a partitioned one.
+    part_shapes: the shapes of the parts, for one that was saved in parts.
+    axis: the dimension along which these are joined.
+    is_variable: whether it can be a variable's value.
+    location: equal for tensors of the same bytes.
+  """
+
+  name: str
+  keys: tuple[str, ...]
+  dtype: int
+  shape: Shape
+  role: Role
+  other_spellings: tuple[str, ...] = ()
+  slices: tuple[TensorSlice, ...] = ()
+  part_shapes: tuple[Shape, ...] = ()
+  axis: int = 0
+  is_variable: bool = True
+  location: tuple[object, ...] = ()
+
+  @property
+  def key(self) -> str:
+    """The key it is read under, or the keys, as text."""
+    if len(self.keys) > 3:
+      return f"{self.keys[0]}, ..., {self.keys[-1]}"
+    return ", ".join(self.keys)
+
+  def joined_to(self, shape: Shape | None) -> SourceTensor:
+    """The same tensor with its parts joined to a shape, where that can be done.
+
+    Equal parts may be joined along any dimension; which it was, only the variable's
+    shape tells.
+
+    Args:
+      shape: the variable's shape, or None.
+
+    Returns:
+      A tensor of that shape, or this one.
+    """
+    if shape is None or len(self.part_shapes) < 2 or len(set(self.part_shapes)) > 1:
+      return self
+    for axis in range(len(shape)):
+      if _joined_shape(self.part_shapes, axis) == shape:
+        return dataclasses.replace(self, shape=shape, axis=axis)
+    return self
+
+
+class Spelling(NamedTuple):
+  """One way to write a tensor's name; rank 0 is the name itself."""
+
+  text: str
+  rank: int
+  tensor: SourceTensor
+
+
+class Source:
+  """What a checkpoint can supply.
+
+  Attributes:
+    prefix: the checkpoint.
+    index: its index.
+    tensors: what is in it, in the order of names; parts stand with the whole.
+  """
+
+  def __init__(self, prefix: str, index: Index, graph: ObjectGraph | None):
+    """Names the tensors; nothing is read.
+
+    Args:
+      prefix: the checkpoint's prefix.
+      index: its index.
+      graph: its object graph, if it has one.
+    """
+    self.prefix = prefix
+    self.index = index
+    tensors = _tensors(index, graph)
+    self.tensors = sorted(tensors, key=lambda tensor: tensor.name)
+    self._spellings = [Spelling(t.name, 0, t) for t in self.tensors]
+    self._spellings += [
+      Spelling(text, 1, t) for t in self.tensors for text in t.other_spellings
+    ]
+    self._found: dict[str, list[Spelling]] = {}
+    for spelling in self._spellings:
+      self._found.setdefault(spelling.text, []).append(spelling)
+    self._slots: dict[str, list[SourceTensor]] = {}
+    self._averages: dict[str, SourceTensor] = {}
+    for tensor in self.tensors:
+      of = tensor.role.of
+      if of is not None and tensor.role.kind is RoleKind.SLOT:
+        self._slots.setdefault(of, []).append(tensor)
+      elif of is not None and tensor.role.kind is RoleKind.MOVING_AVERAGE:
+        if _AVERAGE.fullmatch(tensor.name):
+          self._averages.setdefault(of, tensor)
+
+  @classmethod
+  def open(cls, path: str | os.PathLike[str]) -> Source:
+    """Reads what a checkpoint has, but no tensors.
+
+    Args:
+      path: a prefix, a model_dir, a SavedModel, or a file of a checkpoint.
+
+    Returns:
+      The source.
+
+    Raises:
+      CheckpointNotFoundError: there is no checkpoint.
+      CorruptCheckpointError: it is damaged, or something else.
+      UnsupportedCheckpointError: its version is not supported.
+    """
+    prefix = prefix_lib.resolve(path)
+    index = Index.read(prefix)
+    return cls(prefix, index, formats.read_object_graph(prefix, index))
+
+  def spellings(self) -> Iterator[Spelling]:
+    """Every way to write every tensor's name, names first."""
+    return iter(self._spellings)
+
+  def find(self, text: str) -> list[SourceTensor]:
+    """The tensors that a spelling means: of names first, and different ones only."""
+    found = self._found.get(text, [])
+    best = min((spelling.rank for spelling in found), default=0)
+    by_location = {s.tensor.location: s.tensor for s in found if s.rank == best}
+    return list(by_location.values())
+
+  def names(self) -> list[str]:
+    """The names and the other spellings, for messages that name the nearest."""
+    return [spelling.text for spelling in self._spellings]
+
+  def slots_of(self, tensor: SourceTensor) -> Sequence[SourceTensor]:
+    """The optimizers' slots of a variable."""
+    return self._slots.get(tensor.name, ())
+
+  def average_of(self, tensor: SourceTensor) -> SourceTensor | None:
+    """The moving average of a variable, or None."""
+    return self._averages.get(tensor.name)
+
+  @property
+  def has_averages(self) -> bool:
+    """Whether there is a moving average of anything."""
+    return bool(self._averages)
+
+
+def _tensors(index: Index, graph: ObjectGraph | None) -> list[SourceTensor]:
+  named = named_tensors(index, graph)
+  spelled = _Spelled(graph)
+  tensors = []
+  for item in named:
+    entry = index.entry(item.key)
+    is_variable = (
+      item.attribute in (None, layout_lib.VARIABLE_VALUE)
+      and not item.is_save_counter
+      and entry.dtype not in _NO_VARIABLES
+    )
+    tensors.append(
+      SourceTensor(
+        item.full_name,
+        (item.key,),
+        entry.dtype,
+        tuple(entry.shape),
+        Role(RoleKind.VARIABLE),
+        spelled.others(item),
+        tuple(entry.slices),
+        is_variable=is_variable,
+        location=index.location(item.key)
+        if entry.size or entry.slices
+        else (item.key,),
+      )
+    )
+  tensors += _joined(tensors)
+  return _with_roles(tensors, _known_slots(named))
+
+
+class _Spelled:
+  """What else the object graph calls a tensor."""
+
+  def __init__(self, graph: ObjectGraph | None):
+    self._nodes: dict[str, int] = {}
+    self._recorded: dict[str, str] = {}
+    self._paths: ObjectPaths | None = None
+    if graph is not None:
+      self._paths = ObjectPaths(graph)
+      self._nodes = {a.checkpoint_key: node_id for node_id, a in graph.attributes()}
+      self._recorded = {
+        key: name for name, key in graph.keys_by_full_name().items() if key
+      }
+
+  def others(self, item: NamedTensor) -> tuple[str, ...]:
+    """Spellings other than the name, each once."""
+    if item.object_key is None or self._paths is None:
+      return ()
+    found = [self._recorded.get(item.object_key, ""), item.path_name]
+    node_id = self._nodes.get(item.object_key)
+    escaped = self._paths.of(node_id) if node_id is not None else []
+    for path in escaped:
+      found.append("/".join(map(layout_lib.unescape_local_name, path.split("/"))))
+      found.append(path)
+    found += [item.object_key, item.object_key.rpartition("/.ATTRIBUTES/")[0]]
+    others = dict.fromkeys(found)
+    others.pop("", None)
+    others.pop(item.full_name, None)
+    return tuple(others)
+
+
+def _known_slots(named: Sequence[NamedTensor]) -> Mapping[str, Role]:
+  """The roles that object keys tell: `w/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/...`."""
+  by_path = {}
+  slots = []
+  for item in named:
+    key = layout_lib.parse_object_key(item.object_key or "")
+    if key is None:
+      continue
+    if key.slot is None:
+      by_path[key.path] = item.full_name
+    else:
+      slots.append((item, key))
+  roles = {}
+  for item, key in slots:
+    if key.path in by_path:
+      of = by_path[key.path]
+      roles[item.full_name] = Role(RoleKind.SLOT, of, key.slot, None, keras=True)
+  return roles
+
+
+def _with_roles(
+  tensors: Sequence[SourceTensor], known: Mapping[str, Role]
+) -> list[SourceTensor]:
+  roles = optimizer_names.classify(
+    (tensor.name for tensor in tensors), {t.name: t.shape for t in tensors}
+  )
+  with_roles = []
+  for tensor in tensors:
+    role = roles[tensor.name]
+    if role.kind is RoleKind.VARIABLE and tensor.name in known:
+      role = known[tensor.name]
+    is_variable = tensor.is_variable and role.kind is not RoleKind.OTHER
+    with_roles.append(dataclasses.replace(tensor, role=role, is_variable=is_variable))
+  return with_roles
+
+
+def _joined(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
+  """Variables that were saved as one tensor for each part, as one tensor each."""
+  groups: dict[str, dict[int, SourceTensor]] = {}
+  taken = {tensor.name for tensor in tensors}
+  for tensor in tensors:
+    match = _PART.fullmatch(tensor.name) if tensor.is_variable else None
+    if match is not None:
+      name = match[1] + (match[3] or "")
+      if name not in taken:
+        groups.setdefault(name, {})[int(match[2])] = tensor
+  joined = []
+  for name, by_number in groups.items():
+    parts = [by_number[number] for number in sorted(by_number)]
+    if sorted(by_number) != list(range(len(parts))):
+      continue
+    if len({part.dtype for part in parts}) > 1:
+      continue
+    shapes = tuple(part.shape for part in parts)
+    axis = _join_axis(shapes)
+    if axis is None:
+      continue
+    first = parts[0]
+    joined.append(
+      dataclasses.replace(
+        first,
+        name=name,
+        keys=tuple(part.keys[0] for part in parts),
+        shape=_joined_shape(shapes, axis),
+        other_spellings=_common_spellings(parts),
+        slices=first.slices if len(parts) == 1 else (),
+        part_shapes=shapes,
+        axis=axis,
+        location=tuple(part.location for part in parts)
+        if len(parts) > 1
+        else first.location,
+      )
+    )
+  return joined
+
+
+def _join_axis(shapes: Sequence[Shape]) -> int | None:
+  """The dimension along which parts can be joined; None where they cannot."""
+  first = shapes[0]
+  if len(shapes) == 1:
+    return 0
+  if any(len(shape) != len(first) for shape in shapes) or not first:
+    return None
+  differing = [
+    axis for axis in range(len(first)) if len({shape[axis] for shape in shapes}) > 1
+  ]
+  if len(differing) > 1:
+    return None
+  return differing[0] if differing else 0
+
+
+def _joined_shape(shapes: Sequence[Shape], axis: int) -> Shape:
+  first = shapes[0]
+  if len(shapes) == 1 or not 0 <= axis < len(first):
+    return first
+  total = sum(shape[axis] for shape in shapes)
+  return (*first[:axis], total, *first[axis + 1 :])
+
+
+def _common_spellings(parts: Sequence[SourceTensor]) -> tuple[str, ...]:
+  """Spellings of the whole: those of its first part without the part's number."""
+  found: dict[str, None] = {}
+  for text in parts[0].other_spellings:
+    match = _PART.fullmatch(text)
+    if match is not None:
+      found[match[1] + (match[3] or "")] = None
+  return tuple(found)

@@ -1,0 +1,186 @@
+"""Keras 2 goes on where TensorFlow 1 stopped, weights and optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import estimator_ckpt.keras
+from estimator_ckpt import errors
+from estimator_ckpt.keras import checkpoint as keras_checkpoint
+from estimator_ckpt.reader import open_checkpoint
+from tests.keras import proof as keras_proof
+
+_OPTIMIZERS = {
+  "2": tf.keras.optimizers,
+  "2-legacy": tf.keras.optimizers.legacy,
+}
+_REFUSED = {("2-legacy", "rmsprop"), ("2-legacy", "rmsprop_centered")}
+
+
+def _optimizer(keras, case, **others):
+  kind = getattr(_OPTIMIZERS[keras], case.keras_class)
+  return kind(**{**case.keras_arguments, **others})
+
+
+@pytest.mark.parametrize("name", sorted(keras_proof.CASES))
+@pytest.mark.parametrize("keras", sorted(_OPTIMIZERS))
+def test_an_optimizer_goes_on_as_in_tf1(name, keras, tmp_path):
+  case = keras_proof.CASES[name]
+  others = {"momentum": 1e-30} if (keras, name) in _REFUSED else {}
+  keras_proof.prove(case, _optimizer(keras, case, **others), str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
+@pytest.mark.parametrize("name", ["adam", "momentum"])
+def test_every_format_is_loaded_alike(name, checkpoint_format, tmp_path):
+  case = keras_proof.CASES[name]
+  prefix, other = str(tmp_path / "tf1"), str(tmp_path / "other")
+  keras_proof.train_in_tf1(case, prefix)
+  estimator_ckpt.convert(prefix, other, to=checkpoint_format)
+  loaded = []
+  for path in (prefix, other):
+    model, optimizer = keras_proof.keras_model(), _optimizer("2", case)
+    assert estimator_ckpt.keras.load(model, path, optimizer).is_complete
+    loaded.append([v.numpy() for v in [*model.variables, *optimizer.variables]])
+  for expected, found in zip(*loaded):
+    np.testing.assert_array_equal(expected, found)
+  assert any(np.any(value) for value in loaded[0])
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "rmsprop_centered"])
+def test_epsilon_outside_the_root_is_refused(name, tmp_path):
+  case = keras_proof.CASES[name]
+  with pytest.raises(errors.UnsupportedCheckpointError, match="momentum=1e-30"):
+    keras_proof.prove(case, _optimizer("2-legacy", case), str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "gradient_descent"])
+def test_an_embedding_goes_on_as_in_tf1(name, tmp_path):
+  case = dataclasses.replace(keras_proof.CASES[name], embedding=True)
+  keras_proof.prove(case, _optimizer("2", case), str(tmp_path / "m"))
+
+
+def test_momentum_of_an_embedding_is_refused(tmp_path):
+  case = dataclasses.replace(keras_proof.CASES["momentum"], embedding=True)
+  with pytest.raises(errors.UnsupportedCheckpointError, match="does not look up"):
+    keras_proof.prove(case, _optimizer("2", case), str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("name", ["adam", "momentum", "adagrad", "rmsprop_momentum"])
+@pytest.mark.parametrize("keras", sorted(_OPTIMIZERS))
+def test_there_and_back_gives_the_same_tensors(name, keras, tmp_path):
+  case = keras_proof.CASES[name]
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(case, prefix)
+  model, optimizer = keras_proof.keras_model(), _optimizer(keras, case)
+  estimator_ckpt.keras.load(model, prefix, optimizer)
+  saved = tf.train.Checkpoint(model=model, optimizer=optimizer).save(
+    str(tmp_path / "k")
+  )
+  known = ("epsilon", "beta_1", "beta_2", "momentum")
+  settings = {k: v for k, v in case.keras_arguments.items() if k in known}
+  back = str(tmp_path / "back")
+  keras_checkpoint.convert_from_keras(saved, back, like=prefix, settings=settings)
+  before, after = open_checkpoint(prefix), open_checkpoint(back)
+  assert set(before) == set(after)
+  for key, value in before.items():
+    np.testing.assert_allclose(after[key], value, rtol=1e-6, atol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["adam", "momentum", "gradient_descent", "ftrl"])
+@pytest.mark.parametrize("keras", sorted(_OPTIMIZERS))
+def test_a_converted_checkpoint_is_consumed(name, keras, tmp_path):
+  case = keras_proof.CASES[name]
+  prefix = str(tmp_path / "m")
+  in_tf1 = keras_proof.train_in_tf1(case, prefix)
+  model, optimizer = keras_proof.keras_model(), _optimizer(keras, case)
+  keras_proof.train_in_keras(model, optimizer, keras_proof.batches(1))
+  checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+  like = checkpoint.write(str(tmp_path / "like"))
+  target = str(tmp_path / "out" / "m")
+  keras_checkpoint.convert_to_keras(prefix, target, keras, like=like)
+  model, optimizer = keras_proof.keras_model(), _optimizer(keras, case)
+  status = tf.train.Checkpoint(model=model, optimizer=optimizer).restore(target)
+  before = keras_proof.STEPS_BEFORE
+  data = keras_proof.batches(before + keras_proof.STEPS_AFTER)[before:]
+  losses, _ = keras_proof.train_in_keras(model, optimizer, data)
+  status.assert_consumed()
+  np.testing.assert_allclose(losses, in_tf1["losses"][before:], rtol=1e-5)
+
+
+_CELLS = {
+  "basic_lstm": lambda: tf.keras.layers.LSTM(3, return_sequences=True),
+  "lstm_block": lambda: tf.keras.layers.LSTM(3, return_sequences=True),
+  "cudnn_compatible_lstm": lambda: tf.keras.layers.LSTM(3, return_sequences=True),
+  "gru": lambda: tf.keras.layers.GRU(3, return_sequences=True, reset_after=False),
+  "gru_block": lambda: tf.keras.layers.GRU(3, return_sequences=True, reset_after=False),
+  "cudnn_compatible_gru": lambda: tf.keras.layers.GRU(3, return_sequences=True),
+  "basic_rnn": lambda: tf.keras.layers.SimpleRNN(3, return_sequences=True),
+}
+
+
+def _load_cell(scope, layer, testdata, **options):
+  golden = testdata / "tf1.15" / "rnn_cells"
+  model = tf.keras.Sequential([tf.keras.Input((4, 5)), layer])
+  ignore = [f"(?!{scope}/).*"]
+  estimator_ckpt.keras.load(model, golden / "model.ckpt-7", ignore=ignore, **options)
+  data = np.load(golden / "data.npz")
+  return model(data["x"]).numpy(), data[f"{scope}/output"]
+
+
+@pytest.mark.parametrize("scope", sorted(_CELLS))
+def test_a_recurrent_cell_of_tf1_gives_the_same_outputs(scope, testdata):
+  ours, theirs = _load_cell(scope, _CELLS[scope](), testdata)
+  np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_forget_bias_is_as_told(testdata):
+  scope = "basic_lstm_no_forget_bias"
+  layer = tf.keras.layers.LSTM(3, return_sequences=True)
+  ours, theirs = _load_cell(scope, layer, testdata, forget_bias=0.0)
+  np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("scope", "reason"), [("lstm_peepholes", "peephole"), ("lstm_projection", "projects")]
+)
+def test_what_keras_has_no_cell_for_is_refused_by_name(scope, reason, testdata):
+  with pytest.raises(errors.VariableMismatchError, match=reason):
+    _load_cell(scope, tf.keras.layers.LSTM(3, return_sequences=True), testdata)
+
+
+def test_a_model_that_is_not_built_is_loaded_before_its_first_use(tmp_path):
+  case = keras_proof.CASES["adam"]
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(case, prefix)
+  built = keras_proof.keras_model()
+  estimator_ckpt.keras.load(built, prefix)
+  dense = tf.keras.layers.Dense
+  model = tf.keras.Sequential(
+    [
+      dense(6, "tanh", name="dense_0"),
+      dense(4, "tanh", name="dense_1"),
+      dense(2, name="dense_2"),
+    ]
+  )
+  report = estimator_ckpt.keras.load(model, prefix, _optimizer("2", case))
+  assert not report.is_complete
+  assert report.pending["dense_0"] == "net/dense_0"
+  ((inputs, _),) = keras_proof.batches(1)
+  np.testing.assert_allclose(model(inputs), built(inputs), atol=1e-6)
+  assert not report.missing and not report.unused
+
+
+def test_an_error_has_the_map_that_fixes_it_and_leaves_the_model_alone(tmp_path):
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(keras_proof.CASES["adam"], prefix)
+  model = tf.keras.Sequential([tf.keras.Input((5,)), tf.keras.layers.Dense(6)])
+  before = model.get_weights()
+  with pytest.raises(errors.VariableMismatchError, match="in the checkpoint only"):
+    estimator_ckpt.keras.load(model, prefix)
+  for ours, old in zip(model.get_weights(), before):
+    np.testing.assert_array_equal(ours, old)

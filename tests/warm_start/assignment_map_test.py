@@ -1,0 +1,228 @@
+"""Assignment maps: what may be written, and what it means in a checkpoint."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.warm_start.assignment_map import (
+  expand,
+  parse_assignment_map,
+  suggest,
+  variable_name,
+)
+from estimator_ckpt.warm_start.source import Source
+
+FLOAT32 = 1
+
+
+def source(*names, graph=None):
+  """A checkpoint with these names; distinct shapes and places."""
+  index = Index()
+  for i, name in enumerate(names):
+    index.put(name, BundleEntry(FLOAT32, (i + 1,), 0, 1000 * i, 4 * (i + 1), i))
+  return Source("checkpoint", index, graph)
+
+
+def mapped(value, checkpoint):
+  """Which names the map gives to which variables, in words."""
+  return sorted(
+    (c.tensor.name, c.target) for c in expand(parse_assignment_map(value), checkpoint)
+  )
+
+
+class _Variable:
+  """As much of a tf.Variable as a map looks at."""
+
+  def __init__(self, name, info=None):
+    self.name = name
+    self._save_slice_info = info
+
+
+class _SliceInfo:
+  def __init__(self, full_name, full_shape, var_shape):
+    self.full_name = full_name
+    self.full_shape = full_shape
+    self.var_shape = var_shape
+
+
+def test_a_scope_takes_all_names_in_it():
+  checkpoint = source("old/a", "old/b/c", "older/a", "a")
+  assert mapped({"old/": "new/"}, checkpoint) == [
+    ("old/a", "new/a"),
+    ("old/b/c", "new/b/c"),
+  ]
+
+
+def test_the_root_stands_on_either_side():
+  checkpoint = source("a", "b/c")
+  assert mapped({"/": "new/"}, checkpoint) == [("a", "new/a"), ("b/c", "new/b/c")]
+  assert mapped({"b/": "/"}, checkpoint) == [("b/c", "c")]
+
+
+def test_a_name_takes_that_tensor_alone():
+  checkpoint = source("a", "a/b")
+  assert mapped({"a": "x/y"}, checkpoint) == [("a", "x/y")]
+
+
+def test_pairs_start_several_variables_from_one_tensor():
+  assert mapped([("a", "x"), ("a", "y")], source("a")) == [("a", "x"), ("a", "y")]
+
+
+def test_a_variable_and_the_partitions_of_one_stand_for_a_name():
+  parts = [
+    _Variable(f"e/part_{i}:0", _SliceInfo("e", [5, 2], [n, 2]))
+    for i, n in ((0, 3), (1, 2))
+  ]
+  checkpoint = source("a", "b")
+  assert mapped({"a": _Variable("x/y:0"), "b": parts}, checkpoint) == [
+    ("a", "x/y"),
+    ("b", "e"),
+  ]
+
+
+def test_some_of_the_partitions_are_not_enough():
+  part = _Variable("e/part_0:0", _SliceInfo("e", [5, 2], [3, 2]))
+  with pytest.raises(errors.OptionError, match="6 of its 10 elements"):
+    parse_assignment_map({"a": [part]})
+
+
+def test_a_list_is_of_one_variable():
+  with pytest.raises(errors.OptionError, match="of several: x, y"):
+    variable_name([_Variable("x:0"), _Variable("y:0")])
+
+
+def test_regular_expressions_with_groups():
+  checkpoint = source("old_1/w", "old_2/w", "old_x/w")
+  expected = [("old_1/w", "new/layer_1/w"), ("old_2/w", "new/layer_2/w")]
+  assert mapped({r"old_(\d)/(.*)": r"new/layer_\1/\2"}, checkpoint) == expected
+  assert (
+    mapped({re.compile(r"old_(?P<n>\d)/w"): r"new/layer_\g<n>/w"}, checkpoint)
+    == expected
+  )
+
+
+def test_a_name_is_a_name_before_it_is_an_expression():
+  checkpoint = source("a.b", "aXb")
+  assert mapped({"a.b": "x"}, checkpoint) == [("a.b", "x")]
+
+
+def test_object_paths_and_keys():
+  graph = ObjectGraph()
+  key = graph.add_variable([("model", "encoder", "w")], "")
+  checkpoint = source(key, graph=graph)
+  name = checkpoint.tensors[0].name
+  assert name == "model/encoder/w"
+  for written in (name, key, "model/encoder/"):
+    target = "net/" if written.endswith("/") else "net/w"
+    assert mapped({written: target}, checkpoint)[0] == (name, "net/w")
+
+
+def test_an_object_path_with_an_escaped_name():
+  graph = ObjectGraph()
+  key = graph.add_variable([("variables", "net/w")], "")
+  checkpoint = source(key, graph=graph)
+  for written in ("variables/net/w", "variables/net.Sw"):
+    assert mapped({written: "x"}, checkpoint)[0][1] == "x"
+
+
+@pytest.mark.parametrize(
+  "value", ["old/:new/", ["old/:new/"], {"old/": "new/"}, [("old/", "new/")]]
+)
+def test_the_ways_to_write_one_entry(value):
+  assert [str(e) for e in parse_assignment_map(value)] == ["'old/': 'new/'"]
+
+
+def test_a_file_of_entries(tmp_path):
+  path = tmp_path / "map.txt"
+  path.write_text("# names of 2019\nold/:new/\na:b\n")
+  assert [str(e) for e in parse_assignment_map(str(path))] == [
+    "'old/': 'new/'",
+    "'a': 'b'",
+  ]
+
+
+@pytest.mark.parametrize(
+  "value, words",
+  [
+    ({"old/": "new"}, "End it with '/': 'old/': 'new/'"),
+    ({"old": "new/"}, "maps one name to a scope"),
+    ({"": "new"}, "no name of a tensor"),
+    ({3: "new"}, "no name of a tensor"),
+    ({"old": 3}, "neither the name of a variable"),
+    ([3], "is no entry"),
+    ("old", "neither a rule"),
+  ],
+)
+def test_what_cannot_be_meant(value, words):
+  with pytest.raises(errors.OptionError, match=re.escape(words)):
+    parse_assignment_map(value)
+
+
+def test_an_expression_that_is_none():
+  with pytest.raises(errors.OptionError, match="no regular expression either"):
+    expand(parse_assignment_map({"old(": "new"}), source("a"))
+
+
+def test_groups_that_the_expression_lacks():
+  with pytest.raises(errors.OptionError, match="does not fit the regular expression"):
+    expand(parse_assignment_map({"(.*)": r"\2"}), source("a"))
+
+
+def _suggested(wanted, free):
+  checkpoint = Source("checkpoint", _index(free), None)
+  return suggest(
+    [(name, FLOAT32, shape) for name, shape in wanted.items()], checkpoint.tensors
+  )
+
+
+def _index(shapes):
+  index = Index()
+  for i, (name, shape) in enumerate(shapes.items()):
+    index.put(name, BundleEntry(FLOAT32, shape, 0, 1000 * i, 8, i))
+  return index
+
+
+def test_a_map_for_a_renamed_scope_is_suggested():
+  wanted = {"new/a/w": (2,), "new/b/w": (2,), "new/b/v": (3,)}
+  free = {name.replace("new/", "old/"): shape for name, shape in wanted.items()}
+  assert _suggested(wanted, free) == {"old/": "new/"}
+
+
+def test_a_map_for_a_renamed_variable_is_suggested_by_its_shape():
+  assert _suggested({"net/kernel": (7, 5)}, {"net/weights": (7, 5), "net/b": (5,)}) == {
+    "net/weights": "net/kernel"
+  }
+
+
+def test_nothing_is_suggested_where_shapes_differ():
+  assert _suggested({"new/w": (2,)}, {"old/w": (3,)}) == {}
+
+
+_PART = st.text("abc", min_size=1, max_size=2)
+_NAMES = st.lists(
+  st.lists(_PART, min_size=1, max_size=3).map("/".join),
+  min_size=1,
+  max_size=8,
+  unique=True,
+)
+
+
+@given(_NAMES, st.lists(_PART, max_size=2), st.lists(_PART, max_size=2))
+def test_the_suggested_map_starts_everything_below_a_renamed_scope(names, old, new):
+  # A name that stands before a scope of others would be another variable's.
+  shapes = {name: (i + 1,) for i, name in enumerate(names)}
+  free = {"/".join([*old, name]): shape for name, shape in shapes.items()}
+  wanted = {"/".join([*new, name]): shape for name, shape in shapes.items()}
+  if old == new:
+    return
+  checkpoint = Source("checkpoint", _index(free), None)
+  found = expand(parse_assignment_map(_suggested(wanted, free)), checkpoint)
+  started = {(c.target, c.tensor.shape) for c in found}
+  assert started >= set(wanted.items())

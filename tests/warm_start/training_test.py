@@ -1,0 +1,464 @@
+"""Warm starts of whole Estimators and sessions: when they happen, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+from estimator_ckpt import errors
+from estimator_ckpt.examples import digits
+from estimator_ckpt.warm_start import WarmStart
+from estimator_ckpt.warm_start.settings import warm_start_settings
+from tests import golden, models
+
+v1 = tf.compat.v1
+
+OLD = "tf1.15/digits_old_names"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """A model_dir that plain TensorFlow has trained for three steps, and its values."""
+  estimator = models.estimator(models.model_fn, tmp_path_factory.mktemp("trained"))
+  estimator.train(models.input_fn, steps=3)
+  return estimator.model_dir, models.values(estimator.model_dir)
+
+
+def model_values(values):
+  """Without optimizer state and step."""
+  return {
+    name: value
+    for name, value in values.items()
+    if "Adam" not in name
+    and "beta" not in name.rsplit("/")[-1]
+    and name != "global_step"
+  } | {name: value for name, value in values.items() if name.endswith("norm/beta")}
+
+
+def begun(model_fn, model_dir, steps=1):
+  """The Estimator after a step, and the values it began with."""
+  estimator = models.estimator(model_fn, model_dir)
+  estimator.train(models.input_fn, steps=steps)
+  first = os.path.join(
+    estimator.model_dir, f"model.ckpt-{models.steps_on_disk(estimator.model_dir)[0]}"
+  )
+  return estimator, models.named_values(first)
+
+
+def assert_begins_with(values, expected):
+  for name, value in expected.items():
+    np.testing.assert_array_equal(values[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_a_new_job_begins_with_the_old_values_and_step_0(
+  trained, tmp_path, checkpoint_format
+):
+  source, expected = trained
+  model_fn = eckpt.checkpointing(checkpoint_format, warm_start=source)(models.model_fn)
+  _, values = begun(model_fn, tmp_path)
+  assert values["global_step"] == 0
+  assert_begins_with(values, model_values(expected))
+  assert (values["net/out/kernel/Adam"] == 0).all()
+  assert sorted(model_values(expected)) == [
+    "net/hidden/bias",
+    "net/hidden/kernel",
+    "net/norm/beta",
+    "net/norm/gamma",
+    "net/norm/moving_mean",
+    "net/norm/moving_variance",
+    "net/out/bias",
+    "net/out/kernel",
+  ]
+
+
+def test_everything_on_request(trained, tmp_path):
+  source, expected = trained
+  warm_start = WarmStart(source, optimizer_state=True, global_step=True)
+  model_fn = eckpt.dual_checkpointing(warm_start=warm_start)(models.model_fn)
+  estimator = models.estimator(model_fn, tmp_path)
+  estimator.train(models.input_fn, max_steps=5)
+  first = models.named_values(tmp_path / "model.ckpt-3")
+  assert_begins_with(first, expected)
+  assert models.steps_on_disk(tmp_path) == [3, 5]
+
+
+def test_it_happens_once_even_if_the_source_is_gone(trained, tmp_path):
+  source = str(tmp_path / "source")
+  shutil.copytree(trained[0], source)
+  model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
+  estimator, _ = begun(model_fn, tmp_path / "model", steps=5)
+  shutil.rmtree(source)
+  before = models.named_values(estimator.latest_checkpoint())
+  estimator.train(models.input_fn, steps=1)
+  assert models.named_values(estimator.latest_checkpoint())["global_step"] == 6
+  estimator.evaluate(models.eval_input_fn)
+  assert next(estimator.predict(models.eval_input_fn))
+  # Another process, too.
+  again = models.estimator(model_fn, tmp_path / "model")
+  again.train(models.input_fn, steps=1)
+  kept = models.named_values(tmp_path / "model" / "model.ckpt-5")
+  models.assert_same_values(before, kept)
+
+
+def test_it_never_overrides_a_state_that_was_resumed(trained, tmp_path):
+  plain = models.estimator(models.model_fn, tmp_path)
+  plain.train(models.input_fn, steps=5)
+  before = models.values(tmp_path / "model.ckpt-5")
+  for signature in (models.model_fn, with_config):
+    warm = models.estimator(
+      eckpt.dual_checkpointing(warm_start=trained[0])(signature),
+      tmp_path,
+      save_steps=100,
+    )
+    predictions = [p["y"] for p in warm.predict(models.eval_input_fn)]
+    expected = [p["y"] for p in plain.predict(models.eval_input_fn)]
+    np.testing.assert_array_equal(predictions, expected)
+  warm.train(models.input_fn, steps=1)
+  assert not os.path.exists(tmp_path / "warm_start.json")
+  models.assert_same_values(before, models.named_values(tmp_path / "model.ckpt-5"))
+
+
+def with_config(features, labels, mode, config):
+  return models.model_fn(features, labels, mode)
+
+
+def test_a_job_that_resumes_has_no_ops_of_a_warm_start_where_it_can_know(
+  trained, tmp_path
+):
+  model_fn = eckpt.dual_checkpointing(warm_start=trained[0])(with_config)
+  estimator, _ = begun(model_fn, tmp_path)
+  names = []
+
+  class Ops(v1.train.SessionRunHook):
+    def after_create_session(self, session, coord):
+      names.extend(op.name for op in session.graph.get_operations())
+
+  estimator.train(models.input_fn, steps=1, hooks=[Ops()])
+  assert not [name for name in names if name.startswith("warm_start")]
+
+
+def test_evaluate_and_predict_without_a_checkpoint_are_warm_too(tmp_path):
+  model_fn = eckpt.dual_checkpointing(
+    warm_start=WarmStart(golden.path(OLD), assignment_map="old/:/")
+  )(digits.model_fn)
+  estimator = tf.estimator.Estimator(
+    model_fn, str(tmp_path), params={"learning_rate": 0.1}
+  )
+  _, test = digits.load()
+  result = estimator.evaluate(digits.input_fn(test, 360, training=False))
+  expected = golden.manifest(OLD)["details"]["test_accuracy"]
+  assert result["accuracy"] == pytest.approx(expected, abs=1e-6)
+  assert result["global_step"] == 0
+  data = golden.data(OLD)
+  predictions = estimator.predict(digits.input_fn(test, 360, training=False))
+  logits = np.stack([next(predictions)["logits"] for _ in range(20)])
+  np.testing.assert_allclose(logits, data["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_users_init_fn_runs_afterwards(trained, tmp_path):
+  seen = []
+
+  def model_fn(features, labels, mode):
+    made = models.model_fn(features, labels, mode)
+    [bias] = [v for v in v1.global_variables() if v.op.name == "net/out/bias"]
+    double = bias.assign(bias * 2)
+
+    def init_fn(scaffold, session):
+      seen.append(session.run(bias))
+      session.run(double)
+
+    return made._replace(scaffold=v1.train.Scaffold(init_fn=init_fn))
+
+  source, expected = trained
+  _, values = begun(eckpt.dual_checkpointing(warm_start=source)(model_fn), tmp_path)
+  np.testing.assert_array_equal(seen, [expected["net/out/bias"]])
+  np.testing.assert_array_equal(values["net/out/bias"], expected["net/out/bias"] * 2)
+
+
+def test_the_users_own_init_op(trained, tmp_path):
+  def model_fn(features, labels, mode):
+    made = models.model_fn(features, labels, mode)
+    init_op = tf.group(v1.global_variables_initializer(), name="mine")
+    return made._replace(scaffold=v1.train.Scaffold(init_op=init_op))
+
+  source, expected = trained
+  _, values = begun(eckpt.dual_checkpointing(warm_start=source)(model_fn), tmp_path)
+  assert_begins_with(values, model_values(expected))
+
+
+def test_objects_of_the_model_fn_in_the_map(trained, tmp_path):
+  def model_fn(features, labels, mode):
+    made = models.model_fn(features, labels, mode)
+    [kernel] = [v for v in v1.global_variables() if v.op.name == "net/out/kernel"]
+    warm_start = WarmStart(
+      trained[0], "net/out/kernel", assignment_map={"net/out/kernel": kernel}
+    )
+    return eckpt.dual_checkpointing(warm_start=lambda: warm_start)(
+      lambda features: made
+    )(features)
+
+  _, values = begun(model_fn, tmp_path)
+  np.testing.assert_array_equal(values["net/out/kernel"], trained[1]["net/out/kernel"])
+  assert not np.array_equal(
+    values["net/hidden/kernel"], trained[1]["net/hidden/kernel"]
+  )
+
+
+def test_a_monitored_training_session(trained, tmp_path):
+  source, expected = trained
+  for begin in (True, False):
+    with tf.Graph().as_default():
+      y = models.network(tf.constant(models.X), training=False)
+      step = v1.train.get_or_create_global_step().assign_add(1)
+      scaffold = eckpt.tf2_scaffold(warm_start=source)
+      with v1.train.MonitoredTrainingSession(
+        checkpoint_dir=str(tmp_path), scaffold=scaffold, save_checkpoint_steps=1
+      ) as session:
+        assert (session.run(step) == 1) == begin
+        assert np.isfinite(session.run(y)).all()
+  values = models.named_values(tmp_path / "model.ckpt-0")
+  assert_begins_with(values, model_values(expected))
+
+
+def test_what_does_not_fit_is_an_error_before_anything_is_written(trained, tmp_path):
+  warm_start = WarmStart(
+    trained[0], assignment_map={"nett/": "net/", "net/out/bias": "net/outer/bias"}
+  )
+  model_fn = eckpt.dual_checkpointing(warm_start=warm_start)(models.model_fn)
+  with pytest.raises(errors.VariableMismatchError) as error:
+    models.estimator(model_fn, tmp_path).train(models.input_fn, steps=1)
+  for words in (
+    "nothing below 'nett/' (nearest: 'net/')",
+    "no variable 'net/outer/bias'",
+  ):
+    assert words in str(error.value)
+  assert not [name for name in os.listdir(tmp_path) if "ckpt" in name]
+
+
+def test_a_damaged_source_is_an_error_before_anything_is_written(trained, tmp_path):
+  source = str(tmp_path / "source")
+  shutil.copytree(trained[0], source)
+  [data] = [n for n in os.listdir(source) if n.startswith("model.ckpt-3.data")]
+  os.truncate(os.path.join(source, data), 20)
+  model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
+  with pytest.raises(errors.CorruptCheckpointError, match="truncated"):
+    models.estimator(model_fn, tmp_path / "model").train(models.input_fn, steps=1)
+
+
+def test_what_was_started_is_logged_and_written(trained, tmp_path, caplog):
+  source, expected = trained
+  caplog.set_level(logging.INFO, "estimator_ckpt")
+  model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
+  begun(model_fn, tmp_path)
+  [line] = [r.getMessage() for r in caplog.records if "Warm start" in r.getMessage()]
+  assert "started 8 of 23 variables" in line
+  assert "net/hidden/bias <- net/hidden/bias (same name)" in line
+  assert "... and 3 more" in line
+  assert (
+    "14, such as beta1_power: optimizer state; optimizer_state=True starts it" in line
+  )
+  with open(tmp_path / "warm_start.json", encoding="utf-8") as file:
+    report = json.load(file)
+  assert report["checkpoint"].startswith(source)
+  names = {item["variable"]: item for item in report["started"]}
+  assert sorted(names) == sorted(model_values(expected))
+  assert names["net/out/kernel"]["shape"] == [4, 1]
+  left = {item["name"]: item["reason"] for item in report["left_in_graph"]}
+  assert left["global_step"] == "the step; global_step=True starts it"
+
+
+def test_what_was_started_is_in_tensorboard_as_a_table(trained, tmp_path):
+  model_fn = eckpt.dual_checkpointing(warm_start=trained[0])(models.model_fn)
+  begun(model_fn, tmp_path)
+  texts = []
+  for name in os.listdir(tmp_path):
+    if "tfevents" in name:
+      for event in v1.train.summary_iterator(str(tmp_path / name)):
+        for value in event.summary.value:
+          if value.metadata.plugin_data.plugin_name == "text":
+            assert value.tag == "warm_start"
+            texts.append(tf.make_ndarray(value.tensor).item().decode())
+  [text] = texts
+  assert (
+    "| variable | from | dtype and shape | matched by |\n| --- | --- | --- | --- |"
+    in text
+  )
+  assert "| `net/out/kernel` | `net/out/kernel` | float32 [4, 1] | same name |" in text
+
+
+def test_the_entries_kept_of_a_vocabulary_are_in_the_report(tmp_path):
+  source = golden.directory("tf1.15/canned_linear")
+  words = tmp_path / "words.txt"
+  words.write_text("fox\nyak\nant\n")
+  name = "linear/linear_model/word/weights"
+  info = v1.train.VocabInfo(str(words), 3, 1, os.path.join(source, "words.txt"))
+  with tf.Graph().as_default():
+    v1.get_variable(name, (4, 3), partitioner=v1.fixed_size_partitioner(2))
+    v1.train.get_or_create_global_step()
+    scaffold = eckpt.dual_scaffold(
+      warm_start=WarmStart(source, vocab_info={name: info})
+    )
+    with v1.train.MonitoredTrainingSession(
+      checkpoint_dir=str(tmp_path / "model"), scaffold=scaffold
+    ):
+      pass
+  with open(tmp_path / "model" / "warm_start.json", encoding="utf-8") as file:
+    [started] = json.load(file)["started"]
+  assert started["vocabulary"]["entries_kept"] == 2
+
+
+def _columns(words):
+  word = tf.feature_column.categorical_column_with_vocabulary_file(
+    "word", words, num_oov_buckets=1
+  )
+  return tf.feature_column.numeric_column("numbers", (2,)), word
+
+
+def _canned(kind, model_dir, words, **options):
+  numbers, word = _columns(words)
+  config = tf.estimator.RunConfig(tf_random_seed=3)
+  if kind == "canned_linear":
+    return v1.estimator.LinearClassifier(
+      [numbers, word], str(model_dir), 3, config=config, **options
+    )
+  columns = [numbers, tf.feature_column.embedding_column(word, 3)]
+  return v1.estimator.DNNClassifier(
+    [5, 4], columns, str(model_dir), 3, activation_fn=tf.tanh, config=config, **options
+  )
+
+
+def _canned_logits(estimator, name):
+  data = golden.data(name)
+  features = {"numbers": data["numbers"], "word": data["word"]}
+  predictions = estimator.predict(lambda: tf.data.Dataset.from_tensors(features))
+  return np.stack([p["logits"] for p in predictions]), data["logits"]
+
+
+@pytest.mark.parametrize("kind", ["canned_linear", "canned_dnn"])
+@pytest.mark.parametrize("how", ["with_checkpointing", "warm_start_settings"])
+def test_canned_estimators(tmp_path, kind, how):
+  name = f"tf1.15/{kind}"
+  source = golden.directory(name)
+  words = os.path.join(source, "words.txt")
+  if how == "with_checkpointing":
+    estimator = eckpt.with_checkpointing(
+      _canned(kind, tmp_path, words), "tf2", warm_start=source
+    )
+  else:
+    estimator = _canned(
+      kind, tmp_path, words, warm_start_from=warm_start_settings(source)
+    )
+  found, expected = _canned_logits(estimator, name)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_canned_estimator_with_another_vocabulary(tmp_path):
+  name = "tf1.15/canned_linear"
+  source = golden.directory(name)
+  words = tmp_path / "words.txt"
+  words.write_text("yak\nfox\neel\ndog\ncat\nbee\nant\n")
+  info = v1.train.VocabInfo(str(words), 7, 1, os.path.join(source, "words.txt"))
+  variable = "linear/linear_model/word/weights"
+  estimator = eckpt.with_checkpointing(
+    _canned("canned_linear", tmp_path / "model", str(words)),
+    warm_start=WarmStart(source, vocab_info={variable: info}),
+  )
+  found, expected = _canned_logits(estimator, name)
+  # The last row's word is in no vocabulary, and its bucket begins anew.
+  np.testing.assert_allclose(found[:-1], expected[:-1], rtol=1e-5, atol=1e-6)
+
+
+def test_settings_for_an_estimators_own_argument(trained, tmp_path):
+  source, expected = trained
+  settings = warm_start_settings(WarmStart(source, optimizer_state=True))
+  assert isinstance(settings, tf.estimator.WarmStartSettings)
+  assert settings.ckpt_to_initialize_from.endswith("model.ckpt-3")
+  config = tf.estimator.RunConfig(save_checkpoints_steps=1)
+  estimator = tf.estimator.Estimator(
+    models.model_fn, str(tmp_path), config, warm_start_from=settings
+  )
+  estimator.train(models.input_fn, steps=1)
+  values = models.values(tmp_path / "model.ckpt-0")
+  assert values["global_step"] == 0
+  expected = {name: value for name, value in expected.items() if name != "global_step"}
+  assert_begins_with(values, expected)
+  estimator.train(models.input_fn, steps=1)
+  assert models.steps_on_disk(tmp_path) == [0, 1, 2]
+
+
+def test_settings_name_one_variable_and_still_map_the_rest(tmp_path):
+  path = golden.path("tf2.15/converted_names")
+  expected = golden.expected("tf1.15/adam_dense")
+  with tf.Graph().as_default(), v1.Session() as session:
+    made = {
+      name: v1.get_variable(name, expected[source].shape)
+      for name, source in (
+        ("net/dense_1/kernel", "net/dense_1/kernel"),
+        ("net/renamed/kernel", "net/dense_2/kernel"),
+      )
+    }
+    settings = warm_start_settings(
+      WarmStart(path, assignment_map={"net/dense_2/kernel": "net/renamed/kernel"})
+    )
+    v1.train.warm_start(*settings)
+    session.run(v1.global_variables_initializer())
+    values = session.run(made)
+  np.testing.assert_array_equal(
+    values["net/dense_1/kernel"], expected["net/dense_1/kernel"]
+  )
+  np.testing.assert_array_equal(
+    values["net/renamed/kernel"], expected["net/dense_2/kernel"]
+  )
+
+
+def test_a_mirrored_strategy(trained, tmp_path):
+  source, expected = trained
+  model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
+  strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+  estimator = models.estimator(model_fn, tmp_path, train_distribute=strategy)
+  estimator.train(models.input_fn, steps=1)
+  values = models.named_values(tmp_path / "model.ckpt-0")
+  assert_begins_with(values, model_values(expected))
+
+
+def test_the_in_memory_evaluator_does_not_start_again(trained, tmp_path):
+  source = str(tmp_path / "source")
+  shutil.copytree(trained[0], source)
+  model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
+  estimator, _ = begun(model_fn, tmp_path / "model")
+  shutil.rmtree(source)
+  hook = tf.estimator.experimental.InMemoryEvaluatorHook(
+    estimator, models.eval_input_fn
+  )
+  estimator.train(models.input_fn, hooks=[hook], steps=1)
+  in_memory = os.listdir(os.path.join(estimator.model_dir, "eval"))
+  assert [name for name in in_memory if "tfevents" in name]
+
+
+def test_a_scaffold_function_of_a_tpu_estimator(trained, tmp_path):
+  source, expected = trained
+
+  def model_fn(features, labels, mode, params):
+    made = models.model_fn(features, labels, mode)
+    return v1.estimator.tpu.TPUEstimatorSpec(
+      mode, loss=made.loss, train_op=made.train_op
+    )
+
+  estimator = v1.estimator.tpu.TPUEstimator(
+    eckpt.dual_checkpointing(warm_start=source)(model_fn),
+    str(tmp_path),
+    v1.estimator.tpu.RunConfig(save_checkpoints_steps=1),
+    use_tpu=False,
+    train_batch_size=8,
+  )
+  estimator.train(lambda params: models.input_fn(), steps=1)
+  values = models.named_values(tmp_path / "model.ckpt-0")
+  assert_begins_with(values, model_values(expected))
