@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, slice_specs
+from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
-from estimator_ckpt.restore_plan import parse_slice_spec
+from estimator_ckpt.bundle.recurring import RecurringIndex
 from estimator_ckpt.save_plan import SavePlan
 
 
@@ -16,7 +18,9 @@ def are_needed(plan: SavePlan) -> bool:
   return bool(plan.aliases or plan.part_aliases or plan.partial_aliases or plan.joined)
 
 
-def add_aliases(prefix: str, plan: SavePlan) -> None:
+def add_aliases(
+  prefix: str, plan: SavePlan, recurring: RecurringIndex | None = None
+) -> None:
   """Adds a plan's keys to a checkpoint that was written by it.
 
   Only the index is rewritten, to a temporary name that then replaces it; no tensor is
@@ -25,16 +29,24 @@ def add_aliases(prefix: str, plan: SavePlan) -> None:
   Args:
     prefix: the checkpoint.
     plan: its `aliases`, `part_aliases`, `partial_aliases` and `joined` are added.
+    recurring: what remembers how it was done for this plan, which makes it faster.
 
   Raises:
     CheckpointKeyError: the checkpoint has no such tensor.
     CorruptCheckpointError: a new key is there already, or the index is damaged.
   """
-  index = Index.read(prefix)
-  add_to_index(index, plan)
+  path = index_path(prefix)
+  source = files.read(path)
+  result = recurring.repeat(source) if recurring is not None else None
+  if result is None:
+    index = Index.parse(source, path)
+    add_to_index(index, plan)
+    result = index.serialize()
+    if recurring is not None:
+      recurring.remember(source, result)
   # TensorFlow does not sync what it writes, and syncing the index would first write
   # out the gigabytes of data behind it.
-  index.write(prefix, sync=False)
+  files.write_atomic(path, result, sync=False)
 
 
 def add_to_index(index: Index, plan: SavePlan) -> None:
@@ -49,11 +61,11 @@ def add_to_index(index: Index, plan: SavePlan) -> None:
     CorruptCheckpointError: an entry is damaged, or slices are not as planned.
   """
   for new_key, (key, slice_spec) in plan.part_aliases.items():
-    wanted = parse_slice_spec(slice_spec).extents
+    wanted = slice_specs.parse(slice_spec).extents
     [entry] = [e for s, e in index.slice_entries(key) if s.extents == wanted]
     index.put(new_key, entry)
-  for new_key, (key, slice_specs) in plan.partial_aliases.items():
-    some = {parse_slice_spec(slice_spec).extents for slice_spec in slice_specs}
+  for new_key, (key, parts) in plan.partial_aliases.items():
+    some = {slice_specs.parse(slice_spec).extents for slice_spec in parts}
     found = [(s, e) for s, e in index.slice_entries(key) if s.extents in some]
     whole = index.entry(key)
     index.put(new_key, dataclasses.replace(whole, slices=tuple(s for s, _ in found)))

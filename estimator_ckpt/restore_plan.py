@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Container, Iterable, Sequence
+from typing import NamedTuple
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, slice_specs
 from estimator_ckpt import layout as layout_lib
 from estimator_ckpt.bundle import dtypes, slices
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import tensorflow_stitches
-from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
+from estimator_ckpt.bundle.messages import BundleEntry, is_plain
 from estimator_ckpt.object_graph import ObjectGraph
 
 _SHOWN = 20
@@ -47,8 +48,7 @@ class Target:
   part_shape: tuple[int, ...] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
   """Where a target is read: a key of the bundle and a slice of it.
 
   Attributes:
@@ -181,6 +181,10 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
   missing: list[Problem] = []
   mismatched: list[Problem] = []
   for target in targets:
+    exact = lookup.find_exact(target)
+    if exact is not None:
+      sources.append(exact)
+      continue
     source = lookup.find(target)
     problem = None
     if source is None:
@@ -222,24 +226,6 @@ def _fits(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 def _pieces_shape(shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[int, ...]:
   first = tuple(shapes[0])
   return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
-
-
-def parse_slice_spec(spec: str) -> TensorSlice:
-  """The slice that a slice spec of SaveV2 and RestoreV2 means.
-
-  Args:
-    spec: the whole tensor's shape, then a start and length, or `-`, for each dimension.
-
-  Returns:
-    The slice.
-
-  Example:
-    >>> parse_slice_spec("14 4 0,5:-").extents
-    ((0, 5), (0, -1))
-  """
-  parts = spec.split(" ")[-1].split(":")
-  extents = (part.split(",") if part != "-" else ("0", "-1") for part in parts)
-  return TensorSlice(tuple((int(start), int(length)) for start, length in extents))
 
 
 def without_part(name: str) -> str | None:
@@ -307,14 +293,6 @@ def _cut_axis(shapes: Sequence[tuple[int, ...]], whole: tuple[int, ...]) -> int:
   return 0
 
 
-def _slice_spec(tensor_slice: TensorSlice, shape: Sequence[int]) -> str:
-  extents = (
-    "-" if length == -1 else f"{start},{length}"
-    for start, length in tensor_slice.extents
-  )
-  return " ".join([*map(str, shape), ":".join(extents)])
-
-
 class _Lookup:
   """Finds targets in one index; reads the object graph only when it is needed."""
 
@@ -336,6 +314,25 @@ class _Lookup:
     if entry is None:
       entry = self._entries[key] = self._index.entry(key)
     return entry
+
+  def find_exact(self, target: Target) -> Source | None:
+    """The source of a tensor that is there whole, in its type and shape.
+
+    That is most of them, and `find` with all that it looks at takes much longer.
+    """
+    if target.slice_spec or target.shape is None:
+      return None
+    source = where = None
+    for key in (target.key, target.name):
+      value = self._index.value(key) if key is not None else None
+      if key is None or value is None:
+        continue
+      if value != where and not is_plain(value, target.dtype, target.shape):
+        return None
+      self._used.add(value)
+      where = value
+      source = source or Source(key, "")
+    return source
 
   def find(self, target: Target) -> Source | None:
     keys = [key for key in (target.key, target.name) if key is not None]
@@ -363,7 +360,7 @@ class _Lookup:
       self._used.update(self._index.location(key))
     if target.part_name in pieces:
       source = Source(target.part_name, target.slice_spec)
-      extents = parse_slice_spec(target.slice_spec).extents
+      extents = slice_specs.parse(target.slice_spec).extents
       if any(s.extents == extents for s in self.entry(source.key).slices):
         return source
     return (
@@ -391,7 +388,7 @@ class _Lookup:
     axis = _cut_axis(shapes, target.shape)
     if target.slice_spec:
       start = 0
-      wanted = parse_slice_spec(target.slice_spec).extents
+      wanted = slice_specs.parse(target.slice_spec).extents
       for key, shape in zip(pieces, shapes):
         if shape == target.part_shape and wanted[axis][0] == start:
           return Source(key, "")
@@ -421,7 +418,7 @@ class _Lookup:
       return True
     if not source.slice_spec:
       return not entry.slices
-    extents = parse_slice_spec(source.slice_spec).extents
+    extents = slice_specs.parse(source.slice_spec).extents
     if entry.slices:
       return any(s.extents == extents for s in entry.slices)
     return _is_whole(extents, entry.shape)
@@ -430,7 +427,7 @@ class _Lookup:
     dtype = self.entry(source.key).dtype
     if dtype not in self._stand_ins:
       self._stand_ins[dtype] = self._stand_in(dtype)
-    return dataclasses.replace(source, stand_in=self._stand_ins[dtype])
+    return source._replace(stand_in=self._stand_ins[dtype])
 
   def _stand_in(self, dtype: int) -> tuple[str, str]:
     """The smallest thing of a type that RestoreV2 reads as it is stored."""
@@ -442,7 +439,9 @@ class _Lookup:
       if not entry.slices:
         stored.append((entry.size, key, ""))
       for tensor_slice, part in self._index.slice_entries(key):
-        stored.append((part.size, key, _slice_spec(tensor_slice, entry.shape)))
+        stored.append(
+          (part.size, key, slice_specs.serialize(tensor_slice, entry.shape))
+        )
     return min(stored)[1:]
 
   def _by_full_name(self, name: str) -> str | None:
@@ -475,16 +474,13 @@ class _Lookup:
   def unused(self, targets: Container[str]) -> list[str]:
     """Names of what no target stands for; aliases of one tensor count as one."""
     names: dict[tuple[bytes, ...], str] = {}
-    for key in self._index.keys():
-      where = self._index.location(key)
-      # A partitioned tensor's bytes are those of its slices.
-      if key == layout_lib.OBJECT_GRAPH_KEY or self._used.issuperset(
-        where[1:] or where
-      ):
+    for key in self._index.keys_elsewhere(self._used):
+      if key == layout_lib.OBJECT_GRAPH_KEY:
         continue
       if key.startswith(layout_lib.SAVE_COUNTER + "/"):
         continue
       # Of several aliases the name-based key is the one a user knows.
+      where = self._index.location(key)
       if layout_lib.parse_object_key(key) is None or where not in names:
         names[where] = key
     if not names:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from estimator_ckpt import errors, restore_plan
+from estimator_ckpt import errors, restore_plan, slice_specs
 from estimator_ckpt.bundle import Index, slices
 from estimator_ckpt.reader import CheckpointReader
 from estimator_ckpt.saveables import RecordedSaveable
@@ -24,11 +24,13 @@ class RestoreOp:
     op: the op.
     saveables: what it restores.
     targets: its outputs, in order.
+    reads: the key and the slice spec that it reads each from if it is not told.
   """
 
   op: tf.Operation
   saveables: list[RecordedSaveable]
   targets: list[restore_plan.Target]
+  reads: list[tuple[str, str]]
 
 
 def run(
@@ -56,14 +58,16 @@ def run(
     own = [next(sources) for _ in restore_op.targets]
     if not all(own):
       continue
-    read = []
-    for output, source in zip(restore_op.op.outputs, own):
+    reads = []
+    for number, source in enumerate(own):
       assert source is not None
-      read.append(source.stand_in or (source.key, source.slice_spec))
+      reads.append(source.stand_in or (source.key, source.slice_spec))
       if source.stand_in is not None:
+        output = restore_op.op.outputs[number]
         feed[output] = values.read(source, output.dtype)
-    feed[restore_op.op.inputs[1]] = [key for key, _ in read]
-    feed[restore_op.op.inputs[2]] = [slice_spec for _, slice_spec in read]
+    if reads != restore_op.reads:
+      feed[restore_op.op.inputs[1]] = [key for key, _ in reads]
+      feed[restore_op.op.inputs[2]] = [slice_spec for _, slice_spec in reads]
     fetches += [saveable.restored for saveable in restore_op.saveables]
   _initialize_iterators(session, restore_ops)
   if len(fetches) == sum(len(op.saveables) for op in restore_ops):
@@ -108,8 +112,12 @@ def _initialize_iterators(
   A session that starts from a checkpoint does not run a Scaffold's init_op, where these
   belong. In local_init_op, which runs afterwards, they would undo what was restored.
   """
+  # A variable's saveable has a handle too, and thousands of them take their time.
   handles = [
-    s.op for op in restore_ops for s in op.saveables if isinstance(s.op, tf.Tensor)
+    s.op
+    for op in restore_ops
+    for s in op.saveables
+    if isinstance(s.op, tf.Tensor) and not s.is_variable
   ]
   initializers = [
     op for handle in handles for op in handle.consumers() if op.type == "MakeIterator"
@@ -134,7 +142,7 @@ class _Values:
   def read(self, source: restore_plan.Source, dtype: tf.DType) -> np.ndarray:
     whole = self._whole(source.pieces or (source.key,), source.axis)
     if source.slice_spec:
-      part = restore_plan.parse_slice_spec(source.slice_spec)
+      part = slice_specs.parse(source.slice_spec)
       whole = whole[tuple(slice(*pair) for pair in slices.bounds(part, whole.shape))]
     wanted = dtype.as_numpy_dtype
     # TensorFlow's quantized types have numpy types of their own.

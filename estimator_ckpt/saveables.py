@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from estimator_ckpt import errors, restore_plan, save_plan
+from estimator_ckpt import errors, restore_plan, save_plan, slice_specs
 from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.bundle import dtypes, joined, slices
 from estimator_ckpt.object_graph import ObjectGraph
@@ -193,7 +193,7 @@ def _full_shape(spec: tfp.SaveSpec) -> tuple[int, ...]:
 
 
 def _slice(spec: tfp.SaveSpec) -> Any:
-  return restore_plan.parse_slice_spec(spec.slice_spec)
+  return slice_specs.parse(spec.slice_spec)
 
 
 def _cut_axis(parts: Sequence[Any]) -> int:
@@ -276,6 +276,7 @@ class RecordedSaveable(tfp.SaveableObject):
   Attributes:
     restored: the op, once there is one.
     variable_name: the name of its variable, or of a table or other resource.
+    is_variable: whether that is a variable.
     targets: what it restores, one for each of its tensors.
     is_written: whether its tensors are written at all.
   """
@@ -290,6 +291,7 @@ class RecordedSaveable(tfp.SaveableObject):
   ):
     self.inner = inner
     self.is_written = is_written
+    self.is_variable = item.saved.is_variable
     self.variable_name = tfp.slice_key(inner)
     self.restored: Any = None
     self.targets = []

@@ -14,6 +14,7 @@ from estimator_ckpt import saveables as saveables_lib
 from estimator_ckpt import separate as separate_lib
 from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.bundle import Index, files, read_scalar_string
+from estimator_ckpt.bundle.recurring import RecurringIndex
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.tensorflow_private import tf
 
@@ -83,6 +84,7 @@ class CheckpointSaver(tfp.SaverBase):
     self._python_states: list[tfp.PythonState] = []
     self._dropped: tuple[str, ...] = ()
     self._replaced: list[str] = []
+    self._recurring = RecurringIndex()
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
       sharded=sharded, defer_build=True, allow_empty=True, **saver_options
@@ -227,7 +229,7 @@ class CheckpointSaver(tfp.SaverBase):
       if is_aside:
         self._replace(path, target, meta_graph_suffix)
       elif aliases.are_needed(self.plan):
-        aliases.add_aliases(path, self.plan)
+        aliases.add_aliases(path, self.plan, self._recurring)
     if write_state:
       self.record(path, latest_filename, meta_graph_suffix)
       if self._separates:
@@ -323,16 +325,17 @@ class _Builder(tfp.BulkSaverBuilder):
     tensors: list[Any] = []
     for group in groups:
       specs = [spec for saveable in group for spec in saveable.specs]
+      reads = [(spec.name, spec.slice_spec) for spec in specs]
       with tf.device("CPU:0"):
         restored = tfp.restore_v2(
           filename_tensor,
-          [spec.name for spec in specs],
-          [spec.slice_spec for spec in specs],
+          [key for key, _ in reads],
+          [slice_spec for _, slice_spec in reads],
           [spec.dtype for spec in specs],
         )
       op = restored[0].op
       targets = [target for saveable in group for target in saveable.targets]
-      self.restores.append(restoring.RestoreOp(op, group, targets))
+      self.restores.append(restoring.RestoreOp(op, group, targets, reads))
       tensors += restored
     return tensors
 

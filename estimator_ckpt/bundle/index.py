@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from estimator_ckpt.bundle import files, slices, table
 from estimator_ckpt.bundle.file_names import data_path, index_path
@@ -228,6 +228,39 @@ class Index:
     """
     slice_keys = self._slice_keys.get(_encode(key), ())
     return (self._value(key), *(self._slice_values[k] for k in slice_keys))
+
+  def value(self, key: str) -> bytes | None:
+    """The bytes of a tensor's entry, the first element of its `location`.
+
+    Args:
+      key: the tensor's key.
+
+    Returns:
+      The bytes as they stand in the file, or None where there is no such tensor.
+    """
+    return self._values.get(_encode(key))
+
+  def keys_elsewhere(self, locations: Collection[bytes]) -> list[str]:
+    """The keys of tensors that have bytes in other places than given ones.
+
+    Args:
+      locations: elements of what `location` returned.
+
+    Returns:
+      The keys in the table's order.
+    """
+    used = set(locations)
+    found = [
+      key
+      for key, value in self._values.items()
+      if (
+        # A partitioned tensor's bytes are those of its slices.
+        not used.issuperset(self._slice_values[k] for k in self._slice_keys[key])
+        if key in self._slice_keys
+        else value not in used
+      )
+    ]
+    return [key.decode("utf-8", "surrogateescape") for key in sorted(found)]
 
   def rename(self, old_key: str, new_key: str) -> None:
     """Gives a tensor another key, slices and all.

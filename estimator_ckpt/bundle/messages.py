@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 
 from estimator_ckpt.bundle import coding, wire
 from estimator_ckpt.errors import CorruptCheckpointError
@@ -30,6 +31,12 @@ BIG_ENDIAN = 1
 
 # TensorFlow's tensors have at most 254 dimensions.
 _MAX_RANK = 254
+# What stands behind dtype and shape in a tensor's entry: shard, offset, size, crc32c.
+_PLAIN_END = re.compile(
+  rb"(?:\x18[\x80-\xff]{0,3}[\0-\x7f])?(?:\x20[\x80-\xff]{0,8}[\0-\x7f])?"
+  rb"(?:\x28[\x80-\xff]{0,8}[\0-\x7f])?(?:\x35.{4})?",
+  re.DOTALL,
+)
 _INT32_MAX = 2**31 - 1
 
 
@@ -301,6 +308,38 @@ class BundleEntry:
     for tensor_slice in self.slices:
       wire.write_bytes(out, 7, tensor_slice.serialize())
     return bytes(out) + self.unknown
+
+
+@functools.lru_cache(maxsize=1024)
+def _beginning(dtype: int, shape: tuple[int, ...]) -> bytes | None:
+  if min(shape, default=0) < 0:
+    return None  # No tensor has such a shape; what is to be restored may.
+  return BundleEntry(dtype, shape).serialize()
+
+
+def is_plain(data: bytes, dtype: int, shape: tuple[int, ...]) -> bool:
+  """Whether an entry's bytes are those of an unpartitioned tensor of a type and shape.
+
+  It costs a fraction of parsing the entry.
+
+  Args:
+    data: the message's bytes.
+    dtype: TensorFlow's number of the type.
+    shape: the dimensions.
+
+  Returns:
+    Whether they are for certain: a message that TensorFlow would not write may be one
+    all the same.
+
+  >>> is_plain(BundleEntry(1, (2, 3), offset=500, size=24).serialize(), 1, (2, 3))
+  True
+  """
+  beginning = _beginning(dtype, shape)
+  return (
+    beginning is not None
+    and data.startswith(beginning)
+    and _PLAIN_END.fullmatch(data, len(beginning)) is not None
+  )
 
 
 def _parse_shape(data: bytes) -> tuple[int, ...]:

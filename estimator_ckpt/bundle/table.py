@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from estimator_ckpt.bundle import checksum, coding, snappy
 from estimator_ckpt.errors import CorruptCheckpointError
@@ -61,7 +62,41 @@ def read_table(data: bytes, name: str) -> Items:
     raise CorruptCheckpointError(f"{name}: {error}") from None
 
 
-def _read_table(data: bytes) -> Items:
+class Places(NamedTuple):
+  """Where the parts of a table stand in its file.
+
+  Attributes:
+    items: the (key, value) pairs.
+    value_ends: the position behind each value.
+    blocks: offset and size of each data block, the trailer not counted.
+  """
+
+  items: Items
+  value_ends: list[int]
+  blocks: list[tuple[int, int]]
+
+
+def read_places(data: bytes, name: str) -> Places:
+  """As `read_table`, and says where everything is.
+
+  Args:
+    data: the file's bytes.
+    name: the file's name, for errors.
+
+  Returns:
+    The table's parts. Behind a compressed block, `value_ends` means nothing.
+
+  Raises:
+    CorruptCheckpointError: the bytes are no table, or a damaged one.
+  """
+  places = Places([], [], [])
+  try:
+    return places._replace(items=_read_table(data, places))
+  except CorruptCheckpointError as error:
+    raise CorruptCheckpointError(f"{name}: {error}") from None
+
+
+def _read_table(data: bytes, places: Places | None = None) -> Items:
   if len(data) < _FOOTER_SIZE:
     raise CorruptCheckpointError(
       f"too short to be an index file: {len(data)} bytes, and its footer alone has"
@@ -97,9 +132,11 @@ def _read_table(data: bytes) -> Items:
       raise CorruptCheckpointError(f"{what} overlaps the one before")
     behind = handle[0] + handle[1] + _TRAILER_SIZE
     first = len(items)
-    budget = _read_entries(
-      _read_block(data, handle, body_size, what), items, budget, what
-    )
+    block = _read_block(data, handle, body_size, what)
+    ends = places.value_ends if places is not None else None
+    budget = _read_entries(block, items, budget, what, ends, handle[0])
+    if places is not None:
+      places.blocks.append(handle)
     if len(items) == first:
       raise CorruptCheckpointError(f"{what} is empty")
     if first and items[first][0] <= lower:
@@ -143,8 +180,24 @@ def _read_block(
   return block
 
 
-def _read_entries(block: bytes, items: Items, budget: int, what: str) -> int:
-  """Appends a block's entries to `items`; returns what is left of the budget."""
+def _read_entries(
+  block: bytes,
+  items: Items,
+  budget: int,
+  what: str,
+  ends: list[int] | None = None,
+  offset: int = 0,
+) -> int:
+  """Appends a block's entries to `items`; returns what is left of the budget.
+
+  Args:
+    block: the block's contents.
+    items: where to append.
+    budget: what the entries may take in memory.
+    what: the block's name, for errors.
+    ends: where to append the positions behind the values, if anywhere.
+    offset: where the block stands in its file.
+  """
   size = len(block)
   if size < 4:
     raise CorruptCheckpointError(f"{what}: truncated, {size} bytes")
@@ -197,6 +250,8 @@ def _read_entries(block: bytes, items: Items, budget: int, what: str) -> int:
     first = False
     key = next_key
     append((key, block[key_end:end]))
+    if ends is not None:
+      ends.append(offset + end)
     position = end
   restarts = struct.unpack_from(f"<{num_restarts}I", block, limit)
   # TensorFlow looks keys up through the restarts, so a wrong one loses keys.

@@ -107,6 +107,22 @@ def test_an_alias_has_the_same_entry_and_slices():
   assert index.location("a") != index.location("net/part")
 
 
+def test_keys_elsewhere_are_those_of_other_bytes():
+  index = Index()
+  for number, key in enumerate(["b", "c", "a"]):
+    index.put(key, _entry(number))
+  _partitioned(index, "part", number=4)
+  # The same slices of another tensor.
+  _partitioned(index, "like part", number=14)
+  index.alias("b/too", "b")
+  index.alias("part/too", "part")
+  used = {*index.location("b"), *index.location("part")}
+  assert index.keys_elsewhere(used) == ["a", "c", "like part"]
+  assert index.keys_elsewhere([]) == index.keys()
+  assert index.value("b") == index.value("b/too") == index.location("b")[0]
+  assert index.value("d") is None
+
+
 def test_an_alias_keeps_what_a_newer_version_wrote():
   raw = _entry(7).serialize() + b"\xa2\x06\x03abc"
   index = _parse([(b"", _HEADER), (b"a", raw)])

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader, TensorSlice
+from estimator_ckpt.bundle.messages import (
+  BundleEntry,
+  BundleHeader,
+  TensorSlice,
+  is_plain,
+)
 from estimator_ckpt.errors import CorruptCheckpointError
 
 _int32s = st.integers(0, 2**31 - 1)
@@ -34,6 +39,24 @@ _headers = st.builds(
 @given(_entries)
 def test_entries_round_trip(entry):
   assert BundleEntry.parse(entry.serialize()) == entry
+
+
+@given(_entries, _int32s, st.lists(_int64s, max_size=6).map(tuple))
+def test_a_plain_entry_is_told_without_parsing_it(entry, dtype, shape):
+  data = entry.serialize()
+  # A shard above 2**28 is left to parsing; nobody has as many.
+  plain = not entry.slices and entry.shard_id < 2**28
+  assert is_plain(data, entry.dtype, entry.shape) == plain
+  if (dtype, shape) != (entry.dtype, entry.shape):
+    assert not is_plain(data, dtype, shape)
+
+
+@given(st.binary(max_size=12), st.integers(0, 3), st.tuples(st.integers(-1, 3)))
+def test_what_is_plain_is_parsed_to_just_that(end, dtype, shape):
+  data = BundleEntry(dtype, shape).serialize() + end
+  if is_plain(data, dtype, shape):
+    entry = BundleEntry.parse(data)
+    assert (entry.dtype, entry.shape, entry.slices) == (dtype, shape, ())
 
 
 @given(_headers)

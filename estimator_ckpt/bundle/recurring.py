@@ -1,0 +1,162 @@
+"""An index that is made of another again and again, as a training job does.
+
+From one save to the next the index that TensorFlow writes differs in the tensors'
+checksums alone, and so does the index that is made of it. Where they stand in both
+files is found once; after that they are copied, thousands in one go, and neither file
+is taken apart and put together again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from estimator_ckpt.bundle import checksum, table
+from estimator_ckpt.bundle.messages import BundleEntry
+
+if TYPE_CHECKING:
+  import numpy as np
+
+_CRC_SIZE = 4
+# In front of a block's checksum stands its type, which the checksum covers.
+_TYPE_SIZE = 1
+
+
+class RecurringIndex:
+  """Repeats a rewriting of an index, as long as nothing but checksums changes.
+
+  A rewriting is repeatable if each entry it writes, whatever the key, is one that it
+  read.
+
+  >>> from estimator_ckpt.bundle import Index
+  >>> def index(crc, *keys):
+  ...   made = Index()
+  ...   for key in keys:
+  ...     made.put(key, BundleEntry(dtype=1, shape=(), size=4, crc32c=crc))
+  ...   return made.serialize()
+  >>> recurring = RecurringIndex()
+  >>> recurring.remember(index(123456, "w"), index(123456, "dense/w", "w"))
+  >>> recurring.repeat(index(654321, "w")) == index(654321, "dense/w", "w")
+  True
+  """
+
+  def __init__(self) -> None:
+    """Remembers nothing yet."""
+    self._last: tuple[bytes, bytes] | None = None
+    self._copy: _ChecksumCopy | None = None
+    self._is_tried = False
+
+  def remember(self, source: bytes, result: bytes) -> None:
+    """Remembers a rewriting.
+
+    Args:
+      source: the index file that was read.
+      result: the index file that was made of it.
+    """
+    # If it did not recur once it will not later: a table grows, for instance.
+    if not self._is_tried:
+      self._last = source, result
+
+  def repeat(self, source: bytes) -> bytes | None:
+    """Does the same to another index.
+
+    Args:
+      source: the index file.
+
+    Returns:
+      What the rewriting would make of it, or None where that has to be found out: the
+      two differ in more than the tensors' checksums, or there was none before.
+    """
+    if self._last is not None and len(source) == len(self._last[0]):
+      # Not before it is needed: most savers of short jobs save once or twice.
+      self._copy = _ChecksumCopy.of(*self._last)
+      self._last = None
+      self._is_tried = True
+    return self._copy.apply(source) if self._copy is not None else None
+
+
+class _ChecksumCopy:
+  """Copies the entries' checksums of one file of known form to another such."""
+
+  def __init__(
+    self,
+    source: np.ndarray,
+    result: np.ndarray,
+    places: np.ndarray,
+    targets: np.ndarray,
+    blocks: list[tuple[int, int]],
+    result_blocks: list[tuple[int, int]],
+  ):
+    self._places = places
+    self._targets = targets
+    self._blocks = blocks
+    self._result_blocks = result_blocks
+    self._result = result
+    self._size = source.size
+    self._frame = self._without_checksums(source)
+
+  @classmethod
+  def of(cls, source: bytes, result: bytes) -> _ChecksumCopy | None:
+    """Finds where the checksums stand; None if a result has others of its own."""
+    import numpy as np
+
+    read = table.read_places(source, "index")
+    written = table.read_places(result, "index")
+    # The same value stands for the same bytes of a data file, and changes with them.
+    places = {
+      value: end - _CRC_SIZE
+      for (_, value), end in zip(read.items[1:], read.value_ends[1:])
+      if _ends_with_checksum(value)
+    }
+    copied = []
+    for (_, value), end in zip(written.items[1:], written.value_ends[1:]):
+      if value in places:
+        copied.append((places[value], end - _CRC_SIZE))
+      elif _ends_with_checksum(value):
+        return None
+    if any(source[offset + size] for offset, size in read.blocks):
+      return None  # There are no places in a compressed block.
+    pairs = np.array(copied, np.int64).reshape(-1, 2, 1) + np.arange(_CRC_SIZE)
+    return cls(
+      np.frombuffer(source, np.uint8),
+      np.frombuffer(result, np.uint8),
+      pairs[:, 0],
+      pairs[:, 1],
+      read.blocks,
+      written.blocks,
+    )
+
+  def apply(self, source: bytes) -> bytes | None:
+    """The result for another source, or None if that has another form or is damaged."""
+    import numpy as np
+
+    data = np.frombuffer(source, np.uint8)
+    if data.size != self._size or self._without_checksums(data) != self._frame:
+      return None
+    for offset, size in self._blocks:
+      end = offset + size + _TYPE_SIZE
+      stored = int.from_bytes(source[end : end + _CRC_SIZE], "little")
+      if checksum.mask(checksum.crc32c(source[offset:end])) != stored:
+        return None
+    result = self._result.copy()
+    result[self._targets] = data[self._places]
+    for offset, size in self._result_blocks:
+      end = offset + size + _TYPE_SIZE
+      crc = checksum.mask(checksum.crc32c(result[offset:end].tobytes()))
+      result[end : end + _CRC_SIZE] = np.frombuffer(
+        crc.to_bytes(_CRC_SIZE, "little"), np.uint8
+      )
+    return result.tobytes()
+
+  def _without_checksums(self, source: np.ndarray) -> bytes:
+    frame = source.copy()
+    frame[self._places] = 0
+    for offset, size in self._blocks:
+      end = offset + size + _TYPE_SIZE
+      frame[end : end + _CRC_SIZE] = 0
+    return frame.tobytes()
+
+
+def _ends_with_checksum(value: bytes) -> bool:
+  entry = BundleEntry.parse(value)
+  stored = b"\x35" + entry.crc32c.to_bytes(_CRC_SIZE, "little")
+  return not entry.slices and value.endswith(stored)
