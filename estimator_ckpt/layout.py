@@ -12,10 +12,9 @@ by `.S`, so that distinct names stay distinct.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Sequence
-from typing import Callable, Union
+from typing import Callable, NamedTuple, Union
 
 from estimator_ckpt import errors
 
@@ -85,8 +84,7 @@ def unescape_local_name(escaped: str) -> str:
   return "".join(out)
 
 
-@dataclasses.dataclass(frozen=True)
-class ObjectKey:
+class ObjectKey(NamedTuple):
   """An object-based checkpoint key, taken apart.
 
   Attributes:

@@ -38,6 +38,13 @@ _TEXT_1 = 1 << 3 | 2
 _TEXT_2 = 2 << 3 | 2
 _TEXT_3 = 3 << 3 | 2
 
+# How the messages for a child, and for a variable's value, begin and go on.
+_CHILD_START = bytes([_INT_1])
+_VALUE = layout_lib.VARIABLE_VALUE.encode()
+_VALUE_START = bytes([_TEXT_1, len(_VALUE)]) + _VALUE
+_FULL_NAME_START = bytes([_TEXT_2])
+_KEY_START = bytes([_TEXT_3])
+
 _MAX_DEPTH = 1000
 
 
@@ -309,22 +316,13 @@ class ObjectGraph:
 
 def _parse_node(data: bytes) -> Node:
   node = Node()
-  unknown = bytearray()
+  unknown = b""
   for tag, value in _read_tagged(data):
     if tag == _CHILDREN:
-      child, name = 0, ""
-      for inner, part in _read_tagged(value):
-        if inner == _INT_1:
-          child = part
-        elif inner == _TEXT_2:
-          name = _text(part)
+      name, child = _parse_child(value)
       node.children[name] = child
     elif tag == _ATTRIBUTES:
-      texts = {_TEXT_1: b"", _TEXT_2: b"", _TEXT_3: b""}
-      texts.update(_read_tagged(value))
-      node.attributes.append(
-        Attribute(_text(texts[_TEXT_1]), _text(texts[_TEXT_2]), _text(texts[_TEXT_3]))
-      )
+      node.attributes.append(_parse_attribute(value))
     elif tag == _SLOT_VARIABLES:
       slot: dict[int, Any] = {_INT_1: 0, _TEXT_2: b"", _INT_3: 0}
       slot.update(_read_tagged(value))
@@ -345,8 +343,41 @@ def _parse_node(data: bytes) -> Node:
         unknown += coding.encode_varint(len(value)) + value
       else:
         unknown += coding.encode_varint(value)
-  node.unknown = bytes(unknown)
+  node.unknown = unknown
   return node
+
+
+# What a graph has most of is read as every writer spells it, field after field; other
+# spellings of the same message are read at leisure.
+def _parse_child(data: bytes) -> tuple[str, int]:
+  """An attribute name and the number of its node."""
+  if data[:1] == _CHILD_START:
+    child, position = coding.read_varint(data, 1)
+    length = len(data) - position - 2
+    if 0 < length < 128 and data[position] == _TEXT_2 and data[position + 1] == length:
+      return _text(data[position + 2 :]), child
+  child, name = 0, ""
+  for tag, part in _read_tagged(data):
+    if tag == _INT_1:
+      child = part
+    elif tag == _TEXT_2:
+      name = _text(part)
+  return name, child
+
+
+def _parse_attribute(data: bytes) -> Attribute:
+  start = len(_VALUE_START)
+  if data[:start] == _VALUE_START and data[start : start + 1] == _FULL_NAME_START:
+    length, position = coding.read_varint(data, start + 1)
+    middle = position + length
+    if data[middle : middle + 1] == _KEY_START:
+      length, end = coding.read_varint(data, middle + 1)
+      if length and end + length == len(data):
+        full_name = _text(data[position:middle])
+        return Attribute(layout_lib.VARIABLE_VALUE, full_name, _text(data[end:]))
+  texts = {_TEXT_1: b"", _TEXT_2: b"", _TEXT_3: b""}
+  texts.update(_read_tagged(data))
+  return Attribute(*(_text(texts[tag]) for tag in (_TEXT_1, _TEXT_2, _TEXT_3)))
 
 
 def _text(value: bytes) -> str:
@@ -394,38 +425,30 @@ def _read_tagged(message: bytes) -> list[tuple[int, Any]]:
 def _serialize_node(node: Node) -> bytes:
   out = bytearray()
   for name, child in node.children.items():
-    _append(out, 1, [(1, child), (2, name)])
+    wire.write_bytes(out, 1, _int(_INT_1, child) + _string(_TEXT_2, name))
   for attribute in node.attributes:
-    _append(
-      out,
-      2,
-      [(1, attribute.name), (2, attribute.full_name), (3, attribute.checkpoint_key)],
-    )
+    message = _string(_TEXT_1, attribute.name) + _string(_TEXT_2, attribute.full_name)
+    wire.write_bytes(out, 2, message + _string(_TEXT_3, attribute.checkpoint_key))
   for slot in node.slot_variables:
-    _append(
-      out,
-      3,
-      [
-        (1, slot.original_variable_node_id),
-        (2, slot.slot_name),
-        (3, slot.slot_variable_node_id),
-      ],
-    )
+    message = _int(_INT_1, slot.original_variable_node_id)
+    message += _string(_TEXT_2, slot.slot_name)
+    wire.write_bytes(out, 3, message + _int(_INT_3, slot.slot_variable_node_id))
   if node.registered_saver is not None:
     name, object_name = node.registered_saver
-    _append(out, 4, [(1, name), (2, object_name)])
+    wire.write_bytes(out, 4, _string(_TEXT_1, name) + _string(_TEXT_2, object_name))
   if node.has_checkpoint_values is not None:
-    _append(out, 5, [(1, int(node.has_checkpoint_values))])
-  return bytes(out + node.unknown)
+    wire.write_bytes(out, 5, _int(_INT_1, node.has_checkpoint_values))
+  return bytes(out) + node.unknown
 
 
-def _append(out: bytearray, number: int, fields: list[tuple[int, int | str]]) -> None:
-  """Appends a flat message; proto3 leaves zeros and empty texts out."""
-  message = bytearray()
-  for field_number, value in fields:
-    if isinstance(value, str):
-      if value:
-        wire.write_text(message, field_number, value)
-    elif value:
-      wire.write_int(message, field_number, value)
-  wire.write_bytes(out, number, message)
+def _int(tag: int, value: int) -> bytes:
+  """A field, or nothing for 0, as in proto3."""
+  return bytes((tag,)) + coding.encode_varint(value) if value else b""
+
+
+def _string(tag: int, value: str) -> bytes:
+  """A field, or nothing for an empty text, as in proto3."""
+  if not value:
+    return b""
+  text = value.encode("utf-8", "surrogateescape")
+  return bytes((tag,)) + coding.encode_varint(len(text)) + text

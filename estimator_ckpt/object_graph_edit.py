@@ -161,9 +161,7 @@ def _moved_keys(
     if key is None or key.path not in moved:
       continue
     if key.slot is not None or attribute.checkpoint_key in renames:
-      new_keys[attribute.checkpoint_key] = str(
-        dataclasses.replace(key, path=moved[key.path])
-      )
+      new_keys[attribute.checkpoint_key] = str(key._replace(path=moved[key.path]))
   return new_keys
 
 

@@ -474,13 +474,15 @@ class _Lookup:
   def unused(self, targets: Container[str]) -> list[str]:
     """Names of what no target stands for; aliases of one tensor count as one."""
     names: dict[tuple[bytes, ...], str] = {}
-    for key in self._index.keys_elsewhere(self._used):
-      if key == layout_lib.OBJECT_GRAPH_KEY:
+    for key, where in self._index.locations().items():
+      # A partitioned tensor's bytes are those of its slices.
+      if key == layout_lib.OBJECT_GRAPH_KEY or self._used.issuperset(
+        where[1:] or where
+      ):
         continue
       if key.startswith(layout_lib.SAVE_COUNTER + "/"):
         continue
       # Of several aliases the name-based key is the one a user knows.
-      where = self._index.location(key)
       if layout_lib.parse_object_key(key) is None or where not in names:
         names[where] = key
     if not names:

@@ -213,10 +213,12 @@ def _groups(
   index: Index, named: Iterable[tensor_names.NamedTensor], names: dict[str, str]
 ) -> Iterator[tuple[tuple[str, ...], BundleEntry]]:
   """Keys that stand for the same bytes, names before object keys, and their entry."""
-  locations = {key: index.location(key) for key in index.keys()}
+  locations = index.locations()
   places: dict[tuple[bytes, ...], list[str]] = {}
   for key, location in locations.items():
     places.setdefault(location, []).append(key)
+  # Places whose keys have entries of their own.
+  mixed: set[tuple[bytes, ...]] = set()
   for tensor in named:
     # A name may stand for a copy of the tensor, as that of the step.
     if tensor.object_key is not None and tensor.bare_key is not None:
@@ -224,7 +226,12 @@ def _groups(
       if copy != place:
         places[place] += places[copy]
         places[copy] = []
-  groups = [(keys, _entry(index, keys)) for keys in places.values() if keys]
+        mixed.add(place)
+  groups = [
+    (keys, _entry(index, keys if place in mixed else keys[:1]))
+    for place, keys in places.items()
+    if keys
+  ]
   for keys, entry in _with_joined(index, groups):
     if len(keys) == 1:
       yield tuple(keys), entry
@@ -266,6 +273,8 @@ def _place(entry: BundleEntry) -> tuple[object, ...]:
 
 
 def _in_order(keys: list[str], names: dict[str, str]) -> tuple[str, ...]:
+  if len(keys) == 2 and _ATTRIBUTES in keys[0] and _ATTRIBUTES not in keys[1]:
+    return keys[1], keys[0]
   # Of several names, that which the object graph says too comes first.
   said = {names.get(key) for key in keys if _ATTRIBUTES in key}
   return tuple(sorted(keys, key=lambda key: (_ATTRIBUTES in key, key not in said)))

@@ -38,6 +38,10 @@ def encode_varint(value: int) -> bytes:
   """
   if value < 128:
     return _ONE_BYTE[value]
+  if value < 1 << 14:
+    return bytes((value & 127 | 128, value >> 7))
+  if value < 1 << 21:
+    return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14))
   if value > _UINT64_MAX:
     raise ValueError(f"{value} does not fit a varint")
   out = bytearray()
@@ -67,22 +71,22 @@ def read_varint(
   """
   if end is None:
     end = len(data)
-  if position < end:
-    byte = data[position]
-    if byte < 128:
-      return byte, position + 1
   value = shift = 0
-  for index in range(position, min(end, position + _MAX_VARINT_BYTES)):
-    byte = data[index]
-    value |= (byte & 127) << shift
+  while position < end:
+    byte = data[position]
+    position += 1
     if byte < 128:
+      value |= byte << shift
       if value > _UINT64_MAX:
-        raise CorruptCheckpointError("varint of more than 64 bits")
-      return value, index + 1
+        break
+      return value, position
+    value |= (byte & 127) << shift
     shift += 7
-  if end - position >= _MAX_VARINT_BYTES:
-    raise CorruptCheckpointError("varint of more than 64 bits")
-  raise CorruptCheckpointError("truncated varint")
+    if shift == 7 * _MAX_VARINT_BYTES:
+      break
+  else:
+    raise CorruptCheckpointError("truncated varint")
+  raise CorruptCheckpointError("varint of more than 64 bits")
 
 
 def encode_ordered_num(value: int) -> bytes:

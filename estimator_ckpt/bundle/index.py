@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from estimator_ckpt.bundle import files, slices, table
 from estimator_ckpt.bundle.file_names import data_path, index_path
@@ -59,6 +59,8 @@ class Index:
     self._values: dict[bytes, bytes] = {}
     self._slice_values: dict[bytes, bytes] = {}
     self._slice_keys: dict[bytes, list[bytes]] = {}
+    # What `entry` has parsed, by the bytes, which aliases have in common.
+    self._entries: dict[bytes, BundleEntry] = {}
 
   @classmethod
   def read(cls, prefix: str) -> Index:
@@ -240,27 +242,15 @@ class Index:
     """
     return self._values.get(_encode(key))
 
-  def keys_elsewhere(self, locations: Collection[bytes]) -> list[str]:
-    """The keys of tensors that have bytes in other places than given ones.
-
-    Args:
-      locations: elements of what `location` returned.
-
-    Returns:
-      The keys in the table's order.
-    """
-    used = set(locations)
-    found = [
-      key
-      for key, value in self._values.items()
-      if (
-        # A partitioned tensor's bytes are those of its slices.
-        not used.issuperset(self._slice_values[k] for k in self._slice_keys[key])
-        if key in self._slice_keys
-        else value not in used
-      )
-    ]
-    return [key.decode("utf-8", "surrogateescape") for key in sorted(found)]
+  def locations(self) -> dict[str, tuple[bytes, ...]]:
+    """The `location` of every tensor, by key, in the table's order."""
+    found = {}
+    for encoded in sorted(self._values):
+      place: tuple[bytes, ...] = (self._values[encoded],)
+      if encoded in self._slice_keys:
+        place += tuple(self._slice_values[k] for k in self._slice_keys[encoded])
+      found[encoded.decode("utf-8", "surrogateescape")] = place
+    return found
 
   def rename(self, old_key: str, new_key: str) -> None:
     """Gives a tensor another key, slices and all.
@@ -364,10 +354,15 @@ class Index:
     return value
 
   def _parse(self, value: bytes, key: str) -> BundleEntry:
-    try:
-      return BundleEntry.parse(value)
-    except CorruptCheckpointError as error:
-      raise CorruptCheckpointError(f"{self.name}: entry of {key!r}: {error}") from None
+    entry = self._entries.get(value)
+    if entry is None:
+      try:
+        entry = self._entries[value] = BundleEntry.parse(value)
+      except CorruptCheckpointError as error:
+        raise CorruptCheckpointError(
+          f"{self.name}: entry of {key!r}: {error}"
+        ) from None
+    return entry
 
 
 def _encode(key: str) -> bytes:

@@ -243,7 +243,11 @@ class BundleEntry:
           return cls._parse_any(data)
         shape = _cached_shape(data[start:position])
       elif tag in (0x08, 0x18, 0x20, 0x28):
-        value, position = coding.read_varint(data, position + 1, end)
+        position += 1
+        if position < end and (value := data[position]) < 128:
+          position += 1
+        else:
+          value, position = coding.read_varint(data, position, end)
         if value > _INT32_MAX and tag != 0x20 and tag != 0x28 or value >> 63:
           return cls._parse_any(data)
         numbers[tag >> 3] = value

@@ -189,7 +189,8 @@ def format_table(
   for line in lines:
     cells = []
     for column, cell, cell_width in zip(columns, line, widths):
-      cell = elide(cell, cell_width)
+      if columns_wide is not None:
+        cell = elide(cell, cell_width)
       pad = " " * (cell_width - text_width(cell))
       cells.append(pad + cell if column.right else cell + pad)
     yield _GAP.join(cells).rstrip()

@@ -176,6 +176,7 @@ class _Classifier:
     self._names = names
     self._known = set(names)
     self._shapes = shapes
+    self._has_keras = mention_keras(names)
 
   def roles(self) -> dict[str, Role]:
     roles: dict[str, Role] = {}
@@ -220,7 +221,8 @@ class _Classifier:
         return Role(RoleKind.MOVING_AVERAGE, of)
     if self._is_other(name):
       return _OTHER
-    return self._keras(name) or self._below_variable(name, stem, last)
+    keras = self._keras(name) if self._has_keras else None
+    return keras or self._below_variable(name, stem, last)
 
   def _slot(self, name: str, stem: str, slot: str | None, optimizer: str) -> Role:
     of = self._variable(stem)

@@ -107,7 +107,7 @@ def test_an_alias_has_the_same_entry_and_slices():
   assert index.location("a") != index.location("net/part")
 
 
-def test_keys_elsewhere_are_those_of_other_bytes():
+def test_locations_are_those_of_all_keys():
   index = Index()
   for number, key in enumerate(["b", "c", "a"]):
     index.put(key, _entry(number))
@@ -116,9 +116,8 @@ def test_keys_elsewhere_are_those_of_other_bytes():
   _partitioned(index, "like part", number=14)
   index.alias("b/too", "b")
   index.alias("part/too", "part")
-  used = {*index.location("b"), *index.location("part")}
-  assert index.keys_elsewhere(used) == ["a", "c", "like part"]
-  assert index.keys_elsewhere([]) == index.keys()
+  assert index.locations() == {key: index.location(key) for key in index.keys()}
+  assert list(index.locations()) == index.keys()
   assert index.value("b") == index.value("b/too") == index.location("b")[0]
   assert index.value("d") is None
 
