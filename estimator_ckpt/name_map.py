@@ -53,6 +53,22 @@ class Rule:
   def __str__(self) -> str:
     return f"{self.old}:{self.new}"
 
+  @classmethod
+  def of(cls, old: str, new: str) -> Rule:
+    r"""A rule whose text says so, whatever colons the names have.
+
+    Args:
+      old: a name, a scope, or a regular expression.
+      new: what takes its place.
+
+    Returns:
+      The rule.
+
+    >>> print(Rule.of("a:0", "b"))
+    a\:0:b
+    """
+    return cls(_COLON.sub(r"\\:", old), new.replace(":", r"\:"))
+
 
 class NameMap:
   r"""An ordered list of rules.
@@ -73,13 +89,14 @@ class NameMap:
     return ", ".join(map(str, self.rules))
 
   @classmethod
-  def parse(cls, value: NameMapLike) -> NameMap:
+  def parse(cls, value: NameMapLike, called: str = "name_map") -> NameMap:
     r"""Reads a name map in any of the forms a user may give.
 
     Args:
       value: a rule `old:new`; the path of a file of rules, one a line, with `#` for
         comments, or of a JSON object; several of these; a dict; or None. A colon within
         a name is written `\:`.
+      called: what the user calls the map, for error messages.
 
     Returns:
       The name map; an empty one for None.
@@ -92,12 +109,12 @@ class NameMap:
     if isinstance(value, NameMap):
       return value
     if isinstance(value, Mapping):
-      return cls(_rule(old, new, "name_map") for old, new in value.items())
+      return cls(_rule(old, new, called) for old, new in value.items())
     if isinstance(value, (str, os.PathLike)):
       value = [os.fspath(value)]
     rules: list[Rule] = []
     for item in value:
-      rules += _parse_item(os.fspath(item))
+      rules += _parse_item(os.fspath(item), called)
     return cls(rules)
 
   def apply(
@@ -249,14 +266,14 @@ def _parse_rule(text: str, source: str) -> Rule:
   return _rule(parts[0].strip(), parts[1].strip(), source)
 
 
-def _parse_item(item: str) -> list[Rule]:
+def _parse_item(item: str, called: str) -> list[Rule]:
   if files.exists(item) and not files.is_dir(item):
     return _parse_file(item)
   if not _COLON.search(item):
     raise errors.OptionError(
-      f"name_map: {item!r} is neither a rule 'old:new' nor a file of such rules"
+      f"{called}: {item!r} is neither a rule 'old:new' nor a file of such rules"
     )
-  return [_parse_rule(item, "name_map")]
+  return [_parse_rule(item, called)]
 
 
 def _parse_file(path: str) -> list[Rule]:

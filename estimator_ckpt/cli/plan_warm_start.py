@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from estimator_ckpt import layout
 from estimator_ckpt.cli import terminal
+
+if TYPE_CHECKING:  # what a run needs is loaded when it runs
+  from estimator_ckpt.warm_start.plan import WarmStartPlan
 
 NAME = "plan-warm-start"
 HELP = "Shows what a warm start would start, from what, and what it would leave."
@@ -13,6 +21,12 @@ estimator-ckpt plan-warm-start old_model_dir --to=model_dir
 estimator-ckpt plan-warm-start old --to=new --assignment_map=old_net/:net/
 estimator-ckpt plan-warm-start old --to=new --variables=net/ --optimizer_state
 """
+_INDENT = "  "
+_ENDING = f"/.ATTRIBUTES/{layout.VARIABLE_VALUE}"
+_KEPT = ("dtype and shape",)
+# How a plan, which is Python's, speaks of what are flags here.
+_OPTION = re.compile(r"\b(optimizer_state|global_step|only_mapped)=True")
+_CHOICE = re.compile(r"\b(moving_averages=)\"(\w+)\"")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +93,55 @@ def run(args: argparse.Namespace) -> int:
   if args.json:
     terminal.print_json(warm_start_report.as_json(plan))
   else:
-    for line in str(plan).split("\n"):
-      print(terminal.printable(line))
+    for line in _lines(plan):
+      print(line)
   return 1 if plan.problems else 0
+
+
+def _lines(plan: WarmStartPlan) -> Iterator[str]:
+  from estimator_ckpt.warm_start import assignment_map
+  from estimator_ckpt.warm_start import report as warm_start_report
+
+  wide = terminal.width()
+  for number, block in enumerate(warm_start_report.blocks(plan)):
+    if number:
+      yield ""
+    yield from _wrapped(block.heading, wide)
+    if block.titles and block.rows:
+      yield ""
+      columns = [terminal.Column(t, elastic=t not in _KEPT) for t in block.titles]
+      rows = [[_path(cell) if wide else cell for cell in row] for row in block.rows]
+      yield from terminal.format_table(columns, rows, wide)
+    elif block.rows and len(block.rows[0]) == 1:
+      for [text] in block.rows:
+        yield from _wrapped(text, wide, "  ")
+    elif block.rows:
+      columns = [terminal.Column("", elastic=True), terminal.Column("")]
+      inside = wide - len(_INDENT) if wide else None
+      # There are no titles; the first line would be empty.
+      for line in list(terminal.format_table(columns, block.rows, inside))[1:]:
+        yield _INDENT + line
+  if plan.suggested_map:
+    flags = assignment_map.as_flags(plan.suggested_map)
+    yield ""
+    yield "A map that would start more:"
+    yield _INDENT + terminal.printable(flags)
+
+
+def _path(cell: str) -> str:
+  """A key without what all of its kind end in, which leaves no room for the rest."""
+  return cell.replace(_ENDING, "")
+
+
+def _wrapped(text: str, wide: int | None, indent: str = "") -> list[str]:
+  """A text in the words of this command line, in lines that fit it."""
+  text = terminal.printable(_OPTION.sub(r"--\1", _CHOICE.sub(r"--\1\2", text)))
+  if wide is None:
+    return [indent + text]
+  return textwrap.wrap(
+    text,
+    wide,
+    initial_indent=indent,
+    subsequent_indent=indent + _INDENT,
+    break_on_hyphens=False,
+  )

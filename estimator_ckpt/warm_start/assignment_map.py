@@ -21,11 +21,12 @@ import collections
 import dataclasses
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
 from estimator_ckpt import errors
-from estimator_ckpt.name_map import NameMap
+from estimator_ckpt.name_map import NameMap, Rule
 from estimator_ckpt.warm_start.source import Source, SourceTensor
 
 AssignmentMapLike = Union[
@@ -37,6 +38,7 @@ AssignmentMapLike = Union[
 ]
 
 ROOT = "/"
+_ON_ONE_LINE = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +126,7 @@ def parse_assignment_map(value: AssignmentMapLike) -> tuple[Entry, ...]:
   entries: list[Entry] = []
   for item in value:
     if isinstance(item, (str, os.PathLike)):
-      rules = NameMap.parse(os.fspath(item)).rules
+      rules = NameMap.parse(os.fspath(item), "assignment_map").rules
       entries += [_entry(rule.old, rule.new.replace("\\:", ":")) for rule in rules]
     elif isinstance(item, Entry):
       entries.append(item)
@@ -158,6 +160,44 @@ def _entry(source: Any, target: Any) -> Entry:
     hint = f" Write {source + '/'!r}: {target!r}." if isinstance(source, str) else ""
     raise errors.OptionError(f"assignment_map: {entry} maps one name to a scope.{hint}")
   return entry
+
+
+def as_code(entries: Sequence[Entry]) -> str:
+  """A map as one would write it in Python.
+
+  Args:
+    entries: the map.
+
+  Returns:
+    A dict; a list of pairs where one tensor starts several variables.
+
+  >>> print(as_code(parse_assignment_map({"old/": "new/"})))
+  {'old/': 'new/'}
+  """
+  is_dict = len({entry.text for entry in entries}) == len(entries)
+  shown = [f"{e.text!r}: {e.target!r}" for e in entries]
+  if not is_dict:
+    shown = [f"({e.text!r}, {e.target!r})" for e in entries]
+  begin, end = "{}" if is_dict else "[]"
+  if len(entries) <= _ON_ONE_LINE:
+    return begin + ", ".join(shown) + end
+  return "\n".join([begin, *(f"  {entry}," for entry in shown), end])
+
+
+def as_flags(entries: Iterable[Entry]) -> str:
+  r"""A map as a command line takes it.
+
+  Args:
+    entries: the map.
+
+  Returns:
+    The flags, quoted for a shell.
+
+  >>> print(as_flags(parse_assignment_map({"old/": "new/", "a:0": "b"})))
+  --assignment_map=old/:new/ '--assignment_map=a\:0:b'
+  """
+  rules = (Rule.of(entry.text, entry.target) for entry in entries)
+  return " ".join(shlex.quote(f"--assignment_map={rule}") for rule in rules)
 
 
 def variable_name(variable: Any) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 
 from estimator_ckpt import errors
 from estimator_ckpt.restore_plan import describe
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
+from estimator_ckpt.warm_start.assignment_map import Entry
 from estimator_ckpt.warm_start.source import Source, SourceTensor
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
-
-_SHOWN = 20
-_SUGGESTED = 10
 
 Shape = tuple[int, ...]
 
@@ -102,6 +101,8 @@ class WarmStartPlan:
     problems: what was asked for and cannot be done.
     strict: whether a problem is an error.
     source: what the checkpoint has.
+    entries: those of the assignment map that start something.
+    with_map: makes the plan anew, with another assignment map.
   """
 
   prefix: str
@@ -111,10 +112,17 @@ class WarmStartPlan:
   problems: tuple[Problem, ...]
   strict: bool
   source: Source = dataclasses.field(repr=False, compare=False)
+  entries: tuple[Entry, ...] = dataclasses.field(repr=False, compare=False)
+  with_map: Callable[[Sequence[Entry]], WarmStartPlan] = dataclasses.field(
+    repr=False, compare=False
+  )
 
   @functools.cached_property
-  def suggested_map(self) -> dict[str, str]:
-    """An assignment map that would start more; empty where none suggests itself."""
+  def suggested_map(self) -> tuple[Entry, ...]:
+    """An assignment map that starts all that this one does, and more.
+
+    Any `assignment_map=` takes it. It is empty where nothing suggests itself.
+    """
     used = {item.source.location for item in self.started}
     free = [
       tensor
@@ -123,10 +131,19 @@ class WarmStartPlan:
       and tensor.location not in used
       and not tensor.role.is_optimizer_state
     ]
-    wanted = [item for item in self.left_in_graph if item.is_open]
-    return assignment_map_lib.suggest(
-      [(item.name, item.dtype, item.shape) for item in wanted], free
-    )
+    names = {tensor.name for tensor in free}
+    in_question = {problem.name for problem in self.problems}
+    found = []
+    wanted = []
+    for item in self.left_in_graph:
+      if item.name in names and item.name in in_question:
+        # An entry of the map for a scope kept it from its own name.
+        found.append(Entry(item.name, item.name))
+      elif item.is_open:
+        wanted.append((item.name, item.dtype, item.shape))
+    suggested = assignment_map_lib.suggest(wanted, free)
+    found += [Entry(old, new) for old, new in suggested.items()]
+    return (*self.entries, *found) if found else ()
 
   def raise_for_problems(self) -> None:
     """Raises if it is strict and something asked for cannot be done.
@@ -148,11 +165,14 @@ class WarmStartPlan:
         f"{len(self.started)} of {total} variables could be started."
       )
     ]
-    lines += [f"  {problem}" for problem in self.problems[:_SHOWN]]
-    if count > _SHOWN:
-      lines.append(f"  ... and {count - _SHOWN} more")
+    lines += [f"  {problem}" for problem in self.problems]
     if self.suggested_map:
-      lines.append(f"A map that would fix it: {self.suggestion()}")
+      fixed = count - len(self.with_map(self.suggested_map).problems)
+      if fixed > 0:
+        what = "it" if fixed == count else f"{fixed} of the {count} problems"
+        lines.append(f"A map that would fix {what}: {self.suggestion()}")
+        flags = assignment_map_lib.as_flags(self.suggested_map)
+        lines.append(f"The same as flags: {flags}")
     lines.append(
       "Nothing has been started. To start what can be and go on, pass strict=False; "
       "print(warm_start.plan(variables)) shows everything."
@@ -161,10 +181,7 @@ class WarmStartPlan:
 
   def suggestion(self) -> str:
     """The suggested map as one would write it."""
-    items = list(self.suggested_map.items())
-    shown = ", ".join(f"{old!r}: {new!r}" for old, new in items[:_SUGGESTED])
-    more = f", ... {len(items) - _SUGGESTED} more" if len(items) > _SUGGESTED else ""
-    return f"assignment_map={{{shown}{more}}}"
+    return f"assignment_map={assignment_map_lib.as_code(self.suggested_map)}"
 
   def __str__(self) -> str:
     from estimator_ckpt.warm_start import report as warm_start_report

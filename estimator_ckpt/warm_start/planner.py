@@ -109,7 +109,17 @@ class _Planner:
       tuple(self._problems),
       self._options.strict,
       self._source,
+      self._working_entries(),
+      self._again,
     )
+
+  def _again(self, entries: Sequence[Entry]) -> WarmStartPlan:
+    options = dataclasses.replace(self._options, entries=tuple(entries))
+    return make_plan(self._source, list(self._targets.values()), options)
+
+  def _working_entries(self) -> tuple[Entry, ...]:
+    working = {c.entry for name in self._started for c in self._mapped.get(name, ())}
+    return tuple(entry for entry in self._options.entries if entry in working)
 
   def _candidates(self) -> dict[str, list[Candidate]]:
     """What the map gives to each variable: the candidates of the best rank."""
@@ -167,7 +177,7 @@ class _Planner:
     options = self._options
     if role.of is not None and role.of in self._targets:
       if role.of not in self._started:
-        return f"it belongs to {role.of!r}, which is not started"
+        return "it belongs to a variable that is not started"
     elif options.variables is not None and not self._is_selected(target.name):
       return "not selected by variables="
     if role.kind is RoleKind.GLOBAL_STEP and not options.global_step:
@@ -246,7 +256,7 @@ class _Planner:
       how = _BY_NAME if tensors[0].name == target.name else _BY_PATH
       self._start(target, tensors[0], how)
     elif role.of is not None:
-      self._leave(target, f"the checkpoint has none for {role.of!r}")
+      self._leave(target, "the checkpoint has none for its variable")
     else:
       is_open = role.kind is RoleKind.VARIABLE
       self._leave(target, "not in the checkpoint", is_open)

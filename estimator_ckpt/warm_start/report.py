@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.restore_plan import describe
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # which prints itself by this module
 _SHORT = 5
 _MARKDOWN_ROWS = 1000
 _GAP = "  "
+_TITLES = ("variable", "from", "dtype and shape", "matched by")
 
 
 def headline(plan: WarmStartPlan, done: bool = False) -> str:
@@ -28,10 +29,46 @@ def headline(plan: WarmStartPlan, done: bool = False) -> str:
   """
   total = len(plan.started) + len(plan.left_in_graph)
   verb = "started" if done else "starts"
+  count = len(plan.left_in_checkpoint)
+  unused = "1 tensor" if count == 1 else f"{count} tensors"
   return (
     f"Warm start from {plan.prefix}: {verb} {len(plan.started)} of {total} variables; "
-    f"{len(plan.left_in_checkpoint)} tensors of the checkpoint are not used."
+    f"{unused} of the checkpoint not used."
   )
+
+
+class Block(NamedTuple):
+  """Lines of a plan that belong together.
+
+  Attributes:
+    heading: what they are.
+    titles: those of the columns; empty where the heading says it all.
+    rows: the cells.
+  """
+
+  heading: str
+  titles: tuple[str, ...]
+  rows: Sequence[tuple[str, ...]]
+
+
+def blocks(plan: WarmStartPlan) -> list[Block]:
+  """The whole plan: what is started and from what, what is left out on both sides, why.
+
+  Args:
+    plan: the plan.
+
+  Returns:
+    Blocks; those of what is left out have one reason each.
+  """
+  found = [Block(headline(plan), _TITLES, [_row(item) for item in plan.started])]
+  for title, left in _sides(plan):
+    for reason, items in _by_reason(left).items():
+      heading = f"{title}, {len(items)}: {reason}"
+      found.append(Block(heading, (), [(item.name, _kind(item)) for item in items]))
+  if plan.problems:
+    rows = [(str(problem),) for problem in plan.problems]
+    found.append(Block(f"Problems, {len(rows)}:", (), rows))
+  return found
 
 
 def table(plan: WarmStartPlan) -> str:
@@ -41,24 +78,19 @@ def table(plan: WarmStartPlan) -> str:
     plan: the plan.
 
   Returns:
-    Lines: what is started and from what, what is left out on both sides and why, what
-    is wrong, and a map that would start more.
+    The lines of its blocks, and a map that would start more.
   """
-  lines = [headline(plan)]
-  if plan.started:
-    rows = [("variable", "from", "dtype and shape", "matched by")]
-    rows += [_row(item) for item in plan.started]
-    lines += ["", *_aligned(rows)]
-  for title, left in _sides(plan):
-    if left:
-      why = [(item.name, _kind(item), item.reason) for item in left]
-      lines += ["", f"{title} ({len(left)}):", *_aligned(why, "  ")]
-  if plan.problems:
-    lines += ["", f"Problems ({len(plan.problems)}):"]
-    lines += [f"  {problem}" for problem in plan.problems]
+  lines = []
+  for block in blocks(plan):
+    lines.append(block.heading)
+    if block.titles and block.rows:
+      lines += ["", *_aligned([block.titles, *block.rows])]
+    elif block.rows:
+      lines += _aligned(block.rows, "  ")
+    lines.append("")
   if plan.suggested_map:
-    lines += ["", f"A map that would start more: {plan.suggestion()}"]
-  return "\n".join(lines)
+    lines += [f"A map that would start more: {plan.suggestion()}", ""]
+  return "\n".join(lines[:-1])
 
 
 def summary(plan: WarmStartPlan) -> str:
@@ -75,16 +107,13 @@ def summary(plan: WarmStartPlan) -> str:
     f"{item.target.name} <- {item.source.name} ({item.how})" for item in plan.started
   )
   for title, left in _sides(plan):
-    by_reason: dict[str, list[LeftOut]] = {}
-    for item in left:
-      by_reason.setdefault(item.reason, []).append(item)
     if left:
       lines.append(f"{title} ({len(left)}):")
     lines += _first(
       f"{len(items)}, such as {items[0].name}: {reason}"
       if len(items) > 1
       else f"{items[0].name}: {reason}"
-      for reason, items in by_reason.items()
+      for reason, items in _by_reason(left).items()
     )
   if plan.problems:
     lines.append(f"Passed over, as strict=False ({len(plan.problems)}):")
@@ -123,15 +152,15 @@ def markdown(plan: WarmStartPlan) -> str:
   Returns:
     The text.
   """
-  blocks = [headline(plan, done=True)]
+  texts = [headline(plan, done=True)]
   rows = [tuple(map(_code, _row(item)[:2])) + _row(item)[2:] for item in plan.started]
-  blocks.append(_grid(("variable", "from", "dtype and shape", "matched by"), rows))
+  texts.append(_grid(_TITLES, rows))
   for title, left in _sides(plan):
     if left:
-      blocks.append(f"{title}:")
+      texts.append(f"{title}:")
       rows = [(_code(item.name), _kind(item), item.reason) for item in left]
-      blocks.append(_grid(("name", "dtype and shape", "why"), rows))
-  return "\n\n".join(blocks)
+      texts.append(_grid(("name", "dtype and shape", "why"), rows))
+  return "\n\n".join(texts)
 
 
 def _sides(plan: WarmStartPlan) -> list[tuple[str, tuple[LeftOut, ...]]]:
@@ -139,6 +168,13 @@ def _sides(plan: WarmStartPlan) -> list[tuple[str, tuple[LeftOut, ...]]]:
     ("Not started", plan.left_in_graph),
     ("Not used of the checkpoint", plan.left_in_checkpoint),
   ]
+
+
+def _by_reason(left: Iterable[LeftOut]) -> dict[str, list[LeftOut]]:
+  found: dict[str, list[LeftOut]] = {}
+  for item in left:
+    found.setdefault(item.reason, []).append(item)
+  return found
 
 
 def _row(item: Started) -> tuple[str, str, str, str]:

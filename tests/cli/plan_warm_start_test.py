@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
-from estimator_ckpt.cli import main
+from estimator_ckpt.cli import main, terminal
 from tests import golden
 
 
@@ -30,11 +31,13 @@ def plan(capsys):
 def test_what_is_started_and_what_is_left(plan):
   code, out, _ = plan("tf2.15/converted_names", "tf1.15/adam_dense")
   assert code == 0
-  assert "starts 4 of 15 variables; 12 tensors of the checkpoint are not used." in out
+  assert "starts 4 of 15 variables; 12 tensors of the checkpoint not used." in out
   key = "vars/net.Sdense_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
   [line] = [line for line in out.splitlines() if line.startswith("net/dense_1/kernel")]
   assert line.split()[1] == key
-  assert "the step; global_step=True starts it" in out
+  # In the words of this command line, not of Python.
+  assert "\nNot started, 1: the step; --global_step starts it\n  global_step  " in out
+  assert "Not started, 10: optimizer state; --optimizer_state starts it\n" in out
 
 
 def test_everything_on_request(plan):
@@ -51,6 +54,39 @@ def test_what_does_not_fit_is_code_1_with_a_map_that_would(plan):
   )
   assert code == 1
   assert "the checkpoint has nothing below 'nett/' (nearest: 'net/')" in out
+
+
+def test_the_map_it_offers_works_when_pasted(plan):
+  code, out, _ = plan(
+    "tf1.15/batch_norm", "tf1.15/adam_dense", "--assignment_map=a/:b/"
+  )
+  assert code == 1
+  offered = out.partition("A map that would start more:\n")[2]
+  assert "--assignment_map=net/dense/:net/dense_1/" in offered
+  code, out, _ = plan("tf1.15/batch_norm", "tf1.15/adam_dense", *shlex.split(offered))
+  assert code == 0
+  assert "starts 2 of 15 variables" in out
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_on_a_terminal_it_fits(plan, monkeypatch, columns):
+  monkeypatch.setattr(terminal, "width", lambda stream=None: columns)
+  flags = ["--assignment_map=nett/:net/", "--assignment_map=net/dense_2/:net/dense_2/"]
+  for source in ("tf2.15/converted_names", "tf1.15/digits_old_names"):
+    code, out, _ = plan(source, "tf1.15/adam_dense", *flags)
+    assert code == 1
+    lines = out.partition("A map that would")[0].splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "".join(out.split()).count("thecheckpointhasnothingbelow'nett/'") == 1
+  # The end of each object key would leave no room for the rest.
+  _, out, _ = plan("tf2.15/converted_names", "tf1.15/adam_dense")
+  assert "vars/net.Sdense_1.Skernel  float32 [5, 4]" in " ".join(out.split(" "))
+
+
+def test_in_a_pipe_nothing_is_cut(plan):
+  _, out, _ = plan("tf1.15/digits_old_names", "tf1.15/digits_old_names")
+  assert "…" not in out
+  assert "old/classifier/block1/batch_norm/moving_variance" in out
 
 
 def test_json(plan):
@@ -73,7 +109,7 @@ def test_json(plan):
   "flags, words",
   [
     (["--only_mapped"], "there is none"),
-    (["--assignment_map=old"], "neither a rule"),
+    (["--assignment_map=old"], "assignment_map: 'old' is neither a rule"),
     (["--variables=("], "no regular expression"),
   ],
 )
@@ -81,3 +117,11 @@ def test_flags_that_cannot_be_meant_are_code_2(plan, flags, words):
   code, _, err = plan("tf1.15/adam_dense", "tf1.15/adam_dense", *flags)
   assert code == 2
   assert words in err
+
+
+@pytest.mark.parametrize("given", [("nowhere", "."), (".", "nowhere")])
+def test_a_checkpoint_that_is_not_there_is_code_1(capsys, tmp_path, given):
+  found = {".": golden.directory("tf1.15/adam_dense"), "nowhere": str(tmp_path / "no")}
+  source, to = (found[name] for name in given)
+  assert main.run(["plan-warm-start", source, f"--to={to}"]) == 1
+  assert str(tmp_path / "no") in capsys.readouterr().err

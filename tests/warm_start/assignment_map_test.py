@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,9 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import BundleEntry, Index
 from estimator_ckpt.object_graph import ObjectGraph
 from estimator_ckpt.warm_start.assignment_map import (
+  Entry,
+  as_code,
+  as_flags,
   expand,
   parse_assignment_map,
   suggest,
@@ -199,6 +204,23 @@ def test_a_map_for_a_renamed_variable_is_suggested_by_its_shape():
   assert _suggested({"net/kernel": (7, 5)}, {"net/weights": (7, 5), "net/b": (5,)}) == {
     "net/weights": "net/kernel"
   }
+
+
+@given(st.lists(st.tuples(*[st.text("a:(?\\\\/ '", min_size=1)] * 2), max_size=5))
+def test_a_map_reads_back_as_it_is_written(pairs):
+  entries = [Entry(old.rstrip("/") + "x", new.rstrip("/") + "x") for old, new in pairs]
+  code = as_code(entries)
+  assert list(parse_assignment_map(ast.literal_eval(code))) == entries
+
+
+@pytest.mark.parametrize(
+  "old, new", [("a", "b"), ("a/", "b/"), ("a:0", "b"), ("a b", "c:1"), ("(?:a):b", "c")]
+)
+def test_a_map_reads_back_as_flags(old, new):
+  [flag] = shlex.split(as_flags([Entry(old, new)]))
+  [entry] = parse_assignment_map(flag.partition("=")[2])
+  # A colon that an expression escapes is a colon.
+  assert Entry(entry.text.replace("\\:", ":"), entry.target) == Entry(old, new)
 
 
 def test_nothing_is_suggested_where_shapes_differ():

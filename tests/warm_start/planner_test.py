@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
 import types
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import BundleEntry, Index
 from estimator_ckpt.warm_start import WarmStart, planner
+from estimator_ckpt.warm_start.assignment_map import as_code
 from estimator_ckpt.warm_start.plan import Target
 from estimator_ckpt.warm_start.source import Source
 
@@ -50,6 +53,13 @@ def started(made):
 
 def left(made):
   return {item.name: item.reason for item in made.left_in_graph}
+
+
+def pasted(text):
+  """The map that a message offers, as a user pastes it from there."""
+  code = text.partition("assignment_map=")[2]
+  code = code[: code.index("\nThe same as flags")]
+  return ast.literal_eval(code)
 
 
 def problems(made):
@@ -124,7 +134,7 @@ def test_a_slot_is_not_that_of_another_variable_of_its_name():
   tensors = {**ADAM, "old/w": (2,), "v": (2,)}
   made = plan(tensors, ADAM, assignment_map={"old/w": "w"}, optimizer_state=True)
   assert "w/Adam" not in started(made)
-  assert left(made)["w/Adam"] == "the checkpoint has none for 'w'"
+  assert left(made)["w/Adam"] == "the checkpoint has none for its variable"
   assert "has no slots for the 2 of this graph" in problems(made)
 
 
@@ -321,11 +331,66 @@ def test_one_error_lists_everything_and_the_map_that_would_fix_it():
     made.raise_for_problems()
   text = str(error.value)
   assert "checkpoint does not fit this graph: 31 problems; 0 of 30 variables" in text
-  assert "... and 11 more" in text
+  assert all(f"'new/layer_{i}/w'" in text for i in range(30))
   assert "A map that would fix it: assignment_map={'old/': 'new/'}" in text
   assert "strict=False" in text
-  fixed = plan(tensors, variables, assignment_map=made.suggested_map)
+  assert "The same as flags: --assignment_map=old/:new/" in text
+  fixed = plan(tensors, variables, assignment_map=pasted(text))
   assert len(fixed.started) == 30
+
+
+@pytest.mark.parametrize(
+  "tensors, variables, given",
+  [
+    # What the user's map does well stays in it.
+    (
+      {"old/a": (2,), "old/bb": (3,)},
+      {"new/a": (2,), "new/b": (3,)},
+      {"old/": "new/"},
+    ),
+    # A name that the scope's entry hides.
+    (
+      {"old/a": (2,), "new/b": (3,), "x": (3,)},
+      {"new/a": (2,), "new/b": (3,)},
+      {"old/": "new/"},
+    ),
+    # One tensor for several variables, which only pairs can say.
+    (
+      {"a": (2,), "b/w": (3,)},
+      {"x": (2,), "y": (2,), "c/w": (3,)},
+      [("a", "x"), ("a", "y"), ("bb/", "c/")],
+    ),
+    # More than fits a line.
+    (
+      {f"old{i}/{c}": (i + 1, ord(c)) for i in range(5) for c in "ab"},
+      {f"new{i}/{c}": (i + 1, ord(c)) for i in range(5) for c in "ab"},
+      {"old/": "new/"},
+    ),
+  ],
+)
+def test_the_suggested_map_works_as_pasted_and_as_flags(tensors, variables, given):
+  made = plan(tensors, variables, assignment_map=given)
+  with pytest.raises(errors.VariableMismatchError) as error:
+    made.raise_for_problems()
+  text = str(error.value)
+  assert "A map that would fix it: " in text
+  flags = shlex.split(text.partition("as flags: ")[2].partition("\n")[0])
+  for fixed in (pasted(text), [flag.partition("=")[2] for flag in flags]):
+    again = plan(tensors, variables, assignment_map=fixed)
+    again.raise_for_problems()
+    assert sorted(started(again)) == sorted(variables)
+
+
+def test_a_map_is_offered_only_for_what_it_fixes():
+  made = plan({"a": (2,), "c": (1,)}, {"a": (3,), "d": (1,)})
+  assert made.suggested_map
+  assert "A map that would" not in made.message()
+  made = plan(
+    {"a": (2,), "old/c": (1,)},
+    {"a": (3,), "new/c": (1,)},
+    assignment_map={"ol/": "new/"},
+  )
+  assert "A map that would fix 2 of the 3 problems" in made.message()
 
 
 def test_without_strict_problems_are_left_out():
@@ -339,7 +404,7 @@ def test_nothing_at_all_is_a_problem():
   made = plan({"old/kernel": (2,)}, {"new/kernel": (2,)})
   assert "nothing would be started" in problems(made)
   assert "'new/kernel' is not there (nearest: 'old/kernel')" in problems(made)
-  assert made.suggested_map == {"old/": "new/"}
+  assert as_code(made.suggested_map) == "{'old/': 'new/'}"
 
 
 def test_the_step_of_code_without_names():

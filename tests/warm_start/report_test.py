@@ -25,16 +25,16 @@ def made(names, targets, **options):
 def test_the_table():
   plan = made(["old/w", "b", "c"], ["w", "b", "d"], assignment_map="old/:/")
   assert str(plan) == (
-    "Warm start from ckpt: starts 2 of 3 variables; 1 tensors of the checkpoint are not"
-    " used.\n\n"
+    "Warm start from ckpt: starts 2 of 3 variables; 1 tensor of the checkpoint not used."
+    "\n\n"
     "variable  from   dtype and shape  matched by\n"
     "b         b      float32 [2, 3]   same name\n"
     "w         old/w  float32 [2, 3]   map 'old/': '/'\n\n"
-    "Not started (1):\n"
-    "  d  float32 [2, 3]  not in the checkpoint\n\n"
-    "Not used of the checkpoint (1):\n"
-    "  c  float32 [2, 3]  nothing in the graph takes it\n\n"
-    "A map that would start more: assignment_map={'c': 'd'}"
+    "Not started, 1: not in the checkpoint\n"
+    "  d  float32 [2, 3]\n\n"
+    "Not used of the checkpoint, 1: nothing in the graph takes it\n"
+    "  c  float32 [2, 3]\n\n"
+    "A map that would start more: assignment_map={'old/': '/', 'c': 'd'}"
   )
 
 
