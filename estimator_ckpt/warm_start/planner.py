@@ -390,16 +390,16 @@ class _Planner:
         self._problem(
           "optimizer_state=True",
           f"optimizer_state=True: the checkpoint has no slots for the {len(slots)} of "
-          f"this graph, such as {slots[0]!r}. If they are another optimizer's or Keras', "
-          "convert them first (estimator-ckpt convert --optimizer)",
+          f"this graph, such as {slots[0]!r}. Leave it out if they are another "
+          f"optimizer's; map each if only their names are, 'its name': {slots[0]!r}",
         )
       for name, kind in kinds.items():
         if kind is RoleKind.NON_SLOT and started and name not in self._started:
           self._problem(
             name,
             f"optimizer_state=True: {name!r} is not in the checkpoint, and the slots that "
-            "are there go with a later value of it than the initial one. Convert the "
-            "checkpoint first (estimator-ckpt convert --optimizer)",
+            "are there go with a later value of it than the initial one. Map what has "
+            f"its value, 'its name': {name!r}, or leave optimizer_state=True out",
           )
     step = optimizer_names.GLOBAL_STEP
     if options.global_step and step in self._targets and step not in self._started:

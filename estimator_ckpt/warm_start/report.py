@@ -153,7 +153,11 @@ def markdown(plan: WarmStartPlan) -> str:
     The text.
   """
   texts = [headline(plan, done=True)]
-  rows = [tuple(map(_code, _row(item)[:2])) + _row(item)[2:] for item in plan.started]
+  rows = []
+  for name, key, kind, how in map(_row, plan.started):
+    # A map's expression is full of what Markdown takes for emphasis.
+    how = _code(how) if "*" in how or "_" in how else how
+    rows.append((_code(name), _code(key), kind, how))
   texts.append(_grid(_TITLES, rows))
   for title, left in _sides(plan):
     if left:

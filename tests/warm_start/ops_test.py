@@ -9,6 +9,7 @@ import tensorflow as tf
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.warm_start import WarmStart
+from estimator_ckpt.warm_start import ops as warm_start_ops
 
 v1 = tf.compat.v1
 
@@ -163,23 +164,44 @@ def test_the_root_of_the_checkpoint_into_a_scope(golden):
     np.testing.assert_array_equal(found["outer/net/" + name], expected["net/" + name])
 
 
-@pytest.mark.parametrize(
-  "source", ["tf2.15/keras2_adam", "tf2.15/keras2_legacy_adam", "tf2.21/keras3_adam"]
+_KERAS2 = (
+  "model/layer_with_weights-0/kernel",
+  "model/layer_with_weights-1/moving_mean",
 )
-def test_a_keras_model_by_its_layers_names(golden, source):
+_KERAS3 = ("optimizer/_trainable_variables/0", "model/_operations/2/moving_mean")
+
+
+@pytest.mark.parametrize(
+  "source, paths",
+  [
+    ("tf2.15/keras2_adam", _KERAS2),
+    ("tf2.15/keras2_legacy_adam", _KERAS2),
+    ("tf2.21/keras3_adam", _KERAS3),
+  ],
+)
+def test_a_keras_model_by_its_layers_names(golden, source, paths):
   path, expected = golden(source)
   shapes = {
     "dense_1/kernel": (5, 4),
     "dense_1/bias": (4,),
+    "batch_norm/gamma": (4,),
+    "batch_norm/beta": (4,),
     "batch_norm/moving_mean": (4,),
+    "batch_norm/moving_variance": (4,),
+    "dense_2/kernel": (4, 2),
+    "dense_2/bias": (2,),
   }
   for name, shape in shapes.items():
     variable("net/" + name, shape)
-  found = values(WarmStart(path, assignment_map={"/": "net/"}, strict=False))
+  found = values(WarmStart(path, assignment_map={"/": "net/"}))
   with eckpt.open_checkpoint(path) as reader:
     for name in shapes:
       key = reader.names[name]
       np.testing.assert_array_equal(found["net/" + name], expected[key])
+  # And these keys are known from what the program that wrote them had.
+  for name, path in zip(("dense_1/kernel", "batch_norm/moving_mean"), paths):
+    key = path + "/.ATTRIBUTES/VARIABLE_VALUE"
+    np.testing.assert_array_equal(found["net/" + name], expected[key])
 
 
 def test_object_paths_of_a_module(golden):
@@ -215,6 +237,44 @@ def test_a_saved_model(golden):
   found = values(path + "/export")
   for name in ("net/dense/kernel", "net/embedding"):
     np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("version", ["tf2.15", "tf2.21"])
+def test_a_saved_model_of_objects(golden, version):
+  path, expected = golden(f"{version}/saved_module")
+  saved = {
+    key.rpartition("/.ATTRIBUTES/")[0]: value
+    for key, value in expected.items()
+    if key.endswith("VARIABLE_VALUE") and value.dtype == np.float32 and value.size > 1
+  }
+  assert len(saved) > 1
+  for name, value in saved.items():
+    variable("net/" + name, value.shape)
+  found = values(WarmStart(path + "/export", assignment_map={"/": "net/"}))
+  for name, value in saved.items():
+    np.testing.assert_array_equal(found["net/" + name], value)
+
+
+@pytest.mark.parametrize(
+  "written", ["", "/checkpoint", "/model.ckpt-7", "/model.ckpt-7.index"]
+)
+@pytest.mark.parametrize(
+  "source", ["tf1.15/adam_dense", "tf2.15/guide_scaffold", "dual"]
+)
+def test_ways_to_write_the_path(golden, tmp_path, source, written):
+  if source == "dual":
+    path, expected = golden("tf1.15/adam_dense")
+    eckpt.convert(path, tmp_path / "dual", to="dual")
+    path = str(tmp_path / "dual")
+    name = wanted = "net/dense_1/kernel"
+  else:
+    path, expected = golden(source)
+    name = wanted = "net/dense_1/kernel"
+    if source == "tf2.15/guide_scaffold":
+      name = "net/dense/kernel"
+      wanted = "var_list/net.Sdense.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+  variable(name, expected[wanted].shape)
+  np.testing.assert_array_equal(values(path + written)[name], expected[wanted])
 
 
 @pytest.mark.parametrize("parts", [None, 1, 2, 3, 5])
@@ -400,6 +460,32 @@ def test_one_read_for_all_variables(golden, graph):
   values(WarmStart(path))
   reads = [op for op in graph.get_operations() if op.type == "RestoreV2"]
   assert [op.name.split("/")[0] for op in reads].count("warm_start") == 1
+
+
+def test_each_parameter_server_reads_what_it_has_with_one_op(golden, graph):
+  path, _ = golden("tf1.15/momentum_partitioned")
+  setter = v1.train.replica_device_setter(ps_tasks=2, worker_device="/job:chief")
+  with v1.device(setter):
+    variable("net/embedding", (7, 4), parts=2)
+    variable("net/wide", (4, 5))
+    variable("net/dense/kernel", (3, 2))
+  before = set(graph.get_operations())
+  plan = WarmStart(path).plan(v1.global_variables())
+  made = warm_start_ops.build(plan)
+  added = [op for op in graph.get_operations() if op not in before]
+  reads = [op for op in added if op.type == "RestoreV2"]
+  assert sorted(op.device.lower() for op in reads) == [
+    "/job:ps/task:0/device:cpu:0",
+    "/job:ps/task:1/device:cpu:0",
+  ]
+  assert sum(len(op.outputs) for op in reads) == len(made.assignments) == 4
+  # Neither Python nor another task stands between what is read and its variable.
+  for op, v in zip(made.assignments, made.variables):
+    assert op.type == "AssignVariableOp"
+    tasks = {tf.DeviceSpec.from_string(d).task for d in (op.device, v.device)}
+    value = op.inputs[1].op
+    assert tasks == {tf.DeviceSpec.from_string(value.device).task}
+    assert value.type in ("RestoreV2", "Identity")
 
 
 def test_started_variables_are_not_initialized_first(golden, graph):

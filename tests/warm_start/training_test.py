@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.text import text_plugin
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
@@ -106,6 +108,34 @@ def test_it_happens_once_even_if_the_source_is_gone(trained, tmp_path):
   again.train(models.input_fn, steps=1)
   kept = models.named_values(tmp_path / "model" / "model.ckpt-5")
   models.assert_same_values(before, kept)
+
+
+def test_a_first_run_that_ends_before_its_checkpoint_is_started_again(
+  trained, tmp_path
+):
+  source, expected = trained
+  begun_with = []
+
+  class Interrupted(v1.train.SessionRunHook):
+    def after_create_session(self, session, coord):
+      named = {v.op.name: v for v in v1.global_variables()}
+      begun_with.append(session.run(named))
+
+    def after_run(self, run_context, run_values):
+      raise KeyboardInterrupt
+
+  config = tf.estimator.RunConfig(
+    save_checkpoints_secs=None, save_checkpoints_steps=None
+  )
+  model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
+  estimator = tf.estimator.Estimator(model_fn, str(tmp_path), config)
+  for _ in range(2):
+    with pytest.raises(KeyboardInterrupt):
+      estimator.train(models.input_fn, hooks=[Interrupted()], steps=5)
+    assert estimator.latest_checkpoint() is None
+  for values in begun_with:
+    assert values["global_step"] == 0
+    assert_begins_with(values, model_values(expected))
 
 
 def test_it_never_overrides_a_state_that_was_resumed(trained, tmp_path):
@@ -292,6 +322,17 @@ def test_what_was_started_is_in_tensorboard_as_a_table(trained, tmp_path):
     in text
   )
   assert "| `net/out/kernel` | `net/out/kernel` | float32 [4, 1] | same name |" in text
+  # As TensorBoard's text dashboard makes it.
+  html = text_plugin.text_array_to_html(np.array(text, object), True)
+  assert html.count("<table>") == 3
+  cells = re.findall("<td>(.*?)</td>", html)
+  position = cells.index("<code>net/out/kernel</code>")
+  assert cells[position + 1 : position + 4] == [
+    "<code>net/out/kernel</code>",
+    "float32 [4, 1]",
+    "same name",
+  ]
+  assert "|" not in html
 
 
 def test_the_entries_kept_of_a_vocabulary_are_in_the_report(tmp_path):
@@ -360,20 +401,31 @@ def test_canned_estimators(tmp_path, kind, how):
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_canned_estimator_with_another_vocabulary(tmp_path):
+@pytest.mark.parametrize("source_format", ["tf1", "tf2", "dual"])
+@pytest.mark.parametrize("how", ["with_checkpointing", "warm_start_settings"])
+def test_a_canned_estimator_with_another_vocabulary(tmp_path, how, source_format):
   name = "tf1.15/canned_linear"
-  source = golden.directory(name)
+  old_words = os.path.join(golden.directory(name), "words.txt")
+  source = str(tmp_path / "source")
+  eckpt.convert(golden.directory(name), source, to=source_format)
   words = tmp_path / "words.txt"
   words.write_text("yak\nfox\neel\ndog\ncat\nbee\nant\n")
-  info = v1.train.VocabInfo(str(words), 7, 1, os.path.join(source, "words.txt"))
+  info = v1.train.VocabInfo(str(words), 7, 1, old_words)
   variable = "linear/linear_model/word/weights"
-  estimator = eckpt.with_checkpointing(
-    _canned("canned_linear", tmp_path / "model", str(words)),
-    warm_start=WarmStart(source, vocab_info={variable: info}),
-  )
+  warm_start = WarmStart(source, vocab_info={variable: info})
+  if how == "with_checkpointing":
+    estimator = eckpt.with_checkpointing(
+      _canned("canned_linear", tmp_path / "model", str(words)), warm_start=warm_start
+    )
+  else:
+    settings = warm_start_settings(warm_start)
+    estimator = _canned(
+      "canned_linear", tmp_path / "model", str(words), warm_start_from=settings
+    )
   found, expected = _canned_logits(estimator, name)
   # The last row's word is in no vocabulary, and its bucket begins anew.
   np.testing.assert_allclose(found[:-1], expected[:-1], rtol=1e-5, atol=1e-6)
+  assert not np.allclose(found[-1], expected[-1], rtol=1e-3)
 
 
 def test_settings_for_an_estimators_own_argument(trained, tmp_path):
