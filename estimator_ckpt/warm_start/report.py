@@ -162,8 +162,8 @@ def markdown(plan: WarmStartPlan) -> str:
   for title, left in _sides(plan):
     if left:
       texts.append(f"{title}:")
-      rows = [(_code(item.name), _kind(item), item.reason) for item in left]
-      texts.append(_grid(("name", "dtype and shape", "why"), rows))
+      why = [(_code(item.name), _kind(item), item.reason) for item in left]
+      texts.append(_grid(("name", "dtype and shape", "why"), why))
   return "\n\n".join(texts)
 
 

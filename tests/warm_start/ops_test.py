@@ -10,6 +10,7 @@ import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.warm_start import WarmStart
 from estimator_ckpt.warm_start import ops as warm_start_ops
+from tests.warm_start.graphs import save_objects, values, variable
 
 v1 = tf.compat.v1
 
@@ -28,62 +29,6 @@ def golden(testdata):
 @pytest.fixture(params=["resource", "reference"])
 def use_resource(request):
   return request.param == "resource"
-
-
-def variable(
-  name, shape, dtype=tf.float32, parts=None, axis=0, use_resource=True, **options
-):
-  """A variable of nines, so that what is not started shows."""
-  partitioner = v1.fixed_size_partitioner(parts, axis) if parts else None
-  return v1.get_variable(
-    name,
-    shape,
-    dtype,
-    initializer=v1.constant_initializer(9),
-    partitioner=partitioner,
-    use_resource=use_resource,
-    **options,
-  )
-
-
-def values(warm_start):
-  """Starts the variables of the default graph as a session does; their values by name."""
-  scaffold = eckpt.dual_scaffold(warm_start=warm_start)
-  wholes = {}
-  for v in v1.global_variables():
-    info = v._get_save_slice_info()
-    wholes.setdefault(info.full_name if info else v.op.name, []).append(v)
-  with v1.train.MonitoredTrainingSession(scaffold=scaffold) as session:
-    run = session.run(wholes)
-  found = {}
-  for name, parts in wholes.items():
-    info = parts[0]._get_save_slice_info()
-    axes = (
-      [i for i, n in enumerate(info.var_shape) if n != info.full_shape[i]]
-      if info
-      else []
-    )
-    found[name] = np.concatenate(run[name], axes[0]) if axes else run[name][0]
-  return found
-
-
-def save_objects(path, arrays, parts=None):
-  """A checkpoint that `tf.train.Checkpoint(vars={name: variable})` writes; its prefix."""
-  with tf.Graph().as_default(), v1.Session() as session:
-    saved = {}
-    for i, (name, value) in enumerate(arrays.items()):
-      partitioner = v1.fixed_size_partitioner(parts) if parts else None
-      made = v1.get_variable(
-        f"v{i}",
-        initializer=tf.constant(value),
-        partitioner=partitioner,
-        use_resource=True,
-      )
-      for j, part in enumerate(made if parts else [made]):
-        saved[f"{name}/part_{j}" if parts else name] = part
-    checkpoint = tf.train.Checkpoint(vars=saved)
-    session.run(v1.global_variables_initializer())
-    return checkpoint.write(str(path / "ckpt"))
 
 
 @pytest.fixture(autouse=True)
@@ -388,70 +333,6 @@ def test_optimizer_state_and_step(golden, source):
     np.testing.assert_array_equal(
       value, expected[name.replace("new/", "net/")], err_msg=name
     )
-
-
-def _words(path, words):
-  path.write_text("".join(word + "\n" for word in words))
-  return str(path)
-
-
-@pytest.mark.parametrize("parts", [None, 2, 4])
-@pytest.mark.parametrize("source", ["tf1.15/canned_linear", "converted"])
-def test_a_changed_vocabulary(golden, tmp_path, parts, source):
-  path, expected = golden("tf1.15/canned_linear")
-  name = "linear/linear_model/word/weights"
-  if source == "converted":
-    path = save_objects(tmp_path, {name: expected[name]})
-  old = ["ant", "bee", "cat", "dog", "eel", "fox"]
-  new = ["fox", "gnu", "ant", "hen", "dog"]
-  info = tf.compat.v1.train.VocabInfo(
-    _words(tmp_path / "new.txt", new),
-    len(new),
-    2,
-    _words(tmp_path / "old.txt", old),
-    backup_initializer=v1.constant_initializer(7.0),
-  )
-  variable(name, (7, 3), parts=parts)
-  found = values(WarmStart(path, vocab_info={name: info}))[name]
-  for row, word in enumerate([*new, "", ""]):
-    wanted = expected[name][old.index(word)] if word in old else [7.0] * 3
-    np.testing.assert_array_equal(found[row], wanted, err_msg=word)
-
-
-@pytest.mark.parametrize("parts, axis", [(None, 0), (2, 0), (2, 1)])
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float16])
-def test_changed_classes_of_any_rank_and_type(tmp_path, parts, axis, dtype):
-  kernel = np.arange(12).reshape(4, 3).astype(dtype.as_numpy_dtype)
-  bias = np.array([5, 6, 7], dtype.as_numpy_dtype)
-  prefix = save_objects(tmp_path, {"out/kernel": kernel, "out/bias": bias})
-  files = (_words(tmp_path / "new", "cxab"), 4, 0, _words(tmp_path / "old", "abc"))
-  infos = {
-    "out/kernel": v1.train.VocabInfo(*files, axis=1),
-    "out/bias": v1.train.VocabInfo(*files),
-  }
-  variable("out/kernel", (4, 4), dtype, parts, axis)
-  variable("out/bias", (4,), dtype)
-  found = values(WarmStart(prefix, vocab_info=infos))
-  zeros = np.zeros_like(kernel[:, 0])
-  expected = np.stack([kernel[:, 2], zeros, kernel[:, 0], kernel[:, 1]], 1)
-  np.testing.assert_array_equal(found["out/kernel"], expected)
-  np.testing.assert_array_equal(found["out/bias"], [7, 0, 5, 6])
-
-
-def test_slots_of_a_changed_vocabulary_keep_their_initial_values(golden, tmp_path):
-  path, expected = golden("tf1.15/canned_dnn_linear")
-  name = "dnn/input_from_feature_columns/input_layer/word_embedding/embedding_weights"
-  embedding = variable(name, (3, 3))
-  v1.train.AdagradOptimizer(0.1, initial_accumulator_value=0.25).minimize(
-    tf.reduce_sum(embedding), v1.train.get_or_create_global_step()
-  )
-  info = v1.train.VocabInfo(
-    _words(tmp_path / "new", ["cat", "new", "ant"]), 3, 0, path + "/words.txt"
-  )
-  found = values(WarmStart(path, vocab_info={name: info}, optimizer_state=True))
-  for key, missing in ((name, 0.0), (name + "/Adagrad", 0.25)):
-    np.testing.assert_array_equal(found[key][[0, 2]], expected[key][[2, 0]])
-    np.testing.assert_array_equal(found[key][1], [missing] * 3)
 
 
 def test_one_read_for_all_variables(golden, graph):

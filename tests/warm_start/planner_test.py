@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import shlex
 import types
 
 import pytest
@@ -11,60 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import BundleEntry, Index
 from estimator_ckpt.warm_start import WarmStart, planner
 from estimator_ckpt.warm_start.assignment_map import as_code
 from estimator_ckpt.warm_start.plan import Target
-from estimator_ckpt.warm_start.source import Source
-
-FLOAT32, INT64, FLOAT16 = 1, 9, 19
-_DTYPES = {"f": FLOAT32, "i": INT64, "h": FLOAT16}
-
-
-def described(items):
-  """`{"w": (2, 3), "step": "i"}`: float32 unless said otherwise, scalars for a type."""
-  for name, kind in items.items():
-    if isinstance(kind, str):
-      yield name, _DTYPES[kind], ()
-    else:
-      yield name, FLOAT32, kind
-
-
-def make_source(tensors):
-  index = Index()
-  for i, (name, dtype, shape) in enumerate(described(tensors)):
-    index.put(name, BundleEntry(dtype, shape, 0, 1000 * i, 8, i))
-  return Source("checkpoint", index, None)
-
-
-def plan(tensors, graph, trainable=(), **options):
-  """The plan for a checkpoint and a graph, given as names and shapes."""
-  targets = [
-    Target(name, dtype, shape, True if name in trainable else None)
-    for name, dtype, shape in described(graph)
-  ]
-  warm_start = WarmStart("checkpoint", **options)
-  return planner.make_plan(make_source(tensors), targets, warm_start.options)
-
-
-def started(made):
-  return {item.target.name: item.source.name for item in made.started}
-
-
-def left(made):
-  return {item.name: item.reason for item in made.left_in_graph}
-
-
-def pasted(text):
-  """The map that a message offers, as a user pastes it from there."""
-  code = text.partition("assignment_map=")[2]
-  code = code[: code.index("\nThe same as flags")]
-  return ast.literal_eval(code)
-
-
-def problems(made):
-  return "\n".join(map(str, made.problems))
-
+from tests.warm_start.planning import (
+  FLOAT32,
+  left,
+  make_source,
+  plan,
+  problems,
+  started,
+)
 
 ADAM = {
   "w": (2,),
@@ -321,76 +276,6 @@ def test_a_shape_that_is_not_known_before_it_runs_fits():
     make_source({"a": (2,)}), [Target("a", FLOAT32, None)], WarmStart("c").options
   )
   assert started(made) == {"a": "a"}
-
-
-def test_one_error_lists_everything_and_the_map_that_would_fix_it():
-  tensors = {f"old/layer_{i}/w": (i + 1,) for i in range(30)}
-  variables = {name.replace("old/", "new/"): shape for name, shape in tensors.items()}
-  made = plan(tensors, variables, assignment_map={"ol/": "new/"})
-  with pytest.raises(errors.VariableMismatchError) as error:
-    made.raise_for_problems()
-  text = str(error.value)
-  assert "checkpoint does not fit this graph: 31 problems; 0 of 30 variables" in text
-  assert all(f"'new/layer_{i}/w'" in text for i in range(30))
-  assert "A map that would fix it: assignment_map={'old/': 'new/'}" in text
-  assert "strict=False" in text
-  assert "The same as flags: --assignment_map=old/:new/" in text
-  fixed = plan(tensors, variables, assignment_map=pasted(text))
-  assert len(fixed.started) == 30
-
-
-@pytest.mark.parametrize(
-  "tensors, variables, given",
-  [
-    # What the user's map does well stays in it.
-    (
-      {"old/a": (2,), "old/bb": (3,)},
-      {"new/a": (2,), "new/b": (3,)},
-      {"old/": "new/"},
-    ),
-    # A name that the scope's entry hides.
-    (
-      {"old/a": (2,), "new/b": (3,), "x": (3,)},
-      {"new/a": (2,), "new/b": (3,)},
-      {"old/": "new/"},
-    ),
-    # One tensor for several variables, which only pairs can say.
-    (
-      {"a": (2,), "b/w": (3,)},
-      {"x": (2,), "y": (2,), "c/w": (3,)},
-      [("a", "x"), ("a", "y"), ("bb/", "c/")],
-    ),
-    # More than fits a line.
-    (
-      {f"old{i}/{c}": (i + 1, ord(c)) for i in range(5) for c in "ab"},
-      {f"new{i}/{c}": (i + 1, ord(c)) for i in range(5) for c in "ab"},
-      {"old/": "new/"},
-    ),
-  ],
-)
-def test_the_suggested_map_works_as_pasted_and_as_flags(tensors, variables, given):
-  made = plan(tensors, variables, assignment_map=given)
-  with pytest.raises(errors.VariableMismatchError) as error:
-    made.raise_for_problems()
-  text = str(error.value)
-  assert "A map that would fix it: " in text
-  flags = shlex.split(text.partition("as flags: ")[2].partition("\n")[0])
-  for fixed in (pasted(text), [flag.partition("=")[2] for flag in flags]):
-    again = plan(tensors, variables, assignment_map=fixed)
-    again.raise_for_problems()
-    assert sorted(started(again)) == sorted(variables)
-
-
-def test_a_map_is_offered_only_for_what_it_fixes():
-  made = plan({"a": (2,), "c": (1,)}, {"a": (3,), "d": (1,)})
-  assert made.suggested_map
-  assert "A map that would" not in made.message()
-  made = plan(
-    {"a": (2,), "old/c": (1,)},
-    {"a": (3,), "new/c": (1,)},
-    assignment_map={"ol/": "new/"},
-  )
-  assert "A map that would fix 2 of the 3 problems" in made.message()
 
 
 def test_without_strict_problems_are_left_out():
