@@ -105,7 +105,7 @@ def with_checkpointing(
     A new Estimator with the same model_dir, config and warm start.
 
   Raises:
-    OptionError: no Estimator, an unknown format or option.
+    OptionError: no Estimator, an unknown format or option, or two warm starts.
   """
   if not isinstance(
     estimator, (tf.estimator.Estimator, tf.compat.v1.estimator.Estimator)
@@ -113,6 +113,11 @@ def with_checkpointing(
     raise errors.OptionError(
       f"with_checkpointing takes an Estimator, and got {estimator!r}. To decorate a "
       "model_fn use checkpointing(format)."
+    )
+  if options.get("warm_start") is not None and tfp.is_warm_started(estimator):
+    raise errors.OptionError(
+      "The Estimator has a warm start already, by its warm_start_from=. Give that one or "
+      "warm_start=, not both."
     )
   decorate = checkpointing(format, **options)
 

@@ -417,6 +417,11 @@ def user_init_fn(scaffold: tf.compat.v1.train.Scaffold) -> Any:
   return scaffold._user_init_fn
 
 
+def is_warm_started(estimator: tf.estimator.Estimator) -> bool:
+  """Whether an Estimator was given `warm_start_from=`, which has no public name."""
+  return estimator._warm_start_settings is not None
+
+
 def same_estimator(
   estimator: tf.estimator.Estimator, model_fn: Any
 ) -> tf.estimator.Estimator:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
+from estimator_ckpt import errors
 from estimator_ckpt.warm_start import WarmStart
 from estimator_ckpt.warm_start.settings import warm_start_settings
 from tests import golden
@@ -86,3 +87,12 @@ def test_a_canned_estimator_with_another_vocabulary(tmp_path, how, source_format
   # The last row's word is in no vocabulary, and its bucket begins anew.
   np.testing.assert_allclose(found[:-1], expected[:-1], rtol=1e-5, atol=1e-6)
   assert not np.allclose(found[-1], expected[-1], rtol=1e-3)
+
+
+def test_two_warm_starts_are_one_too_many(tmp_path):
+  source = golden.directory("tf1.15/canned_linear")
+  words = os.path.join(source, "words.txt")
+  estimator = _canned("canned_linear", tmp_path, words, warm_start_from=source)
+  eckpt.with_checkpointing(estimator, "dual")
+  with pytest.raises(errors.OptionError, match="not both"):
+    eckpt.with_checkpointing(estimator, "dual", warm_start=source)
