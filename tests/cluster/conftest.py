@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from estimator_ckpt.examples import cluster
-from tests.cluster import processes
+from tests import models
+from tests.cluster import processes, tasks
 
 
 class Cluster:
@@ -46,6 +47,12 @@ class Cluster:
     names = [name for name in self._configs if name.startswith("ps/")]
     return [self.start(name, **arguments) for name in names]
 
+  def start_chief(self, **arguments: Any) -> processes.Task:
+    """Starts the chief, and waits until it has its variables."""
+    chief = self.start("chief/0", **arguments)
+    chief.wait_for(lambda: "session 1 has started" in chief.output)
+    return chief
+
   def stop(self) -> None:
     """Ends all that was started here."""
     for task in self.tasks.values():
@@ -58,9 +65,19 @@ def launcher(tmp_path_factory):
     yield launcher
 
 
+@pytest.fixture(scope="module")
+def module_cluster(launcher):
+  """As `new_cluster`, for a fixture that several tests share."""
+  yield from _clusters(launcher)
+
+
 @pytest.fixture
 def new_cluster(launcher):
   """`new_cluster(num_ps, num_workers)`; what it starts ends with the test."""
+  yield from _clusters(launcher)
+
+
+def _clusters(launcher):
   clusters = []
 
   def new(num_ps: int = 2, num_workers: int = 0) -> Cluster:
@@ -70,3 +87,11 @@ def new_cluster(launcher):
   yield new
   for each in clusters:
     each.stop()
+
+
+@pytest.fixture(scope="session")
+def tf1_dir(tmp_path_factory):
+  """Five steps without a cluster and without this library, three partitions."""
+  path = tmp_path_factory.mktemp("plain")
+  models.estimator(tasks.model_fn(3), path).train(models.input_fn, steps=5)
+  return path

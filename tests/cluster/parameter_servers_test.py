@@ -1,12 +1,17 @@
-"""Parameter servers: real processes on loopback, the chief in the test's own process."""
+"""A life on parameter servers: real processes on loopback, in each format.
+
+A job that began on one machine, in three partitions and without this library, goes on
+over a chief, two workers, two parameter servers and an evaluator; then over three
+servers and one worker; then on one machine again.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import dataclasses
 import os
-import subprocess
-import sys
+import pathlib
+import shutil
+import time
 from typing import Any
 
 import numpy as np
@@ -15,152 +20,212 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt.bundle import Index
-from estimator_ckpt.examples import cluster
 from tests import models
+from tests.cluster import tasks
 
 v1 = tf.compat.v1
-_ROWS = 7
-
-_SERVER = """
-import json, os, sys
-import tensorflow as tf
-config = json.loads(os.environ["TF_CONFIG"])
-task = config["task"]
-server = tf.distribute.Server(
-  tf.train.ClusterSpec(config["cluster"]), task["type"], task["index"], protocol="grpc")
-print("ready", flush=True)
-sys.stdin.read()  # Ends when the test does, whatever becomes of it.
-os._exit(0)
-"""
+_MODES = {"ps/0": 0o600, "ps/1": 0o640, "chief/0": 0o644}
+_FIRST, _LAST = 40, 60
 
 
-@contextlib.contextmanager
-def servers(num_ps: int):
-  """Starts parameter servers; TF_CONFIG makes this process their chief meanwhile."""
-  configs = cluster.tf_configs(num_ps, num_workers=0)
-  processes = []
-  before = os.environ.get("TF_CONFIG")
-  try:
-    for name, config in configs.items():
-      if name.startswith("ps/"):
-        processes.append(
-          subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
-            env={**os.environ, "TF_CONFIG": json.dumps(config)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-          )
-        )
-    for process in processes:
-      assert process.stdout.readline().strip() == "ready"
-    os.environ["TF_CONFIG"] = json.dumps(configs["chief/0"])
-    yield processes
-  finally:
-    os.environ.pop("TF_CONFIG", None)
-    if before is not None:
-      os.environ["TF_CONFIG"] = before
-    for process in processes:
-      process.kill()
-      process.communicate()
+@dataclasses.dataclass
+class Life:
+  """What two clusters left, one after the other.
+
+  Attributes:
+    checkpoint_format: what both were decorated with.
+    first: the model_dir as the first left it.
+    started: the variables as the chief of each found them.
+    evaluations: what the evaluator of each found.
+    delay: seconds from the start of the second evaluator to its first result.
+    looks: how often each of the first's checkpoints was read while it was the latest.
+    wrong: what was wrong with them.
+    last: the model_dir as the second left it.
+  """
+
+  checkpoint_format: str
+  first: pathlib.Path
+  started: list[dict[str, np.ndarray]]
+  evaluations: list[list[dict[str, float]]]
+  delay: float
+  looks: dict[int, int]
+  wrong: list[str]
+  last: pathlib.Path
 
 
-def _model_fn(partitions: int):
-  def model_fn(features: Any, labels: Any, mode: str) -> Any:
-    table = v1.get_variable(
-      "embedding", [_ROWS, 3], partitioner=v1.fixed_size_partitioner(partitions)
-    )
-    ids = tf.cast(tf.abs(features["x"][:, 0]) * (_ROWS - 1), tf.int64)
-    x = tf.concat([features["x"], tf.nn.embedding_lookup(table, ids)], axis=1)
-    y = models.network(x, mode == tf.estimator.ModeKeys.TRAIN)
-    return models.spec(mode, y, labels)
+@pytest.fixture(scope="module", params=["tf1", "tf2", "dual"])
+def life(request, tf1_dir, module_cluster, launcher, tmp_path_factory):
+  first = tmp_path_factory.mktemp(request.param) / "first"
+  shutil.copytree(tf1_dir, first)
+  arguments: dict[str, Any] = {
+    "model_dir": str(first),
+    "checkpoint_format": request.param,
+    "steps": _FIRST,
+    "seconds_a_step": 0.1,
+    "save_steps": 6,
+    "config": {"keep_checkpoint_max": 3},
+    "evaluation": {"start_delay_secs": 0, "throttle_secs": 1},
+  }
+  cluster = module_cluster(num_ps=2, num_workers=2)
+  for name in ("ps/0", "ps/1"):
+    cluster.start(name, umask=0o666 - _MODES[name], **arguments)
+  evaluator = cluster.start("evaluator/0", **arguments)
+  follower = launcher.start(
+    "follower",
+    "tests.cluster.tasks:follow",
+    model_dir=str(first),
+    checkpoint_format=request.param,
+    last_step=_FIRST,
+  )
+  chief = cluster.start_chief(umask=0o666 - _MODES["chief/0"], **arguments)
+  workers = [cluster.start(f"worker/{i}", **arguments) for i in range(2)]
+  started = chief.wait()
+  for worker in workers:
+    worker.wait()
+  looks, wrong = follower.wait()
+  evaluations = [evaluator.wait()]
+  cluster.stop()
 
-  return model_fn
+  last = first.with_name("last")
+  shutil.copytree(first, last, ignore=shutil.ignore_patterns("export"))
+  arguments.update(
+    model_dir=str(last),
+    steps=_LAST,
+    partitions=3,
+    save_steps=None,
+    config={"save_checkpoints_secs": 1},
+    evaluation={"start_delay_secs": 2, "throttle_secs": 1},
+  )
+  cluster = module_cluster(num_ps=3, num_workers=1)
+  cluster.start_servers(**arguments)
+  begun = time.time()
+  evaluator = cluster.start("evaluator/0", **arguments)
+  chief = cluster.start_chief(**arguments)
+  worker = cluster.start("worker/0", **arguments)
+  started += chief.wait()
+  worker.wait()
+  evaluations.append(evaluator.wait())
+  cluster.stop()
+  delay = evaluations[1][0]["time"] - begun
+  return Life(request.param, first, started, evaluations, delay, looks, wrong, last)
 
 
-class _Started(tf.estimator.SessionRunHook):
-  """Remembers every variable as the session found it, partitions put together."""
-
-  def after_create_session(self, session, coord):
-    named: dict[str, list[Any]] = {}
-    for variable in v1.global_variables():
-      info = variable._save_slice_info
-      name = info.full_name if info else variable.op.name
-      named.setdefault(name, []).append(variable)
-    self.values = {
-      name: np.concatenate(session.run(parts))
-      if len(parts) > 1
-      else session.run(parts[0])
-      for name, parts in named.items()
-    }
-
-
-def _train(model_dir, checkpoint_format, steps, num_ps=2, partitions=2, **config):
-  """Trains on a cluster of its own; returns the variables as they were at the start."""
-  hook = _Started()
-  with servers(num_ps):
-    estimator = models.estimator(
-      eckpt.checkpointing(checkpoint_format)(_model_fn(partitions)), model_dir, **config
-    )
-    tf.estimator.train_and_evaluate(
-      estimator,
-      tf.estimator.TrainSpec(models.input_fn, max_steps=steps, hooks=[hook]),
-      tf.estimator.EvalSpec(models.eval_input_fn),
-    )
-  return hook.values
-
-
-def _on_disk(model_dir):
-  values = models.named_values(model_dir)
+def _on_disk(path):
+  values = models.named_values(path)
   values.pop("save_counter", None)
   return values
 
 
-@pytest.fixture(scope="module")
-def tf1_dir(tmp_path_factory):
-  """Five steps without a cluster and without this library, three partitions."""
-  path = tmp_path_factory.mktemp("plain")
-  models.estimator(_model_fn(3), path).train(models.input_fn, steps=5)
-  return path
+def _written_by(path: str) -> list[str]:
+  """The tasks whose mode a file has."""
+  mode = os.stat(path).st_mode & 0o777
+  return [name for name, own in _MODES.items() if own == mode]
 
 
-def test_a_tf1_model_dir_goes_on_over_clusters_of_changing_size(tf1_dir):
-  """One model_dir through tf2, dual and tf1, on 2, 3 and 1 servers."""
-  expected = _on_disk(tf1_dir)
-  for steps, checkpoint_format, num_ps, partitions in (
-    (8, "tf2", 2, 2),
-    (11, "dual", 3, 3),
-    (14, "tf1", 1, 1),
-  ):
-    started = _train(tf1_dir, checkpoint_format, steps, num_ps, partitions)
-    models.assert_same_values(expected, started)
-    assert eckpt.detect_format(str(tf1_dir)).value == checkpoint_format
-    expected = _on_disk(tf1_dir)
-    assert expected["global_step"] == steps
-    index = Index.read(tf.train.latest_checkpoint(str(tf1_dir)))
-    assert index.header.num_shards == num_ps
-  # And back to one process, undecorated.
-  hook = _Started()
-  models.estimator(_model_fn(2), tf1_dir).train(models.input_fn, steps=1, hooks=[hook])
-  models.assert_same_values(expected, hook.values)
+def test_each_cluster_resumes_where_the_job_was(life, tf1_dir):
+  models.assert_same_values(_on_disk(tf1_dir), life.started[0])
+  models.assert_same_values(_on_disk(life.first), life.started[1])
+  assert life.started[1]["global_step"] >= _FIRST
+  for model_dir, step in ((life.first, _FIRST), (life.last, _LAST)):
+    assert _on_disk(model_dir)["global_step"] >= step
+    assert eckpt.detect_format(str(model_dir)).value == life.checkpoint_format
+    assert not eckpt.verify(str(model_dir)).findings
 
 
-def test_what_servers_wrote_is_read_by_object(tmp_path):
-  _train(tmp_path, "dual", 6, save_steps=2, keep_checkpoint_max=2)
-  assert models.steps_on_disk(tmp_path) == [4, 6]
-  assert str(tmp_path) not in (tmp_path / "checkpoint").read_text()
-  named = _on_disk(tmp_path)
-  assert named["embedding"].shape == (_ROWS, 3)
-  assert named["embedding/Adam"].shape == (_ROWS, 3) and np.any(named["embedding/Adam"])
-  var_list = {name: tf.Variable(tf.zeros_like(value)) for name, value in named.items()}
-  checkpoint = tf.train.Checkpoint(var_list=var_list)
-  checkpoint.restore(tf.train.latest_checkpoint(str(tmp_path))).assert_consumed()
-  models.assert_same_values(named, {k: v.numpy() for k, v in var_list.items()})
-  # One process evaluates, predicts and exports it, unpartitioned.
-  estimator = models.estimator(eckpt.dual_checkpointing(_model_fn(1)), tmp_path)
-  assert estimator.evaluate(models.eval_input_fn)["global_step"] == 6
-  path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
-  served = tf.saved_model.load(path.decode()).signatures["serving_default"]
-  predicted = [p["y"] for p in estimator.predict(models.eval_input_fn)]
-  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], predicted, atol=1e-6)
+def test_each_server_writes_its_part_and_the_chief_the_index(life):
+  prefix = tf.train.latest_checkpoint(str(life.first))
+  index = Index.read(prefix)
+  paths = index.data_paths(prefix)
+  assert [_written_by(path) for path in paths] == [["ps/0"], ["ps/1"]]
+  assert all(os.path.getsize(path) > 0 for path in paths)
+  # Where aliases are needed, the chief adds them. Else there is only what TensorFlow
+  # merges, on the last server.
+  writer = "chief/0" if life.checkpoint_format == "dual" else "ps/1"
+  assert _written_by(prefix + ".index") == [writer]
+  [embedding] = [key for key in index if key.split("/.A")[0].endswith("embedding")][:1]
+  assert [e.shard_id for _, e in index.slice_entries(embedding)] == [0, 1]
+
+
+def test_the_servers_and_the_partitions_change_between_runs(life):
+  prefix = tf.train.latest_checkpoint(str(life.last))
+  index = Index.read(prefix)
+  assert index.header.num_shards == 3
+  sliced = [key for key in index if index.entry(key).slices]
+  assert sliced
+  for key in sliced:
+    assert [e.shard_id for _, e in index.slice_entries(key)] == [0, 1, 2]
+  values = _on_disk(life.last)
+  assert values["embedding"].shape == (tasks.ROWS, 3)
+  assert np.any(values["embedding/Adam"])
+
+
+def test_keep_checkpoint_max_and_relative_paths(life):
+  kept = models.steps_on_disk(life.first)
+  assert len(kept) == 3 and kept[-1] >= _FIRST
+  state = (life.first / "checkpoint").read_text()
+  assert state.count("all_model_checkpoint_paths") == 3
+  assert str(life.first) not in state
+  left = [n for n in os.listdir(life.first) if "tmp" in n or "_temp" in n]
+  assert not left
+
+
+def test_save_checkpoints_secs(life):
+  new = [
+    s for s in models.steps_on_disk(life.last) if s > life.started[1]["global_step"]
+  ]
+  assert len(new) >= 2
+
+
+def test_whoever_follows_the_state_file_finds_whole_checkpoints(life):
+  assert not life.wrong
+  assert len(life.looks) >= 4
+
+
+def test_the_evaluator_evaluates_meanwhile_and_exports_the_last(life):
+  first, last = life.evaluations
+  assert len(first) >= 2
+  assert first[0]["global_step"] < _FIRST <= first[-1]["global_step"]
+  assert life.delay >= 2
+  for model_dir, found in ((life.first, first), (life.last, last)):
+    estimator = models.estimator(tasks.decorated(life.checkpoint_format, 1), model_dir)
+    # Where workers finish together, the chief's last checkpoint is a little later.
+    path = str(model_dir / f"model.ckpt-{found[-1]['global_step']:.0f}")
+    metrics = estimator.evaluate(models.eval_input_fn, checkpoint_path=path)
+    np.testing.assert_allclose(metrics["mae"], found[-1]["mae"], rtol=1e-5)
+    [export] = (model_dir / "export" / "last").iterdir()
+    served = tf.saved_model.load(str(export)).signatures["serving_default"]
+    predictions = estimator.predict(models.eval_input_fn, checkpoint_path=path)
+    predicted = [p["y"] for p in predictions]
+    np.testing.assert_allclose(
+      served(x=tf.constant(models.X))["y"], predicted, atol=1e-6
+    )
+
+
+def test_it_is_read_by_name_and_by_object(life):
+  prefix = tf.train.latest_checkpoint(str(life.first))
+  named = _on_disk(life.first)
+  if life.checkpoint_format != "tf1":
+    var_list = {k: tf.Variable(tf.zeros_like(value)) for k, value in named.items()}
+    checkpoint = tf.train.Checkpoint(var_list=var_list)
+    checkpoint.restore(prefix).assert_consumed()
+    models.assert_same_values(named, {k: v.numpy() for k, v in var_list.items()})
+  if life.checkpoint_format != "tf2":
+    with tf.Graph().as_default(), v1.Session() as session:
+      variables = {
+        k: v1.get_variable(k, initializer=np.zeros_like(v)) for k, v in named.items()
+      }
+      v1.train.Saver(variables).restore(session, prefix)
+      models.assert_same_values(named, session.run(variables))
+
+
+def test_and_one_process_goes_on_without_this_library(life, tmp_path):
+  """From a tf2 checkpoint by way of the tf1 decorator."""
+  model_dir = shutil.copytree(life.last, tmp_path / "model")
+  step = int(_on_disk(model_dir)["global_step"])
+  undecorated = None if life.checkpoint_format != "tf2" else "tf1"
+  start = tasks.Start()
+  models.estimator(tasks.decorated(undecorated, 2), model_dir).train(
+    models.input_fn, steps=1, hooks=[start]
+  )
+  models.assert_same_values(_on_disk(life.last), start.values[0])
+  assert _on_disk(model_dir)["global_step"] == step + 1

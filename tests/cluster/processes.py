@@ -60,13 +60,18 @@ class Task:
     """Whether it has not ended."""
     return self._launcher.ask(status=self.pid)["status"] is None
 
-  def wait(self, seconds: float = 90) -> Any:
-    """What its function returned; fails if it raises, or does not end in time."""
+  def status(self, seconds: float = 90) -> int:
+    """Its exit status, once it has ended; fails if it does not in time."""
     deadline = time.monotonic() + seconds
     while (status := self._launcher.ask(status=self.pid)["status"]) is None:
       if time.monotonic() > deadline:
         raise AssertionError(f"{self.name} runs after {seconds:g} s.\n{self._tail()}")
       time.sleep(_POLL_SECS)
+    return int(status)
+
+  def wait(self, seconds: float = 90) -> Any:
+    """What its function returned; fails if it raises, or does not end in time."""
+    status = self.status(seconds)
     if status:
       raise AssertionError(f"{self.name} ended with {status}.\n{self._tail()}")
     return pickle.loads(self._files.with_suffix(".result").read_bytes())
@@ -85,13 +90,16 @@ class Task:
     Fails if the task ends before, or if it does not happen in time.
     """
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
-      assert self.is_running, f"{self.name} has ended.\n{self._tail()}"
+    while True:
+      running = self.is_running
+      found = condition()
+      if found:
+        return found
+      assert running, f"{self.name} has ended.\n{self._tail()}"
       assert time.monotonic() < deadline, (
         f"{self.name}: {condition} did not happen within {seconds:g} s.\n{self._tail()}"
       )
       time.sleep(_POLL_SECS)
-    return found
 
   def _tail(self) -> str:
     lines = self.output.splitlines()[-_LOG_LINES:]
@@ -148,6 +156,7 @@ class Launcher:
       The task.
     """
     files = self._directory / f"{next(self._numbers)}-{name.replace('/', '-')}"
+    files.with_suffix(".log").touch()
     answer = self.ask(
       start=function,
       arguments=arguments,
