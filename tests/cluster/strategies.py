@@ -1,0 +1,121 @@
+"""Training under distribution strategies; each function runs in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+from tests import models
+
+v1 = tf.compat.v1
+# What runs in one process, and in several, each with a TF_CONFIG.
+ALONE = ("none", "one_device", "mirrored")
+CLUSTERS = ("parameter_servers", "multi_worker")
+KINDS = (*ALONE, *CLUSTERS)
+
+
+def _eval_input_fn() -> tf.data.Dataset:
+  # Where two replicas share five batches, TensorFlow may leave the last one out.
+  return models.eval_input_fn().unbatch().batch(10)
+
+
+class _Start(tf.estimator.SessionRunHook):
+  """Remembers every variable, as the first replica found it."""
+
+  def after_create_session(self, session: Any, coord: Any) -> None:
+    """Reads all of them."""
+    firsts = {}
+    for variable in v1.global_variables():
+      copies = getattr(variable, "values", None)
+      first = variable if copies is None or callable(copies) else copies[0]
+      if "/replica_" not in first.op.name:
+        firsts[first.op.name] = first
+    self.values = session.run(firsts)
+
+
+def _strategy(kind: str) -> Any:
+  if kind == "one_device":
+    return tf.distribute.OneDeviceStrategy("/cpu:0")
+  if kind == "mirrored":
+    tf.config.set_logical_device_configuration(
+      tf.config.list_physical_devices("CPU")[0],
+      [tf.config.LogicalDeviceConfiguration()] * 2,
+    )
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    assert strategy.num_replicas_in_sync == 2
+    return strategy
+  if kind == "parameter_servers":
+    return v1.distribute.experimental.ParameterServerStrategy()
+  if kind == "multi_worker":
+    return tf.distribute.MultiWorkerMirroredStrategy()
+  return None
+
+
+def _estimator(model_dir: str, checkpoint_format: str, **config: Any) -> Any:
+  return models.estimator(
+    eckpt.checkpointing(checkpoint_format)(models.model_fn), model_dir, 2, **config
+  )
+
+
+def run(
+  kind: str, jobs: list[tuple[str, str, int]], uses: bool
+) -> list[dict[str, Any]]:
+  """Trains under a strategy.
+
+  Args:
+    kind: one of KINDS.
+    jobs: of each model_dir, format and last step; one job where there is a TF_CONFIG.
+    uses: whether to evaluate, predict and export as well.
+
+  Returns:
+    For each job `started`, the variables as training found them; where `uses`, also
+    `metrics`, `predicted`, and `served`, what the exported model predicts. Nothing for
+    a task that is not the chief.
+  """
+  strategy = _strategy(kind)
+  done = []
+  for model_dir, checkpoint_format, steps in jobs:
+    start = _Start()
+    if kind in ALONE:
+      estimator = _estimator(
+        model_dir,
+        checkpoint_format,
+        train_distribute=strategy,
+        eval_distribute=strategy,
+        session_config=v1.ConfigProto(device_count={"CPU": 2}),
+      )
+      estimator.train(models.input_fn, max_steps=steps, hooks=[start])
+    else:
+      estimator = _estimator(model_dir, checkpoint_format, train_distribute=strategy)
+      tf.estimator.train_and_evaluate(
+        estimator,
+        tf.estimator.TrainSpec(models.input_fn, max_steps=steps, hooks=[start]),
+        tf.estimator.EvalSpec(
+          models.eval_input_fn, start_delay_secs=0, throttle_secs=1
+        ),
+      )
+      if '"type": "chief"' not in os.environ.pop("TF_CONFIG"):
+        return []
+      # The cluster is done; what it left is for anybody.
+      estimator = _estimator(model_dir, checkpoint_format)
+    done.append({"started": start.values})
+    if uses:
+      done[-1].update(_used(estimator, model_dir))
+  return done
+
+
+def _used(estimator: Any, model_dir: str) -> dict[str, Any]:
+  path = estimator.export_saved_model(
+    os.path.join(model_dir, "export"), models.serving_input_fn
+  ).decode()
+  served = tf.saved_model.load(path).signatures["serving_default"]
+  predictions = estimator.predict(_eval_input_fn)
+  return {
+    "metrics": estimator.evaluate(_eval_input_fn),
+    "predicted": np.array([p["y"] for p in predictions]),
+    "served": served(x=tf.constant(models.X))["y"].numpy(),
+  }
