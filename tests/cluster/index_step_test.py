@@ -1,0 +1,87 @@
+"""The index step runs where the chief runs, which may not read the servers' data files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+from estimator_ckpt.saver import CheckpointSaver
+
+v1 = tf.compat.v1
+_VALUES = {"w": np.arange(12, dtype=np.float32).reshape(4, 3), "b": np.ones(3)}
+
+
+class _HidingSession(v1.Session):
+  """A session in which data files cannot be opened once they are written.
+
+  Each becomes a link to a file that is not there: it can be renamed, removed and linked,
+  as a file can that others own, and whoever opens it fails.
+  """
+
+  def hide(self, directory: pathlib.Path, hidden: pathlib.Path) -> None:
+    """From now on, data files below a directory are moved to another."""
+    self._directory = directory
+    self._hidden = hidden
+    self.names: list[str] = []
+
+  def run(self, *args, **options):
+    result = super().run(*args, **options)
+    for path in self._directory.rglob("*.data-*"):
+      if not path.is_symlink():
+        self.names.append(path.name)
+        away = self._hidden / f"{len(self.names)}-{path.name}"
+        path.rename(away)
+        path.symlink_to(self._hidden / "nothing" / away.name)
+    return result
+
+  def show(self) -> None:
+    """Puts them back, wherever they are now."""
+    for path in self._directory.rglob("*.data-*"):
+      if path.is_symlink():
+        away = self._hidden / os.path.basename(os.readlink(path))
+        path.unlink()
+        away.rename(path)
+
+
+@contextlib.contextmanager
+def _session(directory, hidden):
+  with tf.Graph().as_default():
+    v1.train.create_global_step()
+    for i, (name, value) in enumerate(_VALUES.items()):
+      # A device of its own each, and so a data file; the step has another.
+      with tf.device(f"/job:localhost/replica:0/task:0/device:CPU:{i}"):
+        v1.get_variable(name, initializer=value)
+    config = v1.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
+    with _HidingSession(config=config) as session:
+      session.hide(directory, hidden)
+      session.run(v1.global_variables_initializer())
+      yield session
+
+
+def test_it_needs_no_data_file(tmp_path):
+  """Not for a new checkpoint, and not for one that is saved again."""
+  hidden = tmp_path / "hidden"
+  hidden.mkdir()
+  (tmp_path / "model").mkdir()
+  prefix = str(tmp_path / "model" / "model.ckpt")
+  with _session(tmp_path / "model", hidden) as session:
+    saver = CheckpointSaver("dual")
+    saver.build()
+    path = saver.save(session, prefix, global_step=0)
+    assert len(session.names) == 3
+    session.show()
+    assert not eckpt.verify(path).findings
+    # Saved again with another value, its files have to be replaced.
+    variable = next(v for v in v1.global_variables() if v.op.name == "w")
+    session.run(variable.assign(_VALUES["w"] + 1))
+    path = saver.save(session, prefix, global_step=0)
+    session.show()
+    assert eckpt.verify(path).ok
+  with eckpt.open_checkpoint(path) as reader:
+    np.testing.assert_array_equal(reader["w"], _VALUES["w"] + 1)
+    np.testing.assert_array_equal(reader["b"], _VALUES["b"])
