@@ -85,16 +85,7 @@ class _Values(tf.estimator.SessionRunHook):
     [self.element] = v1.get_collection("element")
 
   def _read(self, session):
-    variables = v1.global_variables()
-    found = {}
-    for variable, value in zip(variables, session.run(variables)):
-      info = variable._get_save_slice_info()
-      name = info.full_name if info else variable.op.name
-      found.setdefault(name, []).append(value)
-    values = {
-      name: parts[0] if len(parts) == 1 else np.concatenate(parts)
-      for name, parts in found.items()
-    }
+    values = models.whole_values(session)
     values["words"], values["dense"] = session.run([self.words, self.dense])
     return values
 

@@ -76,11 +76,18 @@ def test_export_of_every_mode(trained, tmp_path):
       modes.PREDICT: models.serving_input_fn,
     },
   )
-  with tf.Graph().as_default(), v1.Session() as session:
-    v1.saved_model.load(session, ["eval"], path.decode())
-    kernel = session.run(_variable("net/out/kernel"))
-  expected = models.named_values(estimator.model_dir)["net/out/kernel"]
-  np.testing.assert_array_equal(kernel, expected)
+  expected = models.named_values(estimator.model_dir)
+  for tag, name in [
+    ("train", "net/out/kernel/Adam"),
+    ("train", "net/out/kernel"),
+    ("eval", "net/out/kernel"),
+    ("serve", "net/norm/moving_mean"),
+  ]:
+    with tf.Graph().as_default(), v1.Session() as session:
+      v1.saved_model.load(session, [tag], path.decode())
+      value = session.run(_variable(name))
+    assert np.any(value)
+    np.testing.assert_array_equal(value, expected[name])
 
 
 def test_predict_from_a_checkpoint_that_is_not_the_last(trained):

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.training.saving import saveable_object
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors, layout
@@ -190,6 +191,83 @@ def test_a_table_of_another_dtype_or_width(tmp_path):
   assert sorted(os.listdir(tmp_path)) == before
 
 
+@pytest.mark.parametrize("checkpoint_format", _FORMATS)
+def test_static_tables_are_initialized_as_ever(checkpoint_format, tmp_path):
+  """The tables of tf.compat.v1.lookup have nothing to save; beside one that has."""
+
+  def build():
+    initializer = v1.lookup.KeyValueTensorInitializer(
+      ["a", "b"], [5, 6], value_dtype=tf.int64
+    )
+    static = v1.lookup.StaticHashTable(initializer, -1)
+    vocabulary = v1.lookup.StaticVocabularyTable(
+      v1.lookup.KeyValueTensorInitializer(["x"], [0], value_dtype=tf.int64), 1
+    )
+    mutable = v1.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1, name="m")
+    insert = mutable.insert(tf.constant(["n"]), tf.constant([7], tf.int64))
+    found = [
+      static.lookup(tf.constant(["a", "b", "c"])),
+      vocabulary.lookup(tf.constant(["x", "?"])),
+      mutable.lookup(tf.constant(["n"])),
+    ]
+    return insert, tf.concat(found, 0)
+
+  prefix = sessions.save(checkpoint_format, tmp_path, lambda: build()[0])
+  names = set(models.named_values(prefix)) - {"save_counter"}
+  assert {name.split("-")[0] for name in names} == {"global_step", "m"}
+  for reader in _FORMATS:
+    found = sessions.restore(reader, prefix, lambda: build()[1])
+    np.testing.assert_array_equal(found, [5, 6, -1, 0, 1, 7])
+
+
+class _Saveable(saveable_object.SaveableObject):
+  """Of a user's own: two tensors, of a type that no variable has and of own names."""
+
+  def __init__(self, name, numbers, text):
+    self._numbers, self._text = numbers, text
+    specs = [
+      saveable_object.SaveSpec(
+        lambda: tf.bitcast(numbers, tf.qint16),
+        "",
+        f"{name}/quantized",
+        tf.qint16,
+        numbers.device,
+      ),
+      saveable_object.SaveSpec(text, "", "elsewhere", tf.string, text.device),
+    ]
+    super().__init__(numbers, specs, name)
+
+  def restore(self, restored_tensors, restored_shapes):
+    numbers, text = restored_tensors
+    return tf.group(
+      self._numbers.assign(tf.bitcast(numbers, tf.int16)), self._text.assign(text)
+    )
+
+
+@pytest.mark.parametrize("reader", _FORMATS)
+@pytest.mark.parametrize("writer", _FORMATS)
+def test_any_saveable_object(writer, reader, tmp_path):
+  def build():
+    numbers = v1.get_local_variable(
+      "n", initializer=np.int16([0, 0]), use_resource=True
+    )
+    text = v1.get_local_variable("t", initializer=tf.constant(""), use_resource=True)
+    v1.add_to_collection(
+      v1.GraphKeys.SAVEABLE_OBJECTS, _Saveable("mine", numbers, text)
+    )
+    return numbers, text
+
+  def start():
+    numbers, text = build()
+    return numbers.assign([-300, 7]).op, text.assign("kept").op
+
+  prefix = sessions.save(writer, tmp_path, start)
+  assert {"mine/quantized", "elsewhere"} <= set(models.values(prefix))
+  numbers, text = sessions.restore(reader, prefix, build)
+  np.testing.assert_array_equal(numbers, [-300, 7])
+  assert text == b"kept"
+
+
 def _iterator(kind):
   dataset = tf.data.Dataset.range(10, 100, 10)
   if kind == "one_shot":
@@ -336,16 +414,25 @@ def test_row_22_moving_averages_in_evaluate_and_predict(checkpoint_format, tmp_p
   decorate = eckpt.checkpointing(checkpoint_format)
   estimator = models.estimator(decorate(_ema_model_fn(True)), tmp_path)
   estimator.train(models.input_fn, steps=3)
-  estimator.train(models.input_fn, steps=2)
+  values = models.named_values(tmp_path)
+  hook = models.Values()
+  estimator.train(models.input_fn, steps=2, hooks=[hook])
+  values.pop("save_counter", None)
+  models.assert_same_values(values, hook.start)
   values = models.named_values(tmp_path)
   kernel = values["net/out/kernel/ExponentialMovingAverage"]
   bias = values["net/out/bias/ExponentialMovingAverage"]
   assert not np.allclose(kernel, values["net/out/kernel"])
   expected = models.X @ kernel + bias
-  found = [p["y"] for p in estimator.predict(models.eval_input_fn)]
-  np.testing.assert_allclose(found, expected, atol=1e-6)
-  mae = estimator.evaluate(models.eval_input_fn)["mae"]
-  np.testing.assert_allclose(mae, np.abs(expected - models.Y).mean(), rtol=1e-5)
+  # Whatever the one that evaluates would write; undecorated, if there are names.
+  readers = [eckpt.checkpointing(reader) for reader in _FORMATS]
+  readers += [lambda fn: fn] if checkpoint_format != "tf2" else []
+  for reader in readers:
+    averaged = models.estimator(reader(_ema_model_fn(True)), tmp_path)
+    found = [p["y"] for p in averaged.predict(models.eval_input_fn)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    mae = averaged.evaluate(models.eval_input_fn)["mae"]
+    np.testing.assert_allclose(mae, np.abs(expected - models.Y).mean(), rtol=1e-5)
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
   served = tf.saved_model.load(path.decode()).signatures["serving_default"]
   np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], expected, atol=1e-6)

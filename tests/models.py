@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Callable
 
 import numpy as np
@@ -94,6 +95,44 @@ def guide_model_fn(features: Any, labels: Any, mode: str) -> Any:
   """`model_fn` with the guide's Scaffold."""
   made = model_fn(features, labels, mode)
   return made._replace(scaffold=guide_scaffold())
+
+
+def whole_values(session: tf.compat.v1.Session) -> dict[str, np.ndarray]:
+  """Every global variable of the session's graph, parts put together, by its name.
+
+  A part of a slot is named as the slot would be if there were no parts; what a
+  name-based Saver calls it is another name in the scopes of canned Estimators.
+  """
+  whole: dict[str, np.ndarray] = {}
+  with session.graph.as_default():
+    variables = tf.compat.v1.global_variables()
+  for variable, value in zip(variables, session.run(variables)):
+    info = variable._get_save_slice_info()
+    if info is None:
+      whole[variable.op.name] = value
+      continue
+    name = re.sub(r"/part_\d+(?=/|$)", "", variable.op.name)
+    found = whole.setdefault(name, np.zeros(info.full_shape, value.dtype))
+    where = zip(info.var_offset, info.var_shape)
+    found[tuple(slice(start, start + count) for start, count in where)] = value
+  return whole
+
+
+class Values(tf.estimator.SessionRunHook):
+  """Keeps the values that training starts from, and those that it ends with.
+
+  Attributes:
+    start: `whole_values` before the first step.
+    last: `whole_values` after the last one.
+  """
+
+  def after_create_session(self, session: Any, coord: Any) -> None:
+    """Called when everything is restored or initialized."""
+    self.start = whole_values(session)
+
+  def end(self, session: Any) -> None:
+    """Called after the last step."""
+    self.last = whole_values(session)
 
 
 def values(path: Any) -> dict[str, np.ndarray]:

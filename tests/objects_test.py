@@ -110,7 +110,27 @@ def _step():
   return v1.train.get_or_create_global_step()
 
 
-def _save(name, checkpoint_format, directory, as_checkpoint):
+@pytest.mark.parametrize("name", list(_OBJECTS))
+@pytest.mark.parametrize("writer", _FORMATS)
+def test_a_saver_of_any_format_restores_the_objects(name, writer, tmp_path):
+  tf.keras.backend.clear_session()
+  values = {}
+  prefix, _ = _save(name, writer, tmp_path, False, values)
+  for reader in ["tf1", "tf2", "dual"]:
+    tf.keras.backend.clear_session()
+    with tf.Graph().as_default(), v1.Session() as session:
+      objects, _ = _OBJECTS[name]()
+      v1.get_variable("not/reached", [2])
+      _step()
+      options = {} if reader == "tf1" else {"checkpoint": objects}
+      saver = getattr(eckpt, f"{reader}_scaffold")(**options).saver
+      saver.build()
+      session.run([v.assign(tf.zeros_like(v)) for v in v1.global_variables()])
+      saver.restore(session, prefix)
+      models.assert_same_values(values, models.whole_values(session))
+
+
+def _save(name, checkpoint_format, directory, as_checkpoint, values=None):
   """Saves by us and by stock TensorFlow, the same objects in the same session."""
   with tf.Graph().as_default(), v1.Session() as session:
     objects, train_op = _OBJECTS[name]()
@@ -124,6 +144,8 @@ def _save(name, checkpoint_format, directory, as_checkpoint):
     ).saver
     ours.build()
     prefix = ours.save(session, str(directory / "ours"), global_step=1)
+    if values is not None:
+      values.update(models.whole_values(session))
     return prefix, root.save(str(directory / "stock"))
 
 
@@ -168,12 +190,21 @@ def _eager(name):
     }
   if name == "keras":
     return {"model": _keras_model(), "list": [_variable(0)]}
+  if name in _V1_SLOTS:
+    optimizer = _V1_SLOTS[name][0]()
+    return {"model": _module(), "optimizer": optimizer}
   return {"model": _module()}
 
 
-@pytest.mark.parametrize(
-  "name", ["module", "keras", "keras_legacy_adam", "keras_adam", "python_state"]
-)
+# An optimizer, one of its slots, and what a step without gradients makes of it.
+_V1_SLOTS = {
+  "adam": (lambda: v1.train.AdamOptimizer(0.1), "m", 0.9),
+  "momentum": (lambda: v1.train.MomentumOptimizer(0.1, 0.9), "momentum", 0.9),
+  "ftrl": (lambda: v1.train.FtrlOptimizer(0.1), "accum", 1.0),
+}
+
+
+@pytest.mark.parametrize("name", list(_OBJECTS))
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_eager_code_restores_it_and_nothing_is_left(name, checkpoint_format, tmp_path):
   prefix, stock = _save(name, checkpoint_format, tmp_path, True)
@@ -191,6 +222,16 @@ def test_eager_code_restores_it_and_nothing_is_left(name, checkpoint_format, tmp
     model, optimizer = objects["model"], objects["optimizer"]
     zeros = [tf.zeros_like(v) for v in model.trainable_variables]
     optimizer.apply_gradients(zip(zeros, model.trainable_variables))
+  if name in _V1_SLOTS:
+    variables = objects["model"].trainable_variables
+    zeros = [(tf.zeros_like(v), v) for v in variables]
+    objects["optimizer"].apply_gradients(zeros)
+    _, slot, factor = _V1_SLOTS[name]
+    key = f"model/by_name/c..d/.OPTIMIZER_SLOT/optimizer/{slot}"
+    stored = values[f"{key}/.ATTRIBUTES/VARIABLE_VALUE"]
+    found = objects["optimizer"].get_slot(objects["model"].by_name["c.d"], slot)
+    assert np.all(stored)
+    np.testing.assert_allclose(found, factor * stored, rtol=1e-6)
   status.assert_consumed()
   np.testing.assert_array_equal(rest["not/reached"], [1, 2])
   if name == "python_state":
@@ -198,7 +239,7 @@ def test_eager_code_restores_it_and_nothing_is_left(name, checkpoint_format, tmp
   if name == "module":
     np.testing.assert_array_equal(objects["model"].by_name["c.d"], [60, 61, 62])
   # Saved again by eager code, they have the same values under the same keys.
-  if name != "keras_legacy_adam":
+  if name != "keras_legacy_adam" and name not in _V1_SLOTS:
     again = models.values(root.save(str(tmp_path / "again")))
     for key, value in models.values(stock).items():
       if key != layout.OBJECT_GRAPH_KEY and not key.startswith("save_counter"):
@@ -325,7 +366,8 @@ def test_python_state_is_saved_as_it_is_then_and_restored(checkpoint_format, tmp
   assert eager.counts["batches"] >= 4
 
 
-def test_the_guides_shim_layers(tmp_path):
+@pytest.mark.parametrize("checkpoint_format", _FORMATS)
+def test_the_guides_shim_layers(checkpoint_format, tmp_path):
   """A layer that tracks TF1 style variables, its values by name and by object."""
 
   class Shim(tf.keras.layers.Layer):
@@ -344,11 +386,21 @@ def test_the_guides_shim_layers(tmp_path):
       scaffold=v1.train.Scaffold(saver=tf.train.Checkpoint(**objects))
     )
 
-  estimator = models.estimator(eckpt.dual_checkpointing(model_fn), tmp_path)
-  estimator.train(models.input_fn, steps=5)
+  def decorated(name):
+    return models.estimator(eckpt.checkpointing(name)(model_fn), tmp_path)
+
+  first, second = models.Values(), models.Values()
+  decorated("tf1").train(models.input_fn, steps=2, hooks=[first])
+  estimator = decorated(checkpoint_format)
+  estimator.train(models.input_fn, steps=3, hooks=[second])
+  models.assert_same_values(first.last, second.start)
   predicted = _predicted(estimator)
+  for other in ("tf1", "tf2", "dual"):
+    np.testing.assert_array_equal(_predicted(decorated(other)), predicted)
   assert estimator.evaluate(models.eval_input_fn)["global_step"] == 5
-  estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
+  path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
+  served = tf.saved_model.load(path.decode()).signatures["serving_default"]
+  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], predicted, atol=1e-6)
   layer = Shim()
   layer(tf.constant(models.X))
   prefix = tf.train.latest_checkpoint(str(tmp_path))
@@ -425,29 +477,40 @@ def input_fn():
 def model_fn(features, labels, mode):
   w = tf.get_variable("w", [2, 1])
   assert w.op.type == "VariableV2"
-  y = features @ w
+  parts = tf.fixed_size_partitioner(2)
+  e = tf.get_variable("e", [3, 1], partitioner=parts)
+  h = tf.get_variable(
+    "h", [3, 1], tf.float16, tf.ones_initializer(), trainable=False, partitioner=parts)
+  assert {v.op.type for v in [*e, *h]} == {"VariableV2"}
+  y = features @ w + tf.reduce_sum(e) + tf.cast(tf.reduce_sum(h), tf.float32)
+  if mode == "infer":
+    return tf.estimator.EstimatorSpec(mode, predictions={"y": y})
   loss = tf.reduce_mean((y - labels) ** 2)
   step = tf.train.get_or_create_global_step()
-  train_op = tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss, step)
+  train_op = tf.train.MomentumOptimizer(0.01, 0.9).minimize(loss, step)
+  with tf.control_dependencies([train_op]):
+    train_op = tf.group(*[part.assign_add(tf.ones_like(part)) for part in h])
   return tf.estimator.EstimatorSpec(
     mode, predictions={"y": y}, loss=loss, train_op=train_op)
 
-for steps, name in enumerate(["tf1", "tf2", "dual", "tf1"], 1):
-  estimator = tf.estimator.Estimator(eckpt.checkpointing(name)(model_fn), sys.argv[1])
+def run(model_fn, directory, steps):
+  config = tf.estimator.RunConfig(tf_random_seed=5)
+  estimator = tf.estimator.Estimator(model_fn, f"{sys.argv[1]}/{directory}", config)
   estimator.train(input_fn, max_steps=steps)
-  assert estimator.evaluate(input_fn, steps=1)["global_step"] == steps
-  if name != "tf2":
-    print(float(estimator.get_variable_value("w/Momentum")[0, 0]))
+  evaluated = estimator.evaluate(input_fn, steps=1)
+  assert evaluated["global_step"] == steps
+  return float(evaluated["loss"]), next(estimator.predict(input_fn))["y"].tolist()
+
+for steps, name in enumerate(["tf1", "tf2", "dual", "tf1"], 1):
+  print(run(eckpt.checkpointing(name)(model_fn), "ours", steps))
+  print(run(model_fn, "plain", steps))
 """
 
 
 def test_without_v2_behavior(tmp_path):
   """In a process of its own, as it cannot be undone; by formats or not, the same."""
-
-  def run(program, name):
-    command = [sys.executable, "-c", program, str(tmp_path / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-  assert len(set(run(_WITHOUT_V2_BEHAVIOR, "ours"))) == 3
+  command = [sys.executable, "-c", _WITHOUT_V2_BEHAVIOR, str(tmp_path)]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  lines = done.stdout.splitlines()
+  assert lines[::2] == lines[1::2] and len(set(lines)) == 4

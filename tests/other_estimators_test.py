@@ -24,20 +24,20 @@ def _binary_input_fn():
   return models.input_fn().map(lambda x, y: (x, tf.cast(y > 0.5, tf.int32)))
 
 
-def _start_values():
-  """A hook that keeps every global variable as it is when training starts."""
+def _sequence_input_fn():
+  def sequences(x, y):
+    return {"x": tf.sparse.from_dense(x["x"])}, tf.cast(y > 0.5, tf.int32)
 
-  class Started(tf.estimator.SessionRunHook):
-    def after_create_session(self, session, coord):
-      variables = v1.global_variables()
-      # A part's name is the whole's, as in a checkpoint.
-      names = [
-        info.full_name if (info := v._get_save_slice_info()) else v.op.name
-        for v in variables
-      ]
-      self.values = dict(zip(names, session.run(variables)))
+  return models.input_fn().map(sequences)
 
-  return Started()
+
+def _sequence_columns():
+  return [tf.feature_column.sequence_numeric_column("x")]
+
+
+def _with_ids_input_fn():
+  ids = tf.as_string(tf.range(8))
+  return models.input_fn().map(lambda x, y: ({**x, "id": ids}, y))
 
 
 def _saved(model_dir):
@@ -55,6 +55,12 @@ _CANNED = {
     feature_columns=_columns(),
     **k,
   ),
+  "LinearEstimator": lambda e, **k: e.LinearEstimator(
+    tf.estimator.RegressionHead(), _columns(), **k
+  ),
+  "LinearSDCA": lambda e, **k: e.LinearRegressor(
+    _columns(), optimizer=tf.estimator.experimental.LinearSDCA("id"), **k
+  ),
   "LinearClassifier": lambda e, **k: e.LinearClassifier(_columns(), **k),
   "LinearRegressor": lambda e, **k: e.LinearRegressor(_columns(), **k),
   "DNNLinearCombinedClassifier": lambda e, **k: e.DNNLinearCombinedClassifier(
@@ -69,37 +75,90 @@ _CANNED = {
     dnn_hidden_units=[4],
     **k,
   ),
+  "DNNLinearCombinedEstimator": lambda e, **k: e.DNNLinearCombinedEstimator(
+    tf.estimator.RegressionHead(),
+    linear_feature_columns=_columns(),
+    dnn_feature_columns=_columns(),
+    dnn_hidden_units=[4],
+    **k,
+  ),
   "BaselineClassifier": lambda e, **k: e.BaselineClassifier(**k),
+  "BaselineEstimator": lambda e, **k: e.BaselineEstimator(
+    tf.estimator.RegressionHead(), **k
+  ),
   "BaselineRegressor": lambda e, **k: e.BaselineRegressor(**k),
+  "RNNClassifier": lambda e, **k: e.experimental.RNNClassifier(
+    _sequence_columns(), units=[3], **k
+  ),
+  "RNNEstimator": lambda e, **k: e.experimental.RNNEstimator(
+    tf.estimator.BinaryClassHead(), _sequence_columns(), units=[3], **k
+  ),
+  "KMeans": lambda e, **k: e.experimental.KMeans(3, **k),
 }
+_OF_VERSION_1 = ("KMeans",)
+# Their optimizers or heads are of version 2.
+_OF_VERSION_2 = tuple(n for n in _CANNED if n.endswith("Estimator") or "RNN" in n)
 
 
-@pytest.mark.parametrize("version", ["v2", "v1"])
-@pytest.mark.parametrize("name", list(_CANNED))
+def _canned_data(name):
+  if name == "KMeans":
+    return lambda: models.input_fn().map(lambda x, y: x)
+  if name == "LinearSDCA":
+    return _with_ids_input_fn
+  if "RNN" in name:
+    return _sequence_input_fn
+  return _binary_input_fn if "Classifier" in name else models.input_fn
+
+
+def _all_predicted(estimator, data):
+  rows = list(estimator.predict(lambda: data().take(5)))
+  found = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+  return {key: value for key, value in found.items() if value.dtype.kind == "f"}
+
+
+def _canned_receiver(name):
+  if name.startswith("Baseline") or name == "KMeans":
+    return models.serving_input_fn
+  columns = _sequence_columns() if "RNN" in name else _columns()
+  return tf.estimator.export.build_parsing_serving_input_receiver_fn(
+    tf.feature_column.make_parse_example_spec(columns)
+  )
+
+
+@pytest.mark.parametrize(
+  ("name", "version"),
+  [(name, "v2") for name in _CANNED if name not in _OF_VERSION_1]
+  + [(name, "v1") for name in _CANNED if name not in _OF_VERSION_2],
+)
 def test_canned_estimators_resume_what_was_saved(name, version, tmp_path):
-  if (name, version) == ("DNNEstimator", "v1"):
-    pytest.skip("its optimizer and its head are of version 2")
   module = tf.estimator if version == "v2" else v1.estimator
   make = functools.partial(_CANNED[name], module, model_dir=str(tmp_path))
-  data = _binary_input_fn if "Classifier" in name else models.input_fn
-  make().train(data, steps=2)
+  data = _canned_data(name)
+  last = models.Values()
+  make().train(data, steps=2, hooks=[last])
   for steps, checkpoint_format in enumerate(["tf2", "dual", "tf1", "tf2"], 3):
-    before = _saved(tmp_path)
+    before = last.last
     estimator = eckpt.with_checkpointing(make(), checkpoint_format)
-    hook = _start_values()
-    estimator.train(data, max_steps=steps, hooks=[hook])
-    models.assert_same_values(before, hook.values)
+    last = models.Values()
+    estimator.train(data, max_steps=steps, hooks=[last])
+    models.assert_same_values(before, last.start)
     assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
+    if checkpoint_format == "dual":
+      # The undecorated one, by name, and the decorated one, by object.
+      predicted = _all_predicted(make(), data)
+      assert predicted
+      models.assert_same_values(predicted, _all_predicted(estimator, data))
   assert estimator.evaluate(data, steps=1)["global_step"] == steps
-  next(estimator.predict(data))
-  if name.startswith("Baseline"):
-    receiver = models.serving_input_fn
-  else:
-    receiver = tf.estimator.export.build_parsing_serving_input_receiver_fn(
-      tf.feature_column.make_parse_example_spec(_columns())
-    )
-  path = estimator.export_saved_model(str(tmp_path / "export"), receiver).decode()
-  assert tf.saved_model.load(path).signatures
+  other = eckpt.with_checkpointing(make(), "tf1")
+  predicted = _all_predicted(estimator, data)
+  models.assert_same_values(predicted, _all_predicted(other, data))
+  path = estimator.export_saved_model(
+    str(tmp_path / "export"), _canned_receiver(name)
+  ).decode()
+  exported = eckpt.open_checkpoint(os.path.join(path, "variables", "variables"))
+  assert len(exported)
+  for key in exported:
+    np.testing.assert_array_equal(exported[key], last.last[key], err_msg=key)
 
 
 def _keras_model():
@@ -138,10 +197,10 @@ def test_model_to_estimator(checkpoint_format, own_format, tmp_path):
   decorated().train(models.input_fn, max_steps=4)
   assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
   before = _saved(tmp_path)
-  hook = _start_values()
+  hook = models.Values()
   decorated().train(models.input_fn, max_steps=5, hooks=[hook])
   if own_format == "saver" or checkpoint_format == "tf1":
-    models.assert_same_values(before, hook.values)
+    models.assert_same_values(before, hook.start)
   assert decorated().evaluate(models.eval_input_fn, steps=1)["global_step"] == 5
   predicted = next(decorated().predict(models.eval_input_fn))["out"]
   assert not np.array_equal(predicted, plain)
@@ -172,10 +231,10 @@ def test_add_metrics_in_either_order(checkpoint_format, order, tmp_path):
     estimator = eckpt.with_checkpointing(estimator, checkpoint_format)
     estimator = tf.estimator.add_metrics(estimator, metric_fn)
   estimator.train(models.input_fn, steps=2)
-  hook = _start_values()
+  hook = models.Values()
   before = _saved(tmp_path)
   estimator.train(models.input_fn, steps=1, hooks=[hook])
-  models.assert_same_values(before, hook.values)
+  models.assert_same_values(before, hook.start)
   assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
   result = estimator.evaluate(models.eval_input_fn)
   np.testing.assert_allclose(result["mean_label"], models.Y.mean(), rtol=1e-5)
@@ -216,11 +275,11 @@ def test_row_18_tpu_estimator_on_cpu(checkpoint_format, own_scaffold_fn, tmp_pat
   once = lambda params: models.eval_input_fn()  # noqa: E731
   estimator.train(data, steps=3)
   before = _saved(tmp_path)
-  hook = _start_values()
+  hook = models.Values()
   estimator.train(data, steps=1, hooks=[hook])
   models.assert_same_values(
     {n: v for n, v in before.items() if not n.startswith("training_loop")},
-    {n: v for n, v in hook.values.items() if not n.startswith("training_loop")},
+    {n: v for n, v in hook.start.items() if not n.startswith("training_loop")},
   )
   assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
   assert estimator.evaluate(once, steps=2)["global_step"] == 4
@@ -246,9 +305,9 @@ def test_row_8_early_stopping_hooks(checkpoint_format, tmp_path):
   estimator.train(models.input_fn, steps=2, hooks=[hook()])
   before = _saved(tmp_path)
   assert any("stop" in name for name in before)
-  started = _start_values()
+  started = models.Values()
   estimator.train(models.input_fn, steps=2, hooks=[hook(), started])
-  models.assert_same_values(before, started.values)
+  models.assert_same_values(before, started.start)
   # Without the hook, its variable is no part of the graph.
   assert estimator.evaluate(models.eval_input_fn)["global_step"] == 4
 
@@ -308,6 +367,6 @@ def test_strategies_on_one_machine(checkpoint_format, kind, tmp_path):
   assert sorted(after) == sorted(before)
   assert distributed.evaluate(models.eval_input_fn)["global_step"] == 4
   # And back to one device, with a name-based saver.
-  started = _start_values()
+  started = models.Values()
   plain.train(models.input_fn, steps=1, hooks=[started])
-  models.assert_same_values(after, started.values)
+  models.assert_same_values(after, started.start)

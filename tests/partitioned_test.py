@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -119,19 +120,41 @@ def written(tmp_path_factory):
   return write
 
 
-def _next(checkpoint_format):
+def _next(checkpoint_format, by=1):
   """Another format, so that reading crosses formats."""
-  return _FORMATS[(_FORMATS.index(checkpoint_format) + 1) % 3]
+  return _FORMATS[(_FORMATS.index(checkpoint_format) + by) % 3]
+
+
+_WRITERS = ["none", "three", "eleven", "columns", "min_max", "variable"]
+
+
+def test_the_partitioners_make_different_parts():
+  counts = {}
+  for name, make in _PARTITIONERS.items():
+    with tf.Graph().as_default():
+      v = v1.get_variable("v", [_ROWS, _COLUMNS], partitioner=make())
+      counts[name] = len(list(v)) if hasattr(v, "_get_partitions") else 0
+  assert counts == {
+    "none": 0,
+    "one": 1,
+    "three": 3,
+    "eleven": 11,
+    "columns": 2,
+    "min_max": 4,
+    "variable": 5,
+  }
 
 
 @pytest.mark.parametrize("reader", list(_PARTITIONERS))
-@pytest.mark.parametrize("writer", ["none", "three", "eleven", "columns"])
+@pytest.mark.parametrize("writer", _WRITERS)
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_row_11_any_count_reads_any_count(written, checkpoint_format, writer, reader):
   model_dir, values = written(checkpoint_format, writer)
   assert len(np.unique(values["embedding"])) == _ROWS * _COLUMNS
   assert np.any(values["momentum"])
-  restored = _restored(model_dir, _next(checkpoint_format), reader)
+  # In turn, so that every format is read by every other and by itself.
+  by = _WRITERS.index(writer) + list(_PARTITIONERS).index(reader)
+  restored = _restored(model_dir, _next(checkpoint_format, by), reader)
   models.assert_same_values(values, restored)
 
 
@@ -379,8 +402,9 @@ def _canned(kind, parts, model_dir):
 @pytest.mark.parametrize("kind", ["DNNRegressor", "input_layer"])
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_row_12_feature_columns(kind, checkpoint_format, tmp_path):
-  """Trained in three parts by stock TensorFlow, then here in two, then read in none."""
-  _canned(kind, 3, tmp_path).train(_word_input_fn, steps=3)
+  """Trained by stock TensorFlow in three parts, then here in two, and then in none."""
+  stock, ours, last = models.Values(), models.Values(), models.Values()
+  _canned(kind, 3, tmp_path).train(_word_input_fn, steps=3, hooks=[stock])
   decorate = lambda e: eckpt.with_checkpointing(e, checkpoint_format)  # noqa: E731
   two = decorate(_canned(kind, 2, tmp_path))
   key = "predictions" if kind == "DNNRegressor" else "y"
@@ -392,7 +416,10 @@ def test_row_12_feature_columns(kind, checkpoint_format, tmp_path):
   plain = predicted(_canned(kind, 3, tmp_path))
   assert len(np.unique(plain)) == 12
   np.testing.assert_array_equal(predicted(two), plain)
-  two.train(_word_input_fn, max_steps=6)
+  two.train(_word_input_fn, max_steps=6, hooks=[ours])
+  slots = [name for name in ours.start if re.search("embedding_weights/Ada", name)]
+  assert slots and all(np.any(ours.start[name]) for name in slots)
+  models.assert_same_values(stock.last, ours.start)
   assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
   assert two.evaluate(_word_input_fn)["global_step"] == 6
   none = decorate(_canned(kind, 0, tmp_path))
@@ -419,6 +446,9 @@ def test_row_12_feature_columns(kind, checkpoint_format, tmp_path):
       signatures["predict"] if kind == "DNNRegressor" else signatures["serving_default"]
     )(tf.constant(examples)).values()
     np.testing.assert_allclose(served.numpy(), predicted(two), atol=1e-6)
+  other = eckpt.with_checkpointing(_canned(kind, 0, tmp_path), _next(checkpoint_format))
+  other.train(_word_input_fn, steps=1, hooks=[last])
+  models.assert_same_values(ours.last, last.start)
 
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)

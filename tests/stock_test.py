@@ -7,6 +7,7 @@ still fails as it did, then that this library does not.
 from __future__ import annotations
 
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -302,9 +303,24 @@ def test_row_19_in_memory_evaluator(tmp_path, checkpoint_format):
       estimator, models.eval_input_fn, every_n_iter=2
     )
     estimator.train(models.input_fn, steps=4, hooks=[hook])
-    return os.path.isdir(tmp_path / name / "eval_InMemoryEvaluator") or os.listdir(
-      tmp_path / name
-    )
+    # What it saw at the last step, and what the checkpoint of that step gives.
+    [events] = pathlib.Path(estimator.eval_dir()).glob("events.*")
+    found = [
+      (
+        event.step,
+        tf.make_ndarray(value.tensor)
+        if value.HasField("tensor")
+        else value.simple_value,
+      )
+      for event in v1.train.summary_iterator(str(events))
+      for value in event.summary.value
+      if value.tag == "mae"
+    ]
+    step, mae = found[-1]
+    evaluated = estimator.evaluate(models.eval_input_fn)
+    assert (step, evaluated["global_step"]) == (4, 4)
+    np.testing.assert_allclose(mae, evaluated["mae"], rtol=1e-6)
+    return len({float(mae) for _, mae in found}) > 1
 
   with pytest.raises(ValueError, match="does not support custom saver"):
     evaluated(models.guide_model_fn, "guide")

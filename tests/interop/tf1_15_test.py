@@ -70,7 +70,15 @@ def others(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(here, canned, converted, exported, others, interpreter, tmp_path_factory):
+def half(tmp_path_factory):
+  """Prefix and values of variables of half precision in slices."""
+  return written.save_half(tmp_path_factory.mktemp("half") / "model")
+
+
+@pytest.fixture(scope="module")
+def answers(
+  here, canned, converted, exported, others, half, interpreter, tmp_path_factory
+):
   """What TensorFlow 1.15.5 says about all of these."""
   python = interpreter("tf115")
   copies = tmp_path_factory.mktemp("copies")
@@ -135,9 +143,24 @@ def answers(here, canned, converted, exported, others, interpreter, tmp_path_fac
       "in_var_list": True,
     }
     questions[f"{name}: all"] = {"kind": "load_checkpoint", "path": prefix}
+  prefix, values = half
+  for count, partitions in _HALF.items():
+    questions[f"half: {count}"] = {
+      "kind": "saver",
+      "prefix": prefix,
+      "variables": written.variables(values, partitions, partitions),
+      "in_var_list": True,
+    }
   return readers.ask(
     python, "tf1_15_reader.py", tmp_path_factory.mktemp("answers"), questions
   )
+
+
+# It puts slices of float16 together in no version, so those are as they were saved.
+_HALF = {
+  "as saved": written.HALF_PARTITIONS,
+  "another": {"bfloat16/rows": [2, 1], "bfloat16/columns": None},
+}
 
 
 def _train(trained, directory, partitions):
@@ -296,3 +319,10 @@ def test_whatever_else_a_variable_may_be(name, others, answers):
   readers.assert_equal(answers[f"{name}: saver"].values, values)
   found = answers[f"{name}: all"].values
   readers.assert_equal({key: found[key] for key in values}, values)
+
+
+@pytest.mark.parametrize("count", list(_HALF))
+def test_half_precision_in_slices(count, half, answers):
+  _, values = half
+  wanted = {name: values[name] for name in _HALF[count]}
+  readers.assert_equal(answers[f"half: {count}"].values, wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -131,6 +133,37 @@ def go_on(path, model_dir, variables, steps, others=None):
   return _numpy(created), {"saved": manager.save()}
 
 
+def warnings(path, variables):
+  """What is logged when modules that names spell are restored and nothing else is.
+
+  Args:
+    path: the checkpoint.
+    variables: those of the modules.
+  """
+  lines = []
+  handler = logging.Handler()
+  handler.emit = lambda record: lines.append(record.getMessage())
+  tf.get_logger().addHandler(handler)
+
+  def restored(expect_partial):
+    created = _create(variables)
+    status = tf.train.Checkpoint(**_children(_modules(created))).restore(path)
+    if expect_partial:
+      status.expect_partial()
+    del status
+    return _numpy(created)
+
+  values = restored(True)
+  gc.collect()
+  silent = list(lines)
+  restored(False)
+  gc.collect()
+  said = lines[len(silent) :]
+  tf.get_logger().removeHandler(handler)
+  facts = {"version": tf.__version__, "expect_partial": silent, "dropped": said}
+  return values, facts
+
+
 def saved_model(path, inputs):
   """What a SavedModel's serving signature answers."""
   signature = tf.saved_model.load(path).signatures["serving_default"]
@@ -149,5 +182,6 @@ if __name__ == "__main__":
       "load_checkpoint": load_checkpoint,
       "nested": nested,
       "saved_model": saved_model,
+      "warnings": warnings,
     }
   )

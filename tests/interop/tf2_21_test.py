@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -50,7 +51,13 @@ def others(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(here, exported, others, interpreter, tmp_path_factory):
+def half(tmp_path_factory):
+  """Prefix and values of variables of half precision in slices."""
+  return written.save_half(tmp_path_factory.mktemp("half") / "model")
+
+
+@pytest.fixture(scope="module")
+def answers(here, exported, others, half, interpreter, tmp_path_factory):
   """What TensorFlow 2.21 says about all of these."""
   questions = {}
   for name, trained in here.items():
@@ -87,12 +94,55 @@ def answers(here, exported, others, interpreter, tmp_path_factory):
       "variables": written.variables(with_step),
     }
     questions[f"{name}: all"] = {"kind": "load_checkpoint", "path": prefix}
+  prefix, values = half
+  with_step = {**values, "global_step": np.array(0, np.int64)}
+  questions["half"] = {
+    "kind": "flat",
+    "path": prefix,
+    "variables": written.variables(with_step),
+  }
+  for name in ("dual 1", "tf2 3"):
+    questions[f"{name}: warnings"] = _about_warnings(here[name])
   return readers.ask(
     interpreter("tf221"),
     "tf2_21_reader.py",
     tmp_path_factory.mktemp("answers"),
     questions,
   )
+
+
+def _about_warnings(trained):
+  variables = written.variables(trained.values)
+  model = [v for v in variables if not _is_slot(v["name"])]
+  return {"kind": "warnings", "path": trained.prefix, "variables": model}
+
+
+@pytest.fixture(scope="module")
+def answers_here(here, tmp_path_factory):
+  """What TensorFlow 2.15, this one, says about warnings."""
+  questions = {"dual 1: warnings": _about_warnings(here["dual 1"])}
+  directory = tmp_path_factory.mktemp("answers_here")
+  return readers.ask(sys.executable, "tf2_21_reader.py", directory, questions)
+
+
+@pytest.mark.parametrize(
+  ("version", "name"), [("2.15", "dual 1"), ("2.21", "dual 1"), ("2.21", "tf2 3")]
+)
+def test_slots_cost_a_reader_of_the_model_nothing(version, name, here, request):
+  """A weight is found where its scopes say, though its slots make it a scope too."""
+  which = "answers_here" if version == "2.15" else "answers"
+  answer = request.getfixturevalue(which)[f"{name}: warnings"]
+  assert answer.facts["version"].startswith(version)
+  values = here[name].values
+  model = {k: v for k, v in values.items() if not _is_slot(k)}
+  assert any(f"{k}/Adam" in values for k in model)
+  readers.assert_equal(answer.values, model)
+  assert not answer.facts["expect_partial"]
+  # Who does not say that the model is all it has is told of each value once, as of any
+  # checkpoint with an optimizer; of the model's own there is none.
+  dropped = [line for line in answer.facts["dropped"] if "could not be found" in line]
+  assert len(dropped) == len(values) - len(model)
+  assert all(_is_slot(line) for line in dropped)
 
 
 def _is_slot(name):
@@ -155,6 +205,13 @@ def test_whatever_else_a_variable_may_be(name, others, answers):
   found = answers[f"{name}: all"]
   assert not found.facts["unreadable"]
   readers.assert_equal({key: found.values[key] for key in values}, values)
+
+
+def test_half_precision_in_slices(half, answers):
+  _, values = half
+  restored = dict(answers["half"].values)
+  assert restored.pop("global_step") == 0
+  readers.assert_equal(restored, values)
 
 
 @pytest.fixture

@@ -218,3 +218,21 @@ def save_others(root: pathlib.Path) -> dict[str, tuple[str, dict[str, np.ndarray
     values = make()
     saved[name] = save_values(root / name, values, **options), values
   return saved
+
+
+# Slices that no version of TensorFlow puts together, of float16, and that all do.
+HALF_PARTITIONS = {
+  f"{dtype}/{cut}": counts
+  for dtype in ("float16", "bfloat16")
+  for cut, counts in (("rows", [3, 1]), ("columns", [1, 2]))
+}
+
+
+def save_half(root: pathlib.Path) -> tuple[str, dict[str, np.ndarray]]:
+  """Saves HALF_PARTITIONS as dual; gives the prefix and the values."""
+  numbers = np.arange(28, dtype=np.float32).reshape(7, 4)
+  values = {
+    name: (numbers + 30 * i).astype(getattr(ml_dtypes, name.split("/")[0], "float16"))
+    for i, name in enumerate(HALF_PARTITIONS)
+  }
+  return save_values(root, values, partitions=HALF_PARTITIONS), values
