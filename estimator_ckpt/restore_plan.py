@@ -37,6 +37,7 @@ class Target:
     part_name: for a part of a partitioned variable that a name-based Saver stores
       under a name of its own, that name.
     part_shape: for a part, its own shape.
+    of_whole: for a part that has a name of its own, the same as a part of its variable.
   """
 
   name: str
@@ -46,6 +47,7 @@ class Target:
   slice_spec: str = ""
   part_name: str | None = None
   part_shape: tuple[int, ...] | None = None
+  of_whole: Target | None = None
 
 
 class Source(NamedTuple):
@@ -206,6 +208,7 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
 
 def _mismatch(target: Target, source: Source, index: _Lookup) -> Problem | None:
   entry = index.entry(source.key)
+  target = target.of_whole if source.slice_spec and target.of_whole else target
   found = tuple(entry.shape)
   if source.pieces and not entry.slices:
     found = _pieces_shape(
@@ -340,10 +343,10 @@ class _Lookup:
     by_full_name = self._by_full_name(target.name) if not found else None
     if by_full_name is not None:
       found.append(by_full_name)
-    for key in found:
-      self._used.update(self._index.location(key))
+    self._used.update(*map(self._index.location, found))
     if not found:
-      return self._find_slot_parts(target) or self._find_pieces(target)
+      whole = self.find(target.of_whole) if target.of_whole else None
+      return whole or self._find_slot_parts(target) or self._find_pieces(target)
     sources = [Source(key, target.slice_spec) for key in found]
     return next(filter(self._is_readable, sources), None) or self._fed(sources[0])
 

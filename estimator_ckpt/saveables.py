@@ -331,7 +331,15 @@ def _target(
   dtype = _dtype(spec)
   shape = _shape(saveable, spec)
   if not spec.slice_spec:
-    return restore_plan.Target(name, key, dtype, shape)
+    part = restore_plan.Target(name, key, dtype, shape)
+    # As in ExponentialMovingAverage.variables_to_restore, which names each part.
+    whole, part_spec = restore_plan.without_part(name), tfp.part_spec(saveable)
+    if whole is None or part_spec is None:
+      return part
+    spec = copy.copy(spec)
+    spec.slice_spec = part_spec
+    of_whole = _target(saveable, spec, whole, None, None)
+    return dataclasses.replace(part, of_whole=of_whole)
   return restore_plan.Target(
     name, key, dtype, _full_shape(spec), spec.slice_spec, part_name, shape
   )

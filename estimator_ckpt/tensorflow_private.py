@@ -157,6 +157,11 @@ def saveables_by_name(var_list: Any) -> dict[str, list[SaveableObject]]:
       name: list(saveable_object_util.saveable_objects_for_op(op, name))
       for name, op in sorted(var_list.items())
     }
+    for name, op in var_list.items():
+      info = getattr(op, "_save_slice_info", None)
+      if info is not None:
+        # No way leads from a saveable to its variable, which knows what it is a part of.
+        named[name][0].part_spec = info.spec
   except (ValueError, TypeError) as e:
     if isinstance(e, errors.CheckpointError):
       raise
@@ -314,6 +319,18 @@ def slice_key(saveable: SaveableObject) -> str:
   op = getattr(op, "op", op)
   name = getattr(op, "name", None)
   return name if isinstance(name, str) else f"id:{id(op)}"
+
+
+def part_spec(saveable: SaveableObject) -> str | None:
+  """Where the variable of a saveable stands in a partitioned one, as SaveV2 takes it.
+
+  Args:
+    saveable: one that saves it as a variable of its own.
+
+  Returns:
+    The slice spec, or None for what is no part.
+  """
+  return getattr(saveable, "part_spec", None)
 
 
 def save_v2(

@@ -392,11 +392,12 @@ def test_checkpoint_input_pipeline_hook_is_left_undisturbed(tmp_path):
   assert estimator.evaluate(lambda: input_fn().take(3))["global_step"] == 8
 
 
-def _ema_model_fn(averaged):
+def _ema_model_fn(averaged, parts=0):
   """Evaluates and predicts with the averages where `averaged`."""
+  partitioner = v1.fixed_size_partitioner(parts) if parts else None
 
   def model_fn(features, labels, mode):
-    with v1.variable_scope("net"):
+    with v1.variable_scope("net", partitioner=partitioner):
       y = v1.layers.dense(features["x"], 1, name="out")
     averages = tf.train.ExponentialMovingAverage(0.5)
     if mode == tf.estimator.ModeKeys.TRAIN:
@@ -441,3 +442,24 @@ def test_row_22_moving_averages_in_evaluate_and_predict(checkpoint_format, tmp_p
   np.testing.assert_allclose(
     found, models.X @ values["net/out/kernel"] + values["net/out/bias"], atol=1e-6
   )
+
+
+@pytest.mark.parametrize("checkpoint_format", _FORMATS)
+def test_moving_averages_of_variables_in_parts(checkpoint_format, tmp_path):
+  """`variables_to_restore` names each part; stock TensorFlow does not find those."""
+  decorate = eckpt.checkpointing(checkpoint_format)
+  trained = models.estimator(decorate(_ema_model_fn(True, 2)), tmp_path)
+  trained.train(models.input_fn, steps=3)
+  values = models.named_values(tmp_path)
+  kernel = values["net/out/kernel/ExponentialMovingAverage"]
+  assert kernel.shape == (2, 1) and not np.allclose(kernel, values["net/out/kernel"])
+  expected = models.X @ kernel + values["net/out/bias/ExponentialMovingAverage"]
+  if checkpoint_format != "tf2":
+    with pytest.raises(tf.errors.NotFoundError, match="part_0"):
+      stock = models.estimator(_ema_model_fn(True, 2), tmp_path)
+      next(stock.predict(models.eval_input_fn))
+  for reader in _FORMATS:
+    for parts in (0, 2):
+      made = eckpt.checkpointing(reader)(_ema_model_fn(True, parts))
+      found = models.estimator(made, tmp_path).predict(models.eval_input_fn)
+      np.testing.assert_allclose([p["y"] for p in found], expected, atol=1e-6)
