@@ -27,7 +27,7 @@ from estimator_ckpt.bundle import (
   files,
   index_path,
 )
-from estimator_ckpt.save_plan import SavePlan
+from estimator_ckpt.save_plan import GLOBAL_STEP, SavePlan
 
 DIRECTORY = "tf2"
 _logger = logging.getLogger(__name__)
@@ -130,15 +130,23 @@ def record(prefix: str, state_file: str | None = None) -> None:
   listed[latest] = time.time()
   # What is to be removed stays listed until it is, for the case that this is killed.
   _write(directory, latest, listed, name)
-  for path in [path for path in listed if not _is_paired(path)]:
+  for path in [path for path in listed if _lost_its_pair(path)]:
     del listed[path]
     _remove_bundle(path)
   _write(directory, latest, listed, name)
 
 
-def _is_paired(path: str) -> bool:
+def _lost_its_pair(path: str) -> bool:
   directory, name = os.path.split(path)
-  return files.exists(index_path(os.path.join(os.path.dirname(directory), name)))
+  if files.exists(index_path(os.path.join(os.path.dirname(directory), name))):
+    return False
+  try:
+    # What eager code saved there is its own, was never one of a pair, and has no name.
+    return GLOBAL_STEP in Index.read(path)
+  except errors.CheckpointNotFoundError:
+    return True
+  except errors.CheckpointError:
+    return False
 
 
 def _write(directory: str, latest: str, listed: dict[str, float], name: str) -> None:

@@ -144,11 +144,19 @@ def test_retention_leaves_what_others_saved_in_tf2(tmp_path):
   estimator = _estimator(tmp_path, save_steps=1, keep_checkpoint_max=1)
   estimator.train(models.input_fn, steps=2)
   checkpoint = tf.train.Checkpoint(v=tf.Variable(1.0))
-  mine = checkpoint.write(str(tmp_path / "tf2" / "mine-1"))
+  # One that the state file lists, and one that it does not.
+  saved = checkpoint.save(str(tmp_path / "tf2" / "saved"))
+  written = checkpoint.write(str(tmp_path / "tf2" / "written"))
+  assert tf.train.latest_checkpoint(str(tmp_path / "tf2")) == saved
   estimator.train(models.input_fn, steps=2)
-  assert os.path.exists(mine + ".index")
-  assert os.path.exists(tmp_path / "tf2" / "model.ckpt-4.index")
-  assert not os.path.exists(tmp_path / "tf2" / "model.ckpt-2.index")
+  for mine in (saved, written):
+    checkpoint.v.assign(0.0)
+    checkpoint.read(mine).assert_existing_objects_matched()
+    assert checkpoint.v.numpy() == 1
+  latest = tf.train.latest_checkpoint(str(tmp_path / "tf2"))
+  assert latest == str(tmp_path / "tf2" / "model.ckpt-4")
+  # That state file no longer listed model.ckpt-2.
+  assert not os.path.exists(tmp_path / "tf2" / "model.ckpt-3.index")
 
 
 class _Killed(BaseException):
