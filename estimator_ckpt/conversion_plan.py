@@ -17,6 +17,7 @@ from estimator_ckpt.bundle import BundleEntry, Index, dtypes
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.name_map import NameMap
+from estimator_ckpt.new_tensors import NewTensor
 from estimator_ckpt.object_graph import ObjectGraph
 from estimator_ckpt.optimizers import names as optimizer_names
 from estimator_ckpt.tensor_names import SAVE_COUNTER_KEY, NamedTensor
@@ -38,6 +39,7 @@ class Plan:
     names: names that change, old to new.
     left_out: keys of the source that the result lacks, each with the reason.
     notes: what a user should know of the result.
+    tensors: tensors to write that are made of others, by key.
   """
 
   checkpoint_format: CheckpointFormat
@@ -47,12 +49,14 @@ class Plan:
   names: Mapping[str, str] = dataclasses.field(default_factory=dict)
   left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: tuple[str, ...] = ()
+  tensors: Mapping[str, NewTensor] = dataclasses.field(default_factory=dict)
 
   def __str__(self) -> str:
     lines = [f"{key} <- {source}" for key, source in sorted(self.keys.items())]
     if self.object_graph is not None:
       lines.append(f"{layout_lib.OBJECT_GRAPH_KEY} <- new")
     lines += [f"{key} <- {value}" for key, value in sorted(self.scalars.items())]
+    lines += [f"{key} <- converted" for key in sorted(self.tensors)]
     lines += [f"left out: {key} ({why})" for key, why in sorted(self.left_out.items())]
     return "\n".join(lines)
 

@@ -7,8 +7,10 @@ bytes of the checkpoint.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
-from estimator_ckpt import conversion_plan, model_dirs, rewrite
+from estimator_ckpt import conversion_plan, errors, model_dirs, rewrite
 from estimator_ckpt import layout as layout_lib
 from estimator_ckpt.bundle import Shards, dtypes
 from estimator_ckpt.formats import CheckpointFormat
@@ -24,6 +26,10 @@ def convert(
   *,
   layout: layout_lib.Layout = "default",
   name_map: NameMapLike = None,
+  optimizer: str | None = None,
+  keras: str | None = None,
+  like: str | os.PathLike[str] | None = None,
+  keras_options: Mapping[str, Any] | None = None,
   data: str = "auto",
   overwrite: bool = False,
   progress: rewrite.Progress | None = None,
@@ -38,6 +44,9 @@ def convert(
       attribute `kernel` of the attribute `dense`.
   *   TF2 to TF1: from the object graph, see `estimator_ckpt.tensor_names`.
   *   A dual checkpoint has both, and only loses one.
+  *   TF1 to Keras, and back, with `keras=`, `optimizer=` or `like=`: weights, slots and
+      iterations become those of a Keras model and its optimizer, see
+      `estimator_ckpt.keras.checkpoint`.
 
   Args:
     source: a checkpoint, in any of the forms `estimator_ckpt.prefix.resolve` takes; or
@@ -48,6 +57,15 @@ def convert(
       `estimator_ckpt.layout.object_paths`.
     name_map: rules `old:new` that give variables other names; see
       `estimator_ckpt.name_map`.
+    optimizer: with Keras, the optimizer's name, `"adam"`, or `"none"` for the model
+      alone; by default it is recognised by the variables' names.
+    keras: whose model and optimizer, `"2-legacy"`, `"2"` or `"3"`; by default that of
+      `like`.
+    like: for Keras, a checkpoint that the model and its optimizer wrote, untrained; on
+      the way back, one of the TF1 code.
+    keras_options: what else the conversion to or from Keras is told: `settings`,
+      `ignore`, `keep`, `iterations`, `forget_bias`, `trainable`, `allow_approximate`;
+      see `estimator_ckpt.keras.checkpoint`.
     data: how the data files get there. `"auto"` links, else shares (reflink), else
       copies; `"link"`, `"reflink"` and `"copy"` insist.
     overwrite: whether a checkpoint that is there may be replaced.
@@ -60,13 +78,32 @@ def convert(
     CheckpointNotFoundError: there is no checkpoint at `source`.
     CheckpointExistsError: there is one at `target` already.
     CorruptCheckpointError: the source is damaged.
-    OptionError: the destination is the source; names clash; a rule matches nothing.
+    OptionError: the destination is the source; names clash; a rule matches nothing; the
+      optimizer is ambiguous.
+    VariableMismatchError: with Keras, a variable did not find its other.
+    UnsupportedCheckpointError: the optimizer's state cannot mean the same there.
     CheckpointIOError: the file system refused. `target` is as it was before.
 
   Example:
     print(convert("model_dir", "model_dir_tf2", "tf2"))
   """
   to = CheckpointFormat.parse(to)
+  if keras is not None or optimizer is not None or like is not None or keras_options:
+    if layout != "default":
+      raise errors.OptionError("layout= is not for Keras, whose models say where.")
+    return _convert_keras(
+      source,
+      target,
+      to,
+      keras,
+      optimizer=optimizer,
+      like=like,
+      name_map=name_map,
+      data=data,
+      overwrite=overwrite,
+      progress=progress,
+      **(keras_options or {}),
+    )
   layout = layout_lib.check_layout(layout)
   names = NameMap.parse(name_map)
 
@@ -83,6 +120,24 @@ def convert(
   return model_dirs.rewrite_path(
     source, target, make_plan, data=data, overwrite=overwrite, progress=progress
   )
+
+
+def _convert_keras(
+  source: str | os.PathLike[str],
+  target: str | os.PathLike[str],
+  to: CheckpointFormat,
+  keras: str | None,
+  **options: Any,
+) -> Report:
+  # NumPy is loaded here, which no other conversion needs.
+  from estimator_ckpt.keras import checkpoint as keras_checkpoint
+
+  if to is not CheckpointFormat.TF1:
+    return keras_checkpoint.convert_to_keras(source, target, keras, to=to, **options)
+  for name in ("keep", "iterations", "trainable"):
+    if options.pop(name, None):
+      raise errors.OptionError(f"{name}= is not for a conversion from Keras to TF1.")
+  return keras_checkpoint.convert_from_keras(source, target, keras, **options)
 
 
 def read_small_step(read: rewrite.Source) -> int | None:

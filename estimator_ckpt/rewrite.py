@@ -28,6 +28,7 @@ from estimator_ckpt.bundle import (
 from estimator_ckpt.compaction import compact_data
 from estimator_ckpt.conversion_plan import Plan
 from estimator_ckpt.formats import CheckpointFormat
+from estimator_ckpt.new_tensors import NewTensor
 from estimator_ckpt.object_graph import ObjectGraph
 from estimator_ckpt.stored_entries import check_sizes as check_sizes
 from estimator_ckpt.stored_entries import stored_entries as stored_entries
@@ -93,17 +94,22 @@ class CheckpointReport:
   placed: tuple[str, ...]
   cleaned: tuple[str, ...] = ()
 
+  @property
+  def keys(self) -> int:
+    """How many keys the result has."""
+    plan = self.plan
+    return len(plan.keys) + len(plan.scalars) + len(plan.tensors)
+
   def __str__(self) -> str:
     sources = ", ".join(
       f"{source} ({source_format.value})"
       for source, source_format in zip(self.sources, self.source_formats)
     )
     counts = {how: self.placed.count(how) for how in dict.fromkeys(self.placed)}
-    keys = len(self.plan.keys) + len(self.plan.scalars)
     placed = ", ".join(f"{count} by {how}" for how, count in counts.items())
     lines = [
       f"{sources} -> {self.target} ({self.plan.checkpoint_format.value})",
-      f"  {keys:,} keys, {self.data_bytes:,} bytes of data; data files: {placed}",
+      f"  {self.keys:,} keys, {self.data_bytes:,} bytes of data; data files: {placed}",
     ]
     lines += _listed("renamed", [f"{a} -> {b}" for a, b in self.plan.names.items()])
     lines += _listed("left out", _without_aliases(self.plan.left_out))
@@ -118,7 +124,7 @@ class CheckpointReport:
       "source_formats": [f.value for f in self.source_formats],
       "target": self.target,
       "format": self.plan.checkpoint_format.value,
-      "keys": len(self.plan.keys) + len(self.plan.scalars),
+      "keys": self.keys,
       "data_bytes": self.data_bytes,
       "data_files": list(self.placed),
       "renamed": dict(self.plan.names),
@@ -210,7 +216,7 @@ def write(
   extras = extra_tensors(plan)
   counter = Counter(sum(sizes), progress)
   kept = used_shards(index) if compact else range(shards.num_shards)
-  num_shards = len(kept) + bool(extras)
+  num_shards = len(kept) + bool(extras) + bool(plan.tensors)
   with BundleWriter(target, num_shards, overwrite=overwrite) as bundle:
     if compact:
       index = compact_data(index, shards, bundle, counter.advance)
@@ -221,6 +227,7 @@ def write(
         bundle.add_file(shards.path(shard_id), data, counter.advance)
         counter.advance(before + sizes[shard_id] - counter.done)
     add_extras(index, bundle, extras)
+    add_tensors(index, bundle, plan.tensors)
     bundle.commit(index)
   written = sum(files.size(path) for path in index.data_paths(target))
   return CheckpointReport(
@@ -277,6 +284,32 @@ def add_extras(
   shard_id = bundle.add_bytes(bytes(joined))
   for key, entry in entries.items():
     index.put(key, dataclasses.replace(entry, shard_id=shard_id))
+
+
+def add_tensors(
+  index: Index, bundle: BundleWriter, tensors: Mapping[str, NewTensor]
+) -> None:
+  """Writes new tensors into a data file of their own, and adds them to the index."""
+  if not tensors:
+    return
+  shard_id = len(bundle.placed)
+  offset = 0
+  with bundle.add_stream() as file:
+    for key, tensor in tensors.items():
+      data = tensor.make()
+      file.write(data)
+      index.put(
+        key,
+        BundleEntry(
+          dtype=tensor.dtype,
+          shape=tensor.shape,
+          shard_id=shard_id,
+          offset=offset,
+          size=len(data),
+          crc32c=checksum.mask(checksum.crc32c(data)),
+        ),
+      )
+      offset += len(data)
 
 
 def _without_aliases(left_out: Mapping[str, str]) -> list[str]:

@@ -43,6 +43,8 @@ _LINES = {
     "convert {source} {out} --to=dual",
     "convert {source} {out} --to=tf2",
     "convert {keras} {out} --to=tf1",
+    "convert {source} {out} --to=tf2 --keras=2-legacy --optimizer=adam",
+    "convert {keras} {out} --to=tf1 --keras=2-legacy",
   ],
   "rename": ["rename {source} {out} --name_map=net/:model/"],
   "strip": ["strip {source} {out} --optimizer_state --compact"],

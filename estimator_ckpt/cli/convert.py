@@ -1,9 +1,11 @@
-"""`estimator-ckpt convert`: name-based, object-based or dual."""
+"""`estimator-ckpt convert`: name-based, object-based or dual; into Keras and back."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
+from estimator_ckpt import errors
 from estimator_ckpt.cli import rewriting, terminal
 
 NAME = "convert"
@@ -13,6 +15,8 @@ estimator-ckpt convert model_dir model_dir_dual --to=dual
 estimator-ckpt convert model_dir/model.ckpt-300 out/model.ckpt-300 --to=tf2
 estimator-ckpt convert keras/ckpt-7 tf1/ckpt-7 --to=tf1 --name_map=step:global_step
 estimator-ckpt convert old new --to=dual --name_map=old_net/:net/ --data=copy
+estimator-ckpt convert model_dir keras --to=tf2 --optimizer=adam --keras=3 --like=untrained/ckpt
+estimator-ckpt convert keras/ckpt-7 tf1/model.ckpt-7 --to=tf1 --like=old_model_dir
 """
 
 
@@ -30,7 +34,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     " var_list/<name>, nested follows the scopes, default is both",
   )
   rewriting.add_name_map(parser, required=False)
+  _add_keras_flags(parser)
   rewriting.add_flags(parser)
+
+
+def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
+  keras = parser.add_argument_group(
+    "Keras",
+    "With one of the first three, weights and optimizer state become those of a\n"
+    "Keras model and its optimizer; with --to=tf1 they come from one.",
+  )
+  keras.add_argument(
+    "--keras",
+    choices=("2-legacy", "2", "3"),
+    help="whose optimizer; by default that of --like",
+  )
+  keras.add_argument(
+    "--optimizer",
+    metavar="NAME",
+    help="adam, momentum, sgd, adagrad, rmsprop, ftrl, adadelta, or none for the model"
+    " alone; by default it is recognised by the variables' names",
+  )
+  keras.add_argument(
+    "--like",
+    metavar="CHECKPOINT",
+    help="what tf.train.Checkpoint(model=..., optimizer=...) wrote for the Keras model,"
+    " trained or not; with --to=tf1, a checkpoint of the TF1 code. Without it, the"
+    " model's layers are attributes called as the scopes",
+  )
+  keras.add_argument(
+    "--optimizer_setting",
+    metavar="NAME=VALUE",
+    action="append",
+    default=[],
+    help="what the Keras optimizer is made with and no checkpoint stores:"
+    " learning_rate (momentum needs it), momentum, epsilon, beta_1, ...",
+  )
+  keras.add_argument(
+    "--ignore",
+    metavar="NAME|SCOPE/|REGEX",
+    action="append",
+    default=[],
+    help="variables of SOURCE to leave out",
+  )
+  keras.add_argument(
+    "--keep",
+    metavar="NAME|SCOPE/|REGEX",
+    action="append",
+    default=[],
+    help="variables that are to be as in --like",
+  )
+  keras.add_argument(
+    "--iterations",
+    metavar="N|global_step|beta_powers",
+    help="how many steps the optimizer has made, or what says so",
+  )
+  keras.add_argument(
+    "--forget_bias",
+    type=float,
+    metavar="X",
+    help="what TF1's LSTM cells added to their forget gates, if not 1 (CuDNN's: 0)",
+  )
+  keras.add_argument(
+    "--trainable",
+    metavar="NAME",
+    action="append",
+    help="a trainable variable; once for each, in the order of the model's; by default"
+    " as the .meta file beside SOURCE has them",
+  )
+  keras.add_argument(
+    "--allow_approximate",
+    action="store_true",
+    help="take optimizer state also where it cannot mean the same",
+  )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
   """
   from estimator_ckpt.convert import convert
 
+  options = _keras_options(args)
   with rewriting.collector_paused(), terminal.ProgressBar("converting") as bar:
     report = convert(
       args.source,
@@ -51,8 +128,53 @@ def run(args: argparse.Namespace) -> int:
       args.to,
       layout=args.layout,
       name_map=args.name_map,
+      optimizer=args.optimizer,
+      keras=args.keras,
+      like=args.like,
+      keras_options=options,
       data=args.data,
       overwrite=args.overwrite,
       progress=bar.update,
     )
   return rewriting.show(report, args.json)
+
+
+def _keras_options(args: argparse.Namespace) -> dict[str, Any]:
+  """The options that only a conversion to or from Keras has, as far as given."""
+  given = {
+    "settings": dict(map(_setting, args.optimizer_setting)),
+    "ignore": args.ignore,
+    "keep": args.keep,
+    "iterations": _number_or_text(args.iterations),
+    "trainable": args.trainable,
+    "allow_approximate": args.allow_approximate,
+  }
+  options = {name: value for name, value in given.items() if value}
+  if args.forget_bias is not None:
+    options["forget_bias"] = args.forget_bias
+  if given["iterations"] == 0:
+    options["iterations"] = 0
+  if options and not (args.keras or args.optimizer or args.like):
+    raise errors.OptionError(
+      f"--{next(iter(options)).replace('settings', 'optimizer_setting')} is for a"
+      " conversion to or from Keras; add --keras, --optimizer or --like"
+    )
+  return options
+
+
+def _setting(text: str) -> tuple[str, float | bool]:
+  name, equals, value = text.partition("=")
+  if value.lower() in ("true", "false"):
+    return name, value.lower() == "true"
+  try:
+    return name.strip(), float(value)
+  except ValueError:
+    raise errors.OptionError(
+      f"--optimizer_setting={text}: that is no NAME=VALUE with a number or true or false"
+    ) from None
+
+
+def _number_or_text(text: str | None) -> int | str | None:
+  if text is None:
+    return None
+  return int(text) if text.lstrip("-").isdigit() else text

@@ -16,13 +16,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from estimator_ckpt import (
-  errors,
-  new_tensors,
-  rewrite,
-)
+from estimator_ckpt import conversion_plan, errors, model_dirs, rewrite
 from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.keras.from_keras import ToTf1
@@ -32,31 +28,24 @@ from estimator_ckpt.keras.to_keras import ToKeras
 from estimator_ckpt.name_map import NameMapLike
 from estimator_ckpt.optimizers.kinds import Flavor
 
-if TYPE_CHECKING:
-  pass
-
 
 @dataclasses.dataclass(frozen=True)
-class ConversionReport:
-  """What was written.
+class ConversionReport(model_dirs.Report):
+  """What was written, and what became of every variable.
 
   Attributes:
-    checkpoint: the checkpoint and its files.
-    variables: every variable and what became of it.
+    variables: for each checkpoint, every variable and what became of it.
   """
 
-  checkpoint: rewrite.CheckpointReport
-  variables: LoadReport
+  variables: tuple[LoadReport, ...] = ()
 
   def __str__(self) -> str:
-    return f"{self.checkpoint}\n{self.variables}"
+    return "\n".join([super().__str__(), *map(str, self.variables)])
 
   def as_dict(self) -> dict[str, Any]:
     """The report as lists, dicts, texts and numbers."""
-    return {
-      **self.checkpoint.as_dict(),
-      "variables": dataclasses.asdict(self.variables),
-    }
+    variables = [dataclasses.asdict(report) for report in self.variables]
+    return {**super().as_dict(), "variables": variables}
 
 
 def convert_to_keras(
@@ -77,11 +66,12 @@ def convert_to_keras(
   to: CheckpointFormat | str = CheckpointFormat.TF2,
   data: str = "auto",
   overwrite: bool = False,
+  progress: rewrite.Progress | None = None,
 ) -> ConversionReport:
   """Converts a TF1 or dual checkpoint into one that Keras restores.
 
   Args:
-    source: the checkpoint: a prefix, a directory, one of its files.
+    source: a checkpoint; or a directory with checkpoints, for all of them.
     target: the prefix to write, or a directory.
     keras: `"2-legacy"`, `"2"` or `"3"`; by default that of `like`.
     optimizer: the optimizer's name, `"adam"`; `"none"` for the model alone. By default
@@ -102,6 +92,7 @@ def convert_to_keras(
     to: `"tf2"`; or `"dual"` to keep the TF1 names too.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
+    progress: is called with the bytes that are done and those there are in all.
 
   Returns:
     What was written, with the table of variables.
@@ -115,23 +106,27 @@ def convert_to_keras(
   to = CheckpointFormat.parse(to)
   if to is CheckpointFormat.TF1:
     raise errors.OptionError("Keras restores object-based checkpoints: tf2 or dual.")
-  prefix = prefix_lib.resolve(os.fspath(source))
-  target = rewrite.target_prefix(os.fspath(target), prefix)
-  rewrite.check_target(target, [prefix])
-  conversion = ToKeras(prefix, settings or {}, allow_approximate)
-  conversion.choose(keras, optimizer, like, iterations)
-  conversion.match(name_map, ignore, keep, forget_bias, trainable)
-  plan = conversion.plan(to)
-  checkpoint = new_tensors.write(
-    conversion.source, target, plan, conversion.tensors, data=data, overwrite=overwrite
+  reports: list[LoadReport] = []
+
+  def make_plan(read: rewrite.Source) -> conversion_plan.Plan:
+    conversion = ToKeras(read, settings or {}, allow_approximate)
+    conversion.choose(keras, optimizer, like, iterations)
+    conversion.match(name_map, ignore, keep, forget_bias, trainable)
+    reports.append(conversion.report)
+    return conversion.plan(to)
+
+  done = model_dirs.rewrite_path(
+    source, target, make_plan, data=data, overwrite=overwrite, progress=progress
   )
-  return ConversionReport(checkpoint, conversion.report)
+  return ConversionReport(**vars(done), variables=tuple(reports))
 
 
 def convert_from_keras(
   source: str | os.PathLike[str],
   target: str | os.PathLike[str],
+  keras: str | Flavor | None = None,
   *,
+  optimizer: str | None = None,
   like: str | os.PathLike[str] | None = None,
   settings: Mapping[str, Any] | None = None,
   name_map: NameMapLike = None,
@@ -140,13 +135,16 @@ def convert_from_keras(
   allow_approximate: bool = False,
   data: str = "auto",
   overwrite: bool = False,
+  progress: rewrite.Progress | None = None,
 ) -> ConversionReport:
   """Converts a checkpoint of a Keras model into one that TF1 code restores.
 
   Args:
     source: a checkpoint that `tf.train.Checkpoint(model=..., optimizer=...)` wrote, of
-      Keras 2 or 3.
+      Keras 2 or 3; or a directory of such, for all of them.
     target: the prefix to write, or a directory.
+    keras: `"2-legacy"`, `"2"` or `"3"`, to have it checked; it need not be said.
+    optimizer: the optimizer's name, to have it checked; `"none"` to leave its state out.
     like: a checkpoint of the TF1 code, for its names; it also says where weights of
       several arrays are one in TF1, as those of an LSTM.
     settings: of the Keras optimizer, what its checkpoint does not store: `epsilon`, and
@@ -157,6 +155,7 @@ def convert_from_keras(
     allow_approximate: see `estimator_ckpt.keras.load`.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
+    progress: is called with the bytes that are done and those there are in all.
 
   Returns:
     What was written, with the table of variables.
@@ -167,15 +166,18 @@ def convert_from_keras(
     OptionError: an argument cannot be meant.
     CheckpointError: the files cannot be read or written.
   """
-  prefix = prefix_lib.resolve(os.fspath(source))
-  target = rewrite.target_prefix(os.fspath(target), prefix)
-  rewrite.check_target(target, [prefix])
-  conversion = ToTf1(prefix, settings or {}, allow_approximate)
+  reports: list[LoadReport] = []
   names = prefix_lib.resolve(os.fspath(like)) if like is not None else None
-  conversion.match(names, name_map, ignore, forget_bias)
-  conversion.convert()
-  plan = conversion.plan()
-  checkpoint = new_tensors.write(
-    conversion.source, target, plan, conversion.tensors, data=data, overwrite=overwrite
+
+  def make_plan(read: rewrite.Source) -> conversion_plan.Plan:
+    conversion = ToTf1(read, settings or {}, allow_approximate)
+    conversion.choose(keras, optimizer)
+    conversion.match(names, name_map, ignore, forget_bias)
+    conversion.convert()
+    reports.append(conversion.report)
+    return conversion.plan()
+
+  done = model_dirs.rewrite_path(
+    source, target, make_plan, data=data, overwrite=overwrite, progress=progress
   )
-  return ConversionReport(checkpoint, conversion.report)
+  return ConversionReport(**vars(done), variables=tuple(reports))

@@ -30,7 +30,7 @@ from estimator_ckpt.name_map import NameMap, NameMapLike
 from estimator_ckpt.name_pattern import NamePattern, matches_any
 from estimator_ckpt.new_tensors import NewTensor
 from estimator_ckpt.optimizers.iterations import BETAS, Iterations, beta_power
-from estimator_ckpt.optimizers.kinds import Flavor, Optimizer
+from estimator_ckpt.optimizers.kinds import Flavor, Optimizer, parse_kind
 from estimator_ckpt.optimizers.state import StatePlan, plan_state
 from estimator_ckpt.reader import CheckpointReader
 
@@ -44,8 +44,8 @@ class ToTf1:
   """Plans the conversion of one checkpoint.
 
   Args:
-    prefix: its path.
-    settings: see `keras_checkpoint.convert_from_keras`, as for the methods' arguments.
+    source: the checkpoint.
+    settings: see `keras.checkpoint.convert_from_keras`, as for the methods' arguments.
     allow_approximate: as said.
 
   Attributes:
@@ -54,21 +54,23 @@ class ToTf1:
     tensors: what has to be written anew, by key.
   """
 
-  def __init__(self, prefix: str, settings: Mapping[str, Any], allow_approximate: bool):
-    self.source = rewrite.Source.read(prefix)
+  def __init__(
+    self, source: rewrite.Source, settings: Mapping[str, Any], allow_approximate: bool
+  ):
+    self.source = source
+    prefix = source.prefix
+    if source.graph is None:
+      raise errors.OptionError(
+        f"{prefix}: it is name-based, and not a checkpoint that tf.train.Checkpoint "
+        "wrote for a Keras model."
+      )
     self.report = LoadReport(prefix)
     self.tensors: dict[str, NewTensor] = {}
     self._reader = CheckpointReader(prefix)
     self._contents = keras_source.read_contents(
       prefix, self.source.index, self.source.graph
     )
-    states = self._contents.states
-    if len(states) > 1:
-      raise errors.UnsupportedCheckpointError(
-        f"{prefix}: it has several optimizers: "
-        + ", ".join(f"{state.label} ({state.optimizer})" for state in states)
-      )
-    self._state = states[0] if states else None
+    self._state: keras_source.State | None = None
     self._settings = dict(settings)
     self._allow_approximate = allow_approximate
     self._keys: dict[str, str] = {}
@@ -76,6 +78,40 @@ class ToTf1:
     # Groups of weights of which one layer's variables are made.
     self._groups: list[dict[str, Recipe]] = []
     self._shapes: dict[str, tuple[int, ...]] = {}
+
+  def choose(self, keras: str | Flavor | None, optimizer: str | None) -> None:
+    """Finds the optimizer whose state is converted.
+
+    Args:
+      keras: whose it is to be, or None.
+      optimizer: the optimizer's name; `"none"` for the model alone.
+
+    Raises:
+      OptionError: the checkpoint has another.
+      UnsupportedCheckpointError: it has several.
+    """
+    prefix, states = self.source.prefix, self._contents.states
+    if optimizer == "none":
+      self.report.others += [f"the state of {s.optimizer}" for s in states]
+      return
+    if len(states) > 1:
+      raise errors.UnsupportedCheckpointError(
+        f"{prefix}: it has several optimizers: "
+        + ", ".join(f"{state.label} ({state.optimizer})" for state in states)
+      )
+    self._state = states[0] if states else None
+    found = f"its optimizer is {states[0].optimizer}" if states else "it has none"
+    flavor = Flavor.parse(keras) if keras is not None else None
+    if flavor is not None and (not states or states[0].optimizer.flavor is not flavor):
+      raise errors.OptionError(
+        f"{prefix}: keras={flavor.value!r} was asked for, and {found}."
+      )
+    if optimizer is not None:
+      kind = parse_kind(optimizer, [state.optimizer.kind for state in states])
+      if not states or states[0].optimizer.kind != kind:
+        raise errors.OptionError(
+          f"{prefix}: optimizer={optimizer!r} was asked for, and {found}."
+        )
 
   def match(
     self,
@@ -119,10 +155,9 @@ class ToTf1:
     self._shapes = {name: variable.shape for name, variable in wanted.items()}
     # The rules lead from the Keras model's names to TF1's; here it goes the other way.
     mapped = NameMap.parse(name_map).apply(names)
-    backwards = {new: old for old, new in mapped.items() if new in wanted}
+    backwards = _Backwards(mapped)
     stored = {
-      backwards.get(name, name): Stored(name, shape)
-      for name, shape in self._shapes.items()
+      backwards.name(name): Stored(name, shape) for name, shape in self._shapes.items()
     }
     layers = [
       layer
@@ -351,7 +386,39 @@ class ToTf1:
       self._keys,
       names={old: new for old, new in names.items() if old != new},
       left_out=left_out,
+      tensors=self.tensors,
     )
+
+
+class _Backwards:
+  """From TF1's names to the Keras model's, by a map that leads the other way.
+
+  Args:
+    mapped: TF1's names by the model's.
+  """
+
+  def __init__(self, mapped: Mapping[str, str]):
+    self._names = {new: old for old, new in mapped.items()}
+    self._scopes: dict[str, str] = {}
+    for old, new in mapped.items():
+      old_scope, _, old_leaf = old.rpartition("/")
+      new_scope, _, new_leaf = new.rpartition("/")
+      if old_leaf == new_leaf:
+        self._scopes.setdefault(new_scope, old_scope)
+
+  def name(self, name: str) -> str:
+    """The name that a TF1 variable has in the model, or its own.
+
+    A cell's weights may be several variables in TF1; these follow their scope.
+    """
+    if name in self._names:
+      return self._names[name]
+    scope = name.rpartition("/")[0]
+    while scope:
+      if scope in self._scopes:
+        return self._scopes[scope] + name[len(scope) :]
+      scope = scope.rpartition("/")[0]
+    return name
 
 
 def _item(made: Any, name: str) -> np.ndarray:

@@ -83,6 +83,7 @@ class Contents:
     states: the states of optimizers.
     global_step: the key of the global step, or None.
     others: names of what is nothing to a model: tables, iterators, the save counter.
+    unknown: optimizers that keep state in it of which there are no rules.
   """
 
   prefix: str
@@ -91,6 +92,15 @@ class Contents:
   states: list[State]
   global_step: str | None
   others: list[str]
+  unknown: list[str] = dataclasses.field(default_factory=list)
+
+  def candidates(self) -> str:
+    """The optimizers that keep state in it, for a message."""
+    known = (
+      str(s.optimizer) if s.label == s.optimizer.kind else f"{s.optimizer} ({s.label})"
+      for s in self.states
+    )
+    return ", ".join([*known, *self.unknown])
 
 
 def read_contents(prefix: str, index: Index, graph: ObjectGraph | None) -> Contents:
@@ -203,18 +213,24 @@ class _Contents:
   ) -> None:
     slots: dict[tuple[str, int], dict[str, dict[str, str]]] = {}
     powers: dict[int, dict[str, str]] = collections.defaultdict(dict)
+    unknown: dict[str, None] = {}
     for name, role in roles.items():
-      if role.keras or role.optimizer is None:
+      if role.optimizer is None:
         continue
-      if role.kind is RoleKind.SLOT and role.slot is not None and role.of is not None:
+      if role.keras:
+        unknown[f"{role.optimizer} of Keras (by names without objects)"] = None
+      elif role.kind is RoleKind.SLOT and role.slot is None:
+        unknown[f"{role.optimizer} (the names do not tell its slots apart)"] = None
+      elif role.kind is RoleKind.SLOT and role.optimizer not in KINDS:
+        unknown[f"{role.optimizer} (there are no rules for it)"] = None
+      elif role.kind is RoleKind.SLOT and role.slot is not None and role.of is not None:
         state = slots.setdefault((role.optimizer, role.instance), {})
         state.setdefault(role.slot, {})[role.of] = names[name]
       elif role.kind is RoleKind.NON_SLOT and role.slot is not None:
         powers[role.instance][role.slot] = names[name]
+    result.unknown = list(unknown)
     adams = [key for key in slots if key[0] == "Adam"]
     for (optimizer, instance), by_slot in sorted(slots.items()):
-      if optimizer not in KINDS:
-        continue
       settings = {"centered": "mg" in by_slot} if optimizer == "RMSProp" else {}
       # Two Adams whose variables differ both count their slots from 0.
       certain = optimizer == "Adam" and len(adams) == len(powers)
@@ -286,9 +302,9 @@ def choose_state(contents: Contents, target: Optimizer) -> State | None:
     close = [s for s in contents.states if s.optimizer.kind in sgd]
     if len(close) == 1:
       return close[0]
-    if not contents.states:
+    if not contents.states and not contents.unknown:
       return None
-  found = ", ".join(str(state.optimizer) for state in contents.states)
+  found = contents.candidates()
   raise errors.UnsupportedCheckpointError(
     f"{contents.prefix}: there is no state of {target} in the checkpoint, "
     + (f"but that of {found}. Make that optimizer" if found else "nor of any other")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from estimator_ckpt.name_pattern import NamePattern, matches_any
 from estimator_ckpt.new_tensors import NewTensor
 from estimator_ckpt.object_graph import ObjectGraph
 from estimator_ckpt.object_graph_edit import copy_graph
-from estimator_ckpt.optimizers.kinds import KINDS, Flavor, Optimizer
+from estimator_ckpt.optimizers.kinds import Flavor, Optimizer, parse_kind
 from estimator_ckpt.optimizers.state import SlotMove, StatePlan, plan_state
 from estimator_ckpt.reader import CheckpointReader
 
@@ -40,14 +41,15 @@ if TYPE_CHECKING:
   import numpy as np
 
 _GLOBAL_STEP = "global_step"
+_CELL = re.compile(r"(?:.*/)?[^/]*(?:lstm|gru|rnn)_cell[^/]*(?=/)")
 
 
 class ToKeras:
   """Plans the conversion of one checkpoint.
 
   Args:
-    prefix: its path.
-    settings: see `keras_checkpoint.convert_to_keras`, as for the methods' arguments.
+    source: the checkpoint.
+    settings: see `keras.checkpoint.convert_to_keras`, as for the methods' arguments.
     allow_approximate: as said.
 
   Attributes:
@@ -56,8 +58,11 @@ class ToKeras:
     tensors: what has to be written anew, by key.
   """
 
-  def __init__(self, prefix: str, settings: Mapping[str, Any], allow_approximate: bool):
-    self.source = rewrite.Source.read(prefix)
+  def __init__(
+    self, source: rewrite.Source, settings: Mapping[str, Any], allow_approximate: bool
+  ):
+    self.source = source
+    prefix = source.prefix
     self.report = LoadReport(prefix)
     self.tensors: dict[str, NewTensor] = {}
     self._reader = CheckpointReader(prefix)
@@ -125,13 +130,16 @@ class ToKeras:
       # Keras 2's SGD has momentums in any case; the source tells what it is.
       return parse_kind("sgd", [s.optimizer.kind for s in self._contents.states])
     kinds = sorted({state.optimizer.kind for state in self._contents.states})
-    if len(kinds) > 1:
+    if len(kinds) == 1 and not self._contents.unknown:
+      return kinds[0]
+    if kinds or self._contents.unknown:
+      candidates = self._contents.candidates()
       raise errors.OptionError(
-        f"{self.source.prefix}: the names are of several optimizers: "
-        f"{', '.join(kinds)}. Say which one is meant with optimizer=, or optimizer="
-        "'none' for the model alone."
+        f"{self.source.prefix}: which optimizer is meant? The names are of "
+        f"{candidates}. Say it with optimizer= (--optimizer), where 'none' is for the "
+        "model alone."
       )
-    return kinds[0] if kinds else "GradientDescent"
+    return "GradientDescent"
 
   def _target(self, kind: str, flavor: Flavor | None) -> Optimizer:
     template = self._template
@@ -180,6 +188,10 @@ class ToKeras:
       VariableMismatchError: something does not fit.
       OptionError: a rule or pattern matches nothing, or the order is not known.
     """
+    if self._template is None and (keep or forget_bias is not None):
+      raise errors.OptionError(
+        "keep= and forget_bias= need like=, a checkpoint of the model."
+      )
     names = list(self._contents.variables)
     renamed = NameMap.parse(name_map).apply(names)
     ignored = [NamePattern(text, "ignore") for text in ignore]
@@ -232,6 +244,15 @@ class ToKeras:
     self, renamed: Mapping[str, str], trainable: Sequence[str] | None
   ) -> None:
     """Gives each variable the place that its name spells."""
+    scopes = {match[0] for match in map(_CELL.match, renamed) if match}
+    # Keras' own cells, trained in TF1, stay as they are.
+    cells = sorted(s for s in scopes if f"{s}/recurrent_kernel" not in renamed)
+    if cells:
+      raise errors.OptionError(
+        f"{self.source.prefix}: {', '.join(cells)} are recurrent cells, whose weights "
+        "Keras orders and splits in another way. How is for the model to say: pass "
+        "like= (--like), a checkpoint of the model and its optimizer."
+      )
     target = self._state_plan.target if self._state_plan is not None else None
     with_slots = self._with_slots(renamed)
     order = self._order(with_slots, renamed, trainable)
@@ -273,9 +294,9 @@ class ToKeras:
         raise errors.OptionError(
           f"{self.source.prefix}: Keras {self._flavor.value if self._flavor else ''} "
           "numbers an optimizer's variables in the order of model.trainable_variables, "
-          "which a checkpoint does not tell. Pass like=, a checkpoint of the model and "
-          "its optimizer; or the names in their order, trainable=; or put the .meta "
-          "file beside the checkpoint, whose order counts then."
+          "which a checkpoint does not tell. Pass like= (--like), a checkpoint of the "
+          "model and its optimizer; or the names in their order, trainable=; or put the "
+          ".meta file beside the checkpoint, whose order counts then."
         )
       trainable = [renamed.get(name, name) for name in listed]
     missing = [name for name in with_slots if name not in trainable]
@@ -406,43 +427,29 @@ class ToKeras:
           why = "converted"
         left_out[key] = why
     return conversion_plan.Plan(
-      to, self._keys, self._graph, self._scalars, left_out=left_out
+      to,
+      self._keys,
+      self._graph,
+      self._scalars,
+      left_out=left_out,
+      notes=self._notes(),
+      tensors=self.tensors,
     )
+
+  def _notes(self) -> tuple[str, ...]:
+    if self._template is not None:
+      return ()
+    first = self.report.rows[0].variable if self.report.rows else "dense/kernel"
+    note = (
+      "made without a checkpoint of the model (like=, --like), for one whose layers are "
+      f"attributes called as the scopes: {first!r} is restored to "
+      f"model.{first.replace('/', '.')}"
+    )
+    return (note,)
 
   def _is_slot(self, key: str) -> bool:
     slots = self._state.slots.values() if self._state is not None else ()
     return any(key in members.values() for members in slots)
-
-
-def parse_kind(name: str, present: Sequence[str]) -> str:
-  """The kind of optimizer a user means.
-
-  Args:
-    name: as given: `adam`, `sgd`, `GradientDescentOptimizer`.
-    present: the kinds whose state there is, by which `sgd` is momentum or not.
-
-  Returns:
-    One of `optimizer_kinds.KINDS`.
-
-  Raises:
-    OptionError: there is none of that name.
-
-  Example:
-    >>> parse_kind("rmsprop", [])
-    'RMSProp'
-  """
-  plain = name.lower().replace("_", "").replace("optimizer", "")
-  if plain == "sgd":
-    return "Momentum" if "Momentum" in present else "GradientDescent"
-  for kind in KINDS:
-    if kind.lower() == plain:
-      return kind
-  near = errors.nearest(plain, [kind.lower() for kind in KINDS])
-  hint = f" Did you mean {near!r}?" if near else ""
-  raise errors.OptionError(
-    f"optimizer={name!r} is unknown.{hint} Choose one of "
-    f"{', '.join(kind.lower() for kind in KINDS)}, sgd, or none."
-  )
 
 
 def _zeros(shape: tuple[int, ...]) -> np.ndarray:

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from estimator_ckpt import errors
@@ -338,3 +338,34 @@ class Optimizer:
         f"{rate}. Set the one that training goes on with."
       )
     return float(rate)
+
+
+def parse_kind(name: str, present: Collection[str]) -> str:
+  """The kind of optimizer a user means.
+
+  Args:
+    name: as given: `adam`, `sgd`, `GradientDescentOptimizer`.
+    present: the kinds whose state there is, by which `sgd` is momentum or not.
+
+  Returns:
+    One of `KINDS`.
+
+  Raises:
+    OptionError: there is none of that name.
+
+  Example:
+    >>> parse_kind("rmsprop", [])
+    'RMSProp'
+  """
+  plain = name.lower().replace("_", "").replace("optimizer", "")
+  if plain == "sgd":
+    return "Momentum" if "Momentum" in present else "GradientDescent"
+  for kind in KINDS:
+    if kind.lower() == plain:
+      return kind
+  near = errors.nearest(plain, [kind.lower() for kind in KINDS])
+  hint = f" Did you mean {near!r}?" if near else ""
+  raise errors.OptionError(
+    f"optimizer={name!r} is unknown.{hint} Choose one of "
+    f"{', '.join(kind.lower() for kind in KINDS)}, sgd, or none."
+  )

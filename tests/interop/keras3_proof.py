@@ -64,6 +64,14 @@ def test_a_converted_checkpoint_is_consumed_and_leads_back(name, tmp_path):
   assert after["global_step"] == before + keras_proof.STEPS_AFTER
 
 
+@pytest.mark.parametrize("name", sorted(keras_proof.CASES))
+def test_the_command_line_converts_what_goes_on_as_in_tf1(name, tmp_path):
+  case = keras_proof.CASES[name]
+  prefix = str(tmp_path / "m")
+  in_tf1 = keras_proof.train_in_tf1(case, prefix)
+  keras_proof.prove_converted(case, "3", _optimizer(case), prefix, in_tf1)
+
+
 def test_weights_are_written_for_load_weights(tmp_path):
   prefix = str(tmp_path / "m")
   keras_proof.train_in_tf1(keras_proof.CASES["gradient_descent"], prefix)

@@ -112,6 +112,17 @@ def test_a_converted_checkpoint_is_consumed(name, keras, tmp_path):
   np.testing.assert_allclose(losses, in_tf1["losses"][before:], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", sorted(keras_proof.CASES))
+def test_the_command_line_converts_what_goes_on_as_in_tf1(name, tmp_path):
+  case = keras_proof.CASES[name]
+  prefix = str(tmp_path / "m")
+  in_tf1 = keras_proof.train_in_tf1(case, prefix)
+  for keras in sorted(_OPTIMIZERS):
+    others = {"momentum": 1e-30} if (keras, name) in _REFUSED else {}
+    optimizer = _optimizer(keras, case, **others)
+    keras_proof.prove_converted(case, keras, optimizer, prefix, in_tf1)
+
+
 _CELLS = {
   "basic_lstm": lambda: tf.keras.layers.LSTM(3, return_sequences=True),
   "lstm_block": lambda: tf.keras.layers.LSTM(3, return_sequences=True),

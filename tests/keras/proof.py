@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt.keras
+from estimator_ckpt.cli import main as cli
 
 tf1 = tf.compat.v1
 STEPS_BEFORE = 7
@@ -121,11 +122,21 @@ def keras_model(embedding: bool = False) -> Any:
   return tf.keras.Model(inputs, layers.Dense(2, name=f"dense_{len(_UNITS)}")(net))
 
 
-def train_in_keras(model: Any, optimizer: Any, data: list[tuple[Any, Any]]) -> Any:
+def _by_name(variables: list[Any]) -> dict[str, Any]:
+  return {f"net/{_name(v)}": v.numpy() for v in variables}
+
+
+def _by_position(variables: list[Any]) -> list[Any]:
+  return [v.numpy() for v in variables]
+
+
+def train_in_keras(
+  model: Any, optimizer: Any, data: list[tuple[Any, Any]], named: Any = _by_name
+) -> Any:
   """Trains step by step.
 
   Returns:
-    The losses, and the weights after each step by TF1's names.
+    The losses, and the weights after each step; by default by TF1's names.
   """
   losses, weights = [], []
   for inputs, targets in data:
@@ -134,7 +145,7 @@ def train_in_keras(model: Any, optimizer: Any, data: list[tuple[Any, Any]]) -> A
     variables = model.trainable_variables
     optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
     losses.append(loss.numpy())
-    weights.append({f"net/{_name(v)}": v.numpy() for v in variables})
+    weights.append(named(variables))
   return losses, weights
 
 
@@ -174,6 +185,68 @@ def prove(
       assert difference < tolerance, (name, difference)
       worst = max(worst, difference)
   return worst
+
+
+class Net(tf.keras.Model):
+  """The same model, subclassed, its layers attributes called as the scopes."""
+
+  def __init__(self):
+    super().__init__()
+    self.dense_0 = tf.keras.layers.Dense(_UNITS[0], "tanh")
+    self.dense_1 = tf.keras.layers.Dense(_UNITS[1], "tanh")
+    self.dense_2 = tf.keras.layers.Dense(2)
+
+  def call(self, inputs):
+    """Applies it to a batch."""
+    return self.dense_2(self.dense_1(self.dense_0(inputs)))
+
+
+# The flags that every model of these tests needs for the command line.
+FLAGS = [
+  "--name_map=net/:",
+  *(f"--trainable=dense_{i}/{leaf}" for i in range(3) for leaf in ("kernel", "bias")),
+]
+_SETTINGS = ("learning_rate", "momentum", "epsilon", "beta_1", "beta_2")
+
+
+def prove_converted(
+  case: Case, keras: str, optimizer: Any, prefix: str, in_tf1: Any
+) -> None:
+  """Converts by the command line, restores, trains on, and compares every step.
+
+  Args:
+    case: the optimizer.
+    keras: as for `--keras`.
+    optimizer: it, in that Keras, with its case's arguments.
+    prefix: the checkpoint of TF1; the result stands beside it.
+    in_tf1: what `train_in_tf1` returned.
+  """
+  target = f"{prefix}-{keras}"
+  config = {**case.keras_arguments, **optimizer.get_config()}
+  config["learning_rate"] = case.keras_arguments["learning_rate"]
+  settings = [
+    f"--optimizer_setting={name}={config[name]}"
+    for name in _SETTINGS
+    if isinstance(config.get(name), (int, float))
+  ]
+  argv = ["convert", prefix, target, "--to=tf2", f"--keras={keras}", *settings]
+  assert cli.run([*argv, *FLAGS]) == 0
+  model = Net()
+  data = batches(STEPS_BEFORE + STEPS_AFTER)[STEPS_BEFORE:]
+  # Stock Keras 3 makes a subclassed model's first variable twice if it is restored
+  # before it is built.
+  model(data[0][0])
+  status = tf.train.Checkpoint(model=model, optimizer=optimizer).restore(target)
+  losses, weights = train_in_keras(model, optimizer, data, _by_position)
+  status.assert_consumed()
+  assert int(optimizer.iterations) == STEPS_BEFORE + STEPS_AFTER
+  np.testing.assert_allclose(losses, in_tf1["losses"][STEPS_BEFORE:], rtol=1e-5)
+  for ours, theirs in zip(weights, in_tf1["weights"][STEPS_BEFORE + 1 :]):
+    # By position: TF1 made them in the order of the model's layers.
+    assert len(ours) == len(theirs)
+    for value, (name, other) in zip(ours, theirs.items()):
+      scale = np.abs(other).max()
+      assert np.abs(value - other).max() / scale < 1e-5, name
 
 
 def _case(tf1_class: str, keras_class: str, tf1_only: Any = None, **both: Any) -> Case:

@@ -1,0 +1,228 @@
+"""`estimator-ckpt convert --keras`: what it writes, what it refuses; no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+import estimator_ckpt as eckpt
+from estimator_ckpt import errors
+from estimator_ckpt.cli import main
+from tests import golden
+from tests.bundle_builder import BundleBuilder
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_OPTIMIZERS = "tf1.15/optimizers/"
+
+
+def _convert(source, target, **options):
+  """Converts to Keras 3; keras_options are given as they are."""
+  common = {"to": "tf2", "keras": "3"}
+  return eckpt.convert(source, str(target), **{**common, **options})
+
+
+def _trainable(name):
+  tensors = golden.manifest(name)["tensors"]
+  found = [n for n in tensors if n.endswith(("/kernel", "/bias"))]
+  return sorted(found, key=lambda n: (n.rpartition("/")[0], n.endswith("bias")))
+
+
+def _write(path, *names, step=7):
+  builder = BundleBuilder()
+  for number, name in enumerate(names):
+    scalar = name.startswith("beta")
+    value = 0.9 ** (step + 1) if scalar else np.arange(3) + 10 * number
+    builder.numbers(name, value)
+  builder.numbers("global_step", step, "int64")
+  return builder.write(str(path))
+
+
+def test_nothing_but_numbers_and_the_graph_is_written(tmp_path):
+  name = _OPTIMIZERS + "adam"
+  trainable = _trainable(name)
+  report = _convert(
+    golden.path(name), tmp_path / "out", keras_options={"trainable": trainable}
+  )
+  (done,) = report.checkpoints
+  assert done.placed == ("link", "write") or done.placed == ("copy", "write")
+  assert not done.plan.tensors
+  assert report.variables[0].optimizer.exactness == "same"
+  expected = golden.expected(name)
+  with eckpt.open_checkpoint(tmp_path / "out") as reader:
+    assert reader["optimizer/_iterations" + _VALUE] == expected["global_step"]
+    for position, variable in enumerate(trainable):
+      np.testing.assert_array_equal(
+        reader[f"model/{variable}{_VALUE}"], expected[variable]
+      )
+      for slot, suffix in (("_momentums", "Adam"), ("_velocities", "Adam_1")):
+        np.testing.assert_array_equal(
+          reader[f"optimizer/{slot}/{position}{_VALUE}"],
+          expected[f"{variable}/{suffix}"],
+        )
+
+
+@pytest.mark.parametrize(
+  ("name", "kind"),
+  [
+    ("adam", "Adam"),
+    ("momentum", "Momentum"),
+    ("nesterov", "Momentum"),
+    ("adagrad", "Adagrad"),
+    ("rmsprop", "RMSProp"),
+    ("rmsprop_centered", "RMSProp"),
+    ("ftrl", "Ftrl"),
+    ("adadelta", "Adadelta"),
+    ("gradient_descent", "GradientDescent"),
+  ],
+)
+def test_the_optimizer_is_recognised_by_its_names(name, kind, tmp_path):
+  settings = {"learning_rate": 0.1, "momentum": 0.9}
+  name = _OPTIMIZERS + name
+  options = {"trainable": _trainable(name), "settings": settings}
+  if "rmsprop" in name:
+    options["settings"] = {"learning_rate": 0.1}
+  report = _convert(golden.path(name), tmp_path / "out", keras_options=options)
+  assert report.variables[0].optimizer.source == f"TensorFlow 1's {kind}Optimizer"
+
+
+def test_two_optimizers_are_an_error_that_lists_both(tmp_path, capsys):
+  source = _write(tmp_path / "m", "w", "w/Adam", "w/Adam_1", "w/Momentum")
+  argv = ["convert", source, str(tmp_path / "out"), "--to=tf2", "--keras=3"]
+  assert main.run(argv) == 2
+  err = capsys.readouterr().err
+  assert "TensorFlow 1's AdamOptimizer" in err
+  assert "TensorFlow 1's MomentumOptimizer" in err and "--optimizer" in err
+  assert not os.path.exists(tmp_path / "out.index")
+  assert main.run([*argv, "--optimizer=adam"]) == 0
+  assert "w/Momentum (Keras has no such state)" in capsys.readouterr().out
+
+
+def test_two_optimizers_of_one_kind_are_an_error_that_lists_both(tmp_path):
+  names = ["w", "w/Adam", "w/Adam_1", "w/Adam_2", "w/Adam_3"]
+  source = _write(tmp_path / "m", *names)
+  with pytest.raises(errors.VariableMismatchError, match="Adam, Adam number 2"):
+    _convert(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    (["w", "w/adam_m", "w/adam_v"], "AdamWeightDecay .there are no rules"),
+    (["w", "w/AdamW", "w/AdamW_1"], "AdamW .there are no rules"),
+    (
+      ["w", *(f"w/RMSProp{n}" for n in ("", "_1", "_2", "_3", "_4", "_5"))],
+      "RMSProp .the names do not tell",
+    ),
+    (["w", "training/Adam/w/m", "training/Adam/w/v"], "Adam of Keras"),
+  ],
+)
+def test_state_that_is_not_understood_is_refused_by_name(names, message, tmp_path):
+  source = _write(tmp_path / "m", *names)
+  with pytest.raises(errors.OptionError, match=message):
+    _convert(source, tmp_path / "out")
+  report = _convert(source, tmp_path / "out", optimizer="none")
+  assert len(report.checkpoints[0].plan.left_out) == len(names) - 1
+
+
+def test_an_optimizer_without_state_in_the_checkpoint_is_refused(tmp_path):
+  source = _write(tmp_path / "m", "w", "w/Adam", "w/Adam_1")
+  with pytest.raises(errors.UnsupportedCheckpointError, match="but that of .*Adam"):
+    _convert(source, tmp_path / "out", optimizer="ftrl")
+
+
+def test_an_unknown_optimizer_has_a_nearest_one(tmp_path):
+  source = _write(tmp_path / "m", "w", "w/Adam", "w/Adam_1")
+  with pytest.raises(errors.OptionError, match="Did you mean 'adam'"):
+    _convert(source, tmp_path / "out", optimizer="adan")
+
+
+def test_the_order_of_variables_is_not_guessed(tmp_path):
+  names = ["a", "a/Adam", "a/Adam_1", "b", "b/Adam", "b/Adam_1"]
+  source = _write(tmp_path / "m", *names)
+  with pytest.raises(errors.OptionError, match="order of model.trainable_variables"):
+    _convert(source, tmp_path / "out")
+  # A legacy optimizer's slots go with their variables.
+  _convert(source, tmp_path / "out", keras="2-legacy")
+
+
+def test_steps_come_of_beta_powers_where_there_is_no_other_source(tmp_path):
+  builder = BundleBuilder()
+  for name in ("w", "w/Adam", "w/Adam_1"):
+    builder.numbers(name, [1, 2, 3])
+  for name, beta in (("beta1_power", 0.9), ("beta2_power", 0.999)):
+    builder.numbers(name, beta**13)
+  source = builder.write(str(tmp_path / "m"))
+  _convert(source, tmp_path / "out")
+  with eckpt.open_checkpoint(tmp_path / "out") as reader:
+    assert reader["optimizer/_iterations" + _VALUE] == 12
+
+
+def test_steps_that_disagree_are_an_error_until_one_source_is_named(tmp_path, capsys):
+  builder = BundleBuilder()
+  for name in ("w", "w/Adam", "w/Adam_1"):
+    builder.numbers(name, [1, 2, 3])
+  builder.numbers("beta1_power", 0.9**5)
+  builder.numbers("global_step", 100, "int64")
+  source = builder.write(str(tmp_path / "n"))
+  argv = ["convert", source, str(tmp_path / "out"), "--to=tf2", "--keras=3"]
+  assert main.run(argv) == 1
+  assert "The global step is 100" in capsys.readouterr().err
+  for flag, steps in (("beta_powers", 4), ("global_step", 100), ("12", 12)):
+    assert main.run([*argv, f"--iterations={flag}", "--overwrite"]) == 0
+    with eckpt.open_checkpoint(tmp_path / "out") as reader:
+      assert reader["optimizer/_iterations" + _VALUE] == steps
+
+
+def test_recurrent_cells_are_refused_without_the_model(tmp_path):
+  with pytest.raises(errors.OptionError, match="recurrent cells.*like="):
+    _convert(golden.path("tf1.15/rnn_cells"), tmp_path / "out", optimizer="none")
+
+
+def test_a_whole_model_dir_is_converted_and_its_state_file_written(tmp_path):
+  for step in (3, 7):
+    _write(tmp_path / "in" / f"model.ckpt-{step}", "w", "w/Adam", "w/Adam_1", step=step)
+  report = _convert(str(tmp_path / "in"), tmp_path / "out")
+  assert len(report.checkpoints) == len(report.variables) == 2
+  for step in (3, 7):
+    with eckpt.open_checkpoint(tmp_path / "out" / f"model.ckpt-{step}") as reader:
+      assert reader["optimizer/_iterations" + _VALUE] == step
+  assert eckpt.open_checkpoint(tmp_path / "out").prefix.endswith("model.ckpt-7")
+
+
+def test_dual_keeps_the_names(tmp_path):
+  source = _write(tmp_path / "m", "w", "w/Adam", "w/Adam_1")
+  _convert(source, tmp_path / "out", to="dual")
+  with eckpt.open_checkpoint(tmp_path / "out") as reader:
+    assert {"w", "w/Adam", "w/Adam_1", "global_step"} <= set(reader)
+    np.testing.assert_array_equal(
+      reader["w/Adam_1"], reader["optimizer/_velocities/0" + _VALUE]
+    )
+
+
+def test_json_has_every_variable(tmp_path, capsys):
+  source = _write(tmp_path / "m", "w", "w/Adam", "w/Adam_1")
+  argv = ["convert", source, str(tmp_path / "o"), "--to=tf2", "--keras=3", "--json"]
+  assert main.run(argv) == 0
+  answer = json.loads(capsys.readouterr().out)
+  assert answer["variables"][0]["rows"][0]["variable"] == "w"
+  assert answer["variables"][0]["optimizer"]["iterations"] == 7
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--allow_approximate"], "--allow_approximate is for a conversion to or from Ke"),
+    (["--optimizer_setting=lr"], "--optimizer_setting=lr: that is no NAME=VALUE"),
+    (["--optimizer=adam"], "Say which Keras is meant: keras='2-legacy', '2' or '3'."),
+    (["--keras=3", "--layout=flat"], "layout= is not for Keras"),
+    (["--keras=3", "--keep=w"], "keep= and forget_bias= need like="),
+  ],
+)
+def test_flags_that_cannot_be_meant(flags, message, tmp_path, capsys):
+  source = _write(tmp_path / "m", "w", "w/Adam", "w/Adam_1")
+  assert main.run(["convert", source, str(tmp_path / "o"), "--to=tf2", *flags]) == 2
+  assert message in capsys.readouterr().err
+  assert not os.path.exists(tmp_path / "o.index")
