@@ -84,6 +84,7 @@ class SavePlan:
     name_only: names that have no TF2 form and are stored under their name alone.
     needs_step_key: whether the bare key `global_step` has to be written beside.
     needs_save_counter: whether a `save_counter` has to be written beside.
+    step_keys: further keys that the global step is written under.
   """
 
   checkpoint_format: CheckpointFormat
@@ -102,6 +103,7 @@ class SavePlan:
   unwritten: frozenset[str] = frozenset()
   tf1_names: frozenset[str] = frozenset()
   tf2_names: frozenset[str] = frozenset()
+  step_keys: tuple[str, ...] = ()
 
   def object_key(self, name: str) -> str | None:
     """The object key of a saved name, or None for what has none."""

@@ -96,6 +96,35 @@ def gather(var_list: Any, root: Any, sharded: bool) -> Gathered:
   return Gathered(merged, graph, save_only, python_states)
 
 
+def keras_variable_orders(root: Any) -> list[list[str]]:
+  """The names of the trainable variables of the Keras models at a root, in order.
+
+  Args:
+    root: a `tf.train.Checkpoint`.
+
+  Returns:
+    The names, for each model that has made its variables.
+  """
+  return [
+    [variable.name.partition(":")[0] for variable in member.trainable_variables]
+    for member in vars(root).values()
+    if callable(getattr(member, "_flatten_layers", None)) and member.built
+  ]
+
+
+def plain_optimizers(root: Any) -> list[str]:
+  """What the gradient descent optimizers of TensorFlow 1 at a root are called.
+
+  Args:
+    root: a `tf.train.Checkpoint`.
+
+  Returns:
+    Their attributes' names.
+  """
+  plain = tf.compat.v1.train.GradientDescentOptimizer
+  return [name for name, member in vars(root).items() if isinstance(member, plain)]
+
+
 def _regrouped(
   by_name: dict[str, list[tfp.SaveableObject]],
 ) -> dict[str, list[tfp.SaveableObject]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.bundle import Index, files, read_scalar_string
 from estimator_ckpt.bundle.recurring import RecurringIndex
 from estimator_ckpt.formats import CheckpointFormat
+from estimator_ckpt.keras import for_v1
 from estimator_ckpt.tensorflow_private import tf
 
 _logger = logging.getLogger(__name__)
@@ -127,13 +129,21 @@ class CheckpointSaver(tfp.SaverBase):
     step = tf.compat.v1.train.get_global_step()
 
     def planned(written: CheckpointFormat) -> save_plan.SavePlan:
-      return save_plan.plan_save(
+      made = save_plan.plan_save(
         [item.saved for item in gathered.named],
         written,
         copy.deepcopy(gathered.graph),
         self._layout,
         has_global_step=step is not None,
       )
+      if made.object_graph is None or self._root is None:
+        return made
+      steps = for_v1.add_keras_edges(
+        made.object_graph,
+        saveables_lib.keras_variable_orders(self._root),
+        saveables_lib.plain_optimizers(self._root),
+      )
+      return dataclasses.replace(made, step_keys=tuple(steps))
 
     plan = planned(checkpoint_format)
     # What is exported is named, and still restored by the keys of a model_dir.
@@ -367,6 +377,7 @@ def _extra_tensors(
   if plan.object_graph is not None:
     data = plan.object_graph.serialize()
     extras.append((layout_lib.OBJECT_GRAPH_KEY, lambda: tf.constant(data)))
+  extras += [(key, lambda: tf.cast(step, tf.int64)) for key in plan.step_keys]
   if plan.needs_step_key:
     extras.append((save_plan.GLOBAL_STEP, lambda: tf.identity(step)))
   if plan.needs_save_counter:

@@ -55,6 +55,7 @@ _LINES = {
     "plan-warm-start {source} --to={source}",
     "plan-warm-start {keras} --to={keras} --optimizer_state --json",
   ],
+  "make-map": ["make-map {keras} {keras}", "make-map {source} {source} --json"],
 }
 # Of the library, what needs no TensorFlow.
 _FUNCTIONS = [

@@ -39,6 +39,7 @@ COMMANDS = (
   "diff",
   "verify",
   "plan-warm-start",
+  "make-map",
 )
 
 _DESCRIPTION = """\

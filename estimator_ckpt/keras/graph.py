@@ -20,7 +20,7 @@ from estimator_ckpt.object_graph import Attribute, Node, ObjectGraph, SlotVariab
 from estimator_ckpt.optimizers.kinds import Flavor, Optimizer
 
 # What an optimizer keeps beside slots and steps, by flavor and kind.
-_LEGACY_SETTINGS = {
+LEGACY_SETTINGS = {
   "Adam": ("learning_rate", "decay", "beta_1", "beta_2"),
   "Momentum": ("learning_rate", "decay", "momentum"),
   "GradientDescent": ("learning_rate", "decay", "momentum"),
@@ -135,7 +135,7 @@ class _Optimizer:
       [(*self._path, iterations)], f"{self._optimizer.keras_class}/{iterations}"
     )
     others = (
-      _LEGACY_SETTINGS[self._optimizer.kind]
+      LEGACY_SETTINGS[self._optimizer.kind]
       if legacy
       else _OTHER_NODES[self._optimizer.flavor]
     )

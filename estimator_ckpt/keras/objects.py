@@ -115,6 +115,9 @@ class _Finder:
     self, node_id: int, node: Node, path: tuple[str, ...]
   ) -> OptimizerObject | None:
     flavor = Flavor.KERAS_2_LEGACY if "iter" in node.children else Flavor.TF1
+    if "_iterations" in node.children:
+      # One of TensorFlow 1, with what lets Keras restore it; see keras/for_v1.py.
+      flavor = Flavor.TF1
     slots: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for slot in node.slot_variables:
       variable = self._keys.get(slot.original_variable_node_id)

@@ -145,10 +145,10 @@ def template_layers(contents: Contents, graph: ObjectGraph | None) -> list[Layer
     names = dict.fromkeys(
       [scope, *(s for w in weights for s in further.get(w.path, []))]
     )
+    # Variables at the root stand in the scope "".
+    own = tuple(name for name in names if name) or ("",)
     kind, settings = _cell({weight.leaf: weight for weight in weights})
-    layers.append(
-      Layer(kind, tuple(name for name in names if name), tuple(weights), settings)
-    )
+    layers.append(Layer(kind, own, tuple(weights), settings))
   return layers
 
 

@@ -69,7 +69,7 @@ def test_every_command_has_json_and_flags_with_underscores(name):
 def test_every_example_is_a_command_line_that_can_be_parsed(line):
   import shlex
 
-  words = shlex.split(line.split(" | ")[0])
+  words = shlex.split(line.split(" | ")[0].split(" > ")[0])
   main.command_parser(main.load_command(words[1])).parse_args(words[2:])
 
 
