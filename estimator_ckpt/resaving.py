@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 
 from estimator_ckpt import errors, state
 from estimator_ckpt.bundle import Index, data_path, files, index_path, parse_data_path
-from estimator_ckpt.tensorflow_private import tf
 
 
 def is_listed(prefix: str, state_file: str | None) -> bool:
@@ -60,14 +59,15 @@ def aside(prefix: str) -> Iterator[str]:
   """
   # A job that was killed leaves its own, and saves the same step again.
   for path in files.glob_prefix(prefix + "."):
-    if files.is_temporary(path) and files.is_dir(path):
-      tf.io.gfile.rmtree(path)
+    if files.is_temporary(path) and files.is_dir(path) and not files.is_in_use(path):
+      files.remove_tree(path)
   directory = files.temporary_path(prefix)
   files.mkdirs(directory)
   try:
-    yield os.path.join(directory, os.path.basename(prefix))
+    with files.lock_dir(directory):
+      yield os.path.join(directory, os.path.basename(prefix))
   finally:
-    tf.io.gfile.rmtree(directory)
+    files.remove_tree(directory)
 
 
 def replace(prefix: str, written: str, index: Index) -> list[str]:

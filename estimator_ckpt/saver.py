@@ -6,13 +6,24 @@ import contextlib
 import copy
 import dataclasses
 import logging
+import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from estimator_ckpt import aliases, errors, resaving, restore_plan, restoring, save_plan
+from estimator_ckpt import (
+  aliases,
+  errors,
+  interrupted,
+  resaving,
+  restore_plan,
+  restoring,
+  save_plan,
+)
 from estimator_ckpt import layout as layout_lib
 from estimator_ckpt import saveables as saveables_lib
 from estimator_ckpt import separate as separate_lib
+from estimator_ckpt import state as state_lib
 from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.bundle import Index, files, read_scalar_string
 from estimator_ckpt.bundle.recurring import RecurringIndex
@@ -87,6 +98,9 @@ class CheckpointSaver(tfp.SaverBase):
     self._dropped: tuple[str, ...] = ()
     self._replaced: list[str] = []
     self._recurring = RecurringIndex()
+    self._started = time.time()
+    # What this job wrote into the state file last, by the file.
+    self._recorded: dict[str, bytes | None] = {}
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
       sharded=sharded, defer_build=True, allow_empty=True, **saver_options
@@ -219,6 +233,8 @@ class CheckpointSaver(tfp.SaverBase):
       )
       self._dropped = ()
     path = self.prefix(sess, save_path, global_step)
+    if write_state:
+      self._look_around(path, latest_filename)
     is_listed = resaving.is_listed(path, latest_filename)
     resaving.remove(self._replaced)
     self._replaced = []
@@ -244,7 +260,32 @@ class CheckpointSaver(tfp.SaverBase):
       self.record(path, latest_filename, meta_graph_suffix)
       if self._separates:
         separate_lib.record(path, latest_filename)
+      state_file = _state_path(path, latest_filename)
+      self._recorded[state_file] = _read_or_none(state_file)
     return path
+
+  def _look_around(self, path: str, latest_filename: str | None) -> None:
+    """Removes what an interrupted job left, and says if another one saves here."""
+    state_file = _state_path(path, latest_filename)
+    if state_file not in self._recorded:
+      self._recorded[state_file] = None
+      directories = [os.path.dirname(path)]
+      if self._separates:
+        directories.append(os.path.dirname(separate_lib.tf2_prefix(path)))
+      for directory in directories:
+        left = interrupted.clean(directory, self._started, latest_filename)
+        if left:
+          _logger.warning("Removed what an interrupted save left: %s", _listed(left))
+    mine = self._recorded[state_file]
+    if mine is not None and (found := _read_or_none(state_file)) not in (None, mine):
+      _logger.warning(
+        "%s is not as this job left it: another program writes it too. It named %s, and "
+        "now names %s. Two jobs in one model_dir overwrite and delete each other's "
+        "checkpoints; give each a model_dir of its own.",
+        state_file,
+        _latest(mine),
+        _latest(found),
+      )
 
   def _replace(self, path: str, written: str, meta_graph_suffix: str) -> None:
     if self._separates:
@@ -402,6 +443,24 @@ def _say_name_only(plan: save_plan.SavePlan) -> None:
       len(plan.name_only),
       _listed(plan.name_only),
     )
+
+
+def _state_path(prefix: str, latest_filename: str | None) -> str:
+  return os.path.join(os.path.dirname(prefix), latest_filename or state_lib.STATE_FILE)
+
+
+def _read_or_none(path: str) -> bytes | None:
+  try:
+    return files.read(path)
+  except errors.CheckpointNotFoundError:
+    return None
+
+
+def _latest(data: bytes | None) -> str:
+  try:
+    return state_lib.parse_state(data or b"", "it").model_checkpoint_path
+  except errors.CorruptCheckpointError:
+    return "nothing"
 
 
 def _listed(names: Sequence[str]) -> str:

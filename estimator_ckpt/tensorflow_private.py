@@ -93,17 +93,35 @@ class SaverBase(tf.compat.v1.train.Saver):
     return f"{path}-{step:08d}" if self._pad_step_number else f"{path}-{step}"
 
   def record(self, prefix: str, latest_filename: str | None, meta_suffix: str) -> None:
-    """Enters a finished checkpoint into the state file and deletes the oldest."""
+    """Enters a finished checkpoint into the state file and deletes the oldest.
+
+    What is to be deleted stays in the state file until it is. So a job that is killed
+    in between leaves nothing that the next would not find there and delete.
+    """
     self._RecordLastCheckpoint(prefix)
+    old, kept = self._checkpoints_to_be_deleted, self._last_checkpoints
+    while kept and self.saver_def.max_to_keep < len(kept):
+      # A job that was killed may have left more than one too many.
+      old.append(kept.pop(0))
+    # What keep_checkpoint_every_n_hours preserves must not look like something else.
+    doomed = [path for path, saved in old if saved <= self._next_checkpoint_time]
+    if doomed:
+      self._write_state(prefix, [*doomed, *self.last_checkpoints], latest_filename)
+    while old:
+      self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_suffix)
+    self._write_state(prefix, self.last_checkpoints, latest_filename)
+
+  def _write_state(
+    self, prefix: str, listed: Sequence[str], latest_filename: str | None
+  ) -> None:
     # The public update_checkpoint_state cannot write relative paths with our list.
     checkpoint_management.update_checkpoint_state_internal(
       save_dir=os.path.dirname(prefix),
       model_checkpoint_path=prefix,
-      all_model_checkpoint_paths=self.last_checkpoints,
+      all_model_checkpoint_paths=listed,
       latest_filename=latest_filename,
       save_relative_paths=self._save_relative_paths,
     )
-    self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_suffix)
 
 
 def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:

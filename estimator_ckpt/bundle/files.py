@@ -325,6 +325,26 @@ def remove(path: str) -> None:
       remote.file_system(path).remove(path)
 
 
+def remove_tree(path: str) -> None:
+  """Removes a directory and what is in it; what somebody else removes first, is gone.
+
+  Raises:
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "removed"):
+    if is_local(path):
+      for name in list_dir(path):
+        inner = f"{path}/{name}"
+        with contextlib.suppress(CheckpointNotFoundError):
+          if is_dir(inner) and not os.path.islink(local_path(inner)):
+            remove_tree(inner)
+          else:
+            remove(inner)
+      os.rmdir(local_path(path))
+    else:
+      remote.file_system(path).remove_tree(path)
+
+
 def sync_dir(path: str) -> None:
   """Waits until the names in a local directory are on the disk.
 
@@ -421,22 +441,41 @@ def copy(path: str, to: str, progress: Progress | None = None) -> None:
           progress(len(chunk))
 
 
+@contextlib.contextmanager
+def lock_dir(path: str) -> Iterator[None]:
+  """Shows `is_in_use` that a directory is needed, until the end of the context."""
+  if fcntl is None or not is_local(path):
+    yield
+    return
+  with _errors(path, "opened"):
+    descriptor = os.open(local_path(path), os.O_RDONLY)
+  try:
+    _lock(descriptor)
+    yield
+  finally:
+    os.close(descriptor)
+
+
 def is_in_use(path: str) -> bool:
-  """Whether a process that `create` gave a local file to still writes it."""
+  """Whether a process still writes what `create` or `lock_dir` gave it; if local."""
   if fcntl is None or not is_local(path):
     return False
   try:
     # Over NFS, only a file that is open for writing can be locked.
-    with open(local_path(path), "r+b") as file:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    flags = os.O_RDONLY if is_dir(path) else os.O_RDWR
+    descriptor = os.open(local_path(path), flags)
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
       return False
+    finally:
+      os.close(descriptor)
   except BlockingIOError:
     return True
   except OSError:
     return False
 
 
-def _lock(file: IO[bytes]) -> None:
+def _lock(file: IO[bytes] | int) -> None:
   """Shows `is_in_use` that the file is being written, until it is closed."""
   if fcntl is not None:
     # Some file systems have no locks; then nobody can see who writes.

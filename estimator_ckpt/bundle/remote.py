@@ -50,6 +50,9 @@ class RemoteFiles(Protocol):
   def remove(self, path: str) -> None:
     """Removes a file."""
 
+  def remove_tree(self, path: str) -> None:
+    """Removes a directory and what is in it."""
+
 
 def file_system(path: str) -> RemoteFiles:
   """What reads and writes a path that has a scheme.
@@ -145,6 +148,11 @@ class FsspecFiles:
     with _fsspec(path) as (system, inner):
       system.rm_file(inner)
 
+  def remove_tree(self, path: str) -> None:
+    """See `RemoteFiles`."""
+    with _fsspec(path) as (system, inner):
+      system.rm(inner, recursive=True)
+
 
 class GfileFiles:
   """Files through tf.io.gfile."""
@@ -198,6 +206,11 @@ class GfileFiles:
     """See `RemoteFiles`."""
     with _gfile_errors():
       _gfile().remove(path)
+
+  def remove_tree(self, path: str) -> None:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      _gfile().rmtree(path)
 
 
 class _GfileStream:

@@ -96,6 +96,11 @@ def read_places(data: bytes, name: str) -> Places:
     raise CorruptCheckpointError(f"{name}: {error}") from None
 
 
+def has_end(data: bytes) -> bool:
+  """Whether a file ends as a table does; what was cut short while written does not."""
+  return len(data) >= _FOOTER_SIZE and data.endswith(_MAGIC)
+
+
 def _read_table(data: bytes, places: Places | None = None) -> Items:
   if len(data) < _FOOTER_SIZE:
     raise CorruptCheckpointError(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 
+from estimator_ckpt import interrupted
 from estimator_ckpt import state as state_lib
 from estimator_ckpt.bundle import files
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
 from estimator_ckpt.verify.findings import Findings
 
-# What TensorFlow's sharded saves write to before they merge it.
-_SHARDED_SAVE_MARK = "_temp_"
 _SHOWN = 3
 
 
@@ -32,7 +31,7 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
     name
     for name in names
     if (files.is_temporary(name) and not files.is_in_use(f"{directory}/{name}"))
-    or (_SHARDED_SAVE_MARK in name and files.is_dir(f"{directory}/{name}"))
+    or interrupted.is_tensorflows(name)
   ]
   if leftovers:
     findings.warning(

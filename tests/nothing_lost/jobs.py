@@ -1,0 +1,200 @@
+"""Training jobs whose every value follows from the step, for tests that interrupt them.
+
+So whatever a checkpoint says its step is, one knows each bit that it has to hold.
+A format here is `tf1`, `tf2`, `dual`, or `separate` for a dual one kept apart.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+from tests.nothing_lost import values
+
+v1 = tf.compat.v1
+
+
+def options_of(checkpoint_format: str) -> dict[str, Any]:
+  """The arguments of a decorator or a CheckpointSaver."""
+  if checkpoint_format == "separate":
+    return {"separate": True}
+  return {}
+
+
+def decorator_of(checkpoint_format: str) -> Any:
+  """The decorator of a format."""
+  name = "dual" if checkpoint_format == "separate" else checkpoint_format
+  return eckpt.checkpointing(name, **options_of(checkpoint_format))
+
+
+def scaffold_of(checkpoint_format: str, **options: Any) -> Any:
+  """The Scaffold of a format."""
+  name = "dual" if checkpoint_format == "separate" else checkpoint_format
+  factory = getattr(eckpt, f"{name}_scaffold")
+  return factory(**options_of(checkpoint_format), **options)
+
+
+def build() -> tuple[Any, dict[str, Any]]:
+  """Makes the variables of `values.at`; returns the train op and all of them by name."""
+  step = v1.train.get_or_create_global_step()
+  start, each = values.at(0), values.EACH_STEP
+  made: dict[str, Any] = {"global_step": step}
+  ops = [v1.assign_add(step, 1)]
+  for name, value in start.items():
+    if name == "global_step":
+      continue
+    parts = v1.get_variable(
+      name,
+      value.shape,
+      value.dtype,
+      _slices(value),
+      partitioner=v1.fixed_size_partitioner(2) if name in values.PARTITIONED else None,
+    )
+    made[name] = parts
+    if name in values.PARTITIONED:
+      half = (len(value) + 1) // 2
+      for part, rows in zip(parts, (slice(0, half), slice(half, None))):
+        ops.append(v1.assign_add(part, each[name][rows]))
+    else:
+      ops.append(v1.assign_add(parts, each[name]))
+  return tf.group(*ops), made
+
+
+def _slices(value: np.ndarray) -> Any:
+  def initializer(shape: Any, dtype: Any, partition_info: Any = None) -> Any:
+    begin = partition_info.var_offset if partition_info else [0] * value.ndim
+    return tf.constant(value[tuple(slice(b, b + n) for b, n in zip(begin, shape))])
+
+  return initializer
+
+
+def read(session: Any, made: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """What the variables of `build` hold."""
+  listed = {
+    name: list(variable) if name in values.PARTITIONED else variable
+    for name, variable in made.items()
+  }
+  return {
+    name: np.concatenate(value) if name in values.PARTITIONED else value
+    for name, value in session.run(listed).items()
+  }
+
+
+def model_fn(features: Any, labels: Any, mode: str) -> Any:
+  """A model_fn over `build`; evaluation gives each variable back as a metric."""
+  del features, labels
+  train_op, made = build()
+  whole = {
+    name: tf.concat(list(v), 0) if name in values.PARTITIONED else tf.identity(v)
+    for name, v in made.items()
+  }
+  if mode == tf.estimator.ModeKeys.PREDICT:
+    rows = {name: tf.expand_dims(value, 0) for name, value in whole.items()}
+    return tf.estimator.EstimatorSpec(mode, predictions=rows)
+  metrics = {
+    f"of_{name}": (tf.identity(value), tf.no_op())
+    for name, value in whole.items()
+    if name != "global_step"
+  }
+  return tf.estimator.EstimatorSpec(
+    mode, loss=tf.constant(0.0), train_op=train_op, eval_metric_ops=metrics
+  )
+
+
+def input_fn() -> tf.data.Dataset:
+  """One row after the other, without end."""
+  return tf.data.Dataset.from_tensors(({"x": [0.0]}, [0.0])).repeat()
+
+
+class Progress(tf.estimator.SessionRunHook):
+  """Checks what was restored, and writes each step into a file, for whoever kills this.
+
+  Args:
+    path: the file; it gets two int64, the step that training began at and the last
+      step that is done.
+    seconds_a_step: how long to wait after each.
+  """
+
+  def __init__(self, path: str, seconds_a_step: float = 0):
+    self._path = path
+    self._seconds = seconds_a_step
+
+  def begin(self) -> None:
+    """Opens the file."""
+    self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o666)
+    self._step = v1.train.get_global_step()
+
+  def after_create_session(self, session: Any, coord: Any) -> None:
+    """Compares every variable with what the step says."""
+    made: dict[str, list[Any]] = {}
+    for variable in v1.global_variables():
+      info = variable._save_slice_info
+      made.setdefault(info.full_name if info else variable.op.name, []).append(variable)
+    read = {name: session.run(parts) for name, parts in made.items()}
+    found = {n: np.concatenate(v) if len(v) > 1 else v[0] for n, v in read.items()}
+    self._start = int(found["global_step"])
+    values.check(found)
+    self._write(self._start)
+
+  def before_run(self, run_context: Any) -> Any:
+    """Asks for the step."""
+    return tf.estimator.SessionRunArgs(self._step)
+
+  def after_run(self, run_context: Any, run_values: Any) -> None:
+    """Notes the step before this one, which is done for certain."""
+    self._write(max(self._start, int(run_values.results)))
+    time.sleep(self._seconds)
+
+  def _write(self, step: int) -> None:
+    os.pwrite(self._file, struct.pack("<qq", self._start, step), 0)
+
+
+def read_progress(path: str) -> tuple[int, int] | None:
+  """What `Progress` wrote, or None if it did not yet."""
+  try:
+    with open(path, "rb") as file:
+      data = file.read(16)
+  except FileNotFoundError:
+    return None
+  return struct.unpack("<qq", data) if len(data) == 16 else None  # type: ignore[return-value]
+
+
+def estimator(
+  model_dir: str, checkpoint_format: str | None, save_steps: int, keep: int = 2
+) -> Any:
+  """An Estimator of such a job; without a format, plain TensorFlow's."""
+  fn = (
+    model_fn if checkpoint_format is None else decorator_of(checkpoint_format)(model_fn)
+  )
+  return tf.estimator.Estimator(
+    fn,
+    model_dir,
+    tf.estimator.RunConfig(
+      save_checkpoints_steps=save_steps,
+      keep_checkpoint_max=keep,
+      save_summary_steps=None,
+      log_step_count_steps=None,
+    ),
+  )
+
+
+def train(
+  model_dir: str,
+  checkpoint_format: str | None,
+  max_steps: int,
+  save_steps: int,
+  progress: str,
+  seconds_a_step: float = 0,
+  keep: int = 2,
+) -> None:
+  """Trains with an Estimator, from what is there; see `Progress`."""
+  estimator(model_dir, checkpoint_format, save_steps, keep).train(
+    input_fn, hooks=[Progress(progress, seconds_a_step)], max_steps=max_steps
+  )

@@ -1,0 +1,40 @@
+"""Finds what lies in a model_dir and belongs to no checkpoint of its state file."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from estimator_ckpt import state
+
+# What an Estimator writes beside checkpoints.
+_OTHERS = ("graph.pbtxt", "events.out.tfevents.", "checkpoint", "eval", "tf2")
+
+
+def unlisted(model_dir: str | os.PathLike[str]) -> list[str]:
+  """The files that neither the state files' checkpoints nor TensorFlow account for.
+
+  Args:
+    model_dir: the model_dir; its tf2/ is looked at too.
+
+  Returns:
+    Their paths in it, sorted.
+  """
+  root = pathlib.Path(model_dir)
+  found = []
+  for directory in (root, root / "tf2"):
+    if not directory.is_dir():
+      continue
+    current = state.read_state(str(directory))
+    listed = set()
+    if current is not None:
+      listed = {os.path.basename(p) for p in current.all_model_checkpoint_paths}
+    for name in sorted(os.listdir(directory)):
+      prefix, _, ending = name.rpartition(".")
+      is_part = prefix in listed and (
+        ending in ("index", "meta") or ending.startswith("data-")
+      )
+      is_other = name in _OTHERS or name.startswith(_OTHERS[1])
+      if not is_part and not is_other:
+        found.append(os.fspath((directory / name).relative_to(root)))
+  return found
