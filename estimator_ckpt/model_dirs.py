@@ -17,7 +17,12 @@ from typing import Any
 from estimator_ckpt import errors, rewrite
 from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt import state as state_lib
-from estimator_ckpt.bundle import files, index_path, parse_data_path
+from estimator_ckpt.bundle import (
+  clean_leftovers,
+  files,
+  index_path,
+  parse_data_path,
+)
 from estimator_ckpt.bundle.shards import check_placement
 
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -242,12 +247,16 @@ def check_free(targets: Sequence[str], overwrite: bool) -> None:
   Raises:
     CheckpointExistsError: there is one, and it may not.
   """
-  for to in targets:
-    if not overwrite and files.exists(index_path(to)):
-      raise errors.CheckpointExistsError(
-        f"{to}: there is a checkpoint already; choose another destination, or ask for"
-        " it to be overwritten"
-      )
+  taken = [] if overwrite else [to for to in targets if files.exists(index_path(to))]
+  if taken:
+    for to in taken:
+      # A run that was interrupted after all was there may have left its mark.
+      with contextlib.suppress(errors.CheckpointError):
+        clean_leftovers(to)
+    raise errors.CheckpointExistsError(
+      f"{taken[0]}: there is a checkpoint already; choose another destination, or ask"
+      " for it to be overwritten"
+    )
 
 
 def _shifted(
@@ -312,8 +321,7 @@ class _Unfinished:
     clean = True
     try:
       file = closing.enter_context(files.create(path, sync=False))
-      file.write(names.encode("utf-8", "surrogateescape"))
-      file.flush()
+      files.write_now(file, names.encode("utf-8", "surrogateescape"), path)
       if not files.is_local(path):
         closing.close()
       yield

@@ -265,6 +265,18 @@ def create(path: str, sync: bool = True) -> Iterator[IO[bytes]]:
       raise
 
 
+def write_now(file: IO[bytes], data: bytes, path: str) -> None:
+  """Writes to a file that `create` opened and that stays open, past all buffers.
+
+  Raises:
+    CheckpointIOError: the file system refused.
+  """
+  with _errors(path, "written"):
+    file.write(data)
+    if is_local(path):
+      file.flush()
+
+
 def write_atomic(
   path: str, data: bytes, sync: bool = True, sync_name: bool = True
 ) -> None:

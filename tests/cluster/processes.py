@@ -76,6 +76,14 @@ class Task:
       raise AssertionError(f"{self.name} ended with {status}.\n{self._tail()}")
     return pickle.loads(self._files.with_suffix(".result").read_bytes())
 
+  def wait_until_killed(self, seconds: float = 90) -> None:
+    """Waits for a task that ends itself by SIGKILL; fails if it ends otherwise."""
+    deadline = time.monotonic() + seconds
+    while (status := self._launcher.ask(status=self.pid)["status"]) is None:
+      assert time.monotonic() < deadline, f"{self.name} runs.\n{self._tail()}"
+      time.sleep(_POLL_SECS)
+    assert status == -signal.SIGKILL, f"{self.name}: {status}.\n{self._tail()}"
+
   def kill(self) -> None:
     """Ends it at once, wherever it is, and waits until it is gone."""
     self._launcher.ask(signal=signal.SIGKILL, pid=self.pid)

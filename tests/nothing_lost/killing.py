@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import random
 import time
@@ -96,11 +97,11 @@ def kill_again_and_again(
   return done
 
 
-def check_directory(model_dir: pathlib.Path) -> int:
+def check_directory(model_dir: str | os.PathLike[str]) -> int:
   """Checks all that a model_dir's state files name; returns the latest step, 0 for none."""
   latest = 0
-  for directory in (model_dir / "tf2", model_dir):
-    current = state.read_state(str(directory)) if directory.exists() else None
+  for directory in (os.path.join(model_dir, "tf2"), os.fspath(model_dir)):
+    current = state.read_state(directory)
     if current is None:
       continue
     latest = values.check_checkpoint(current.model_checkpoint_path)

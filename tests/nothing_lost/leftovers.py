@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 
-from estimator_ckpt import state
+from estimator_ckpt import state, verify
 
 # What an Estimator writes beside checkpoints.
 _OTHERS = ("graph.pbtxt", "events.out.tfevents.", "checkpoint", "eval", "tf2")
@@ -38,3 +38,15 @@ def unlisted(model_dir: str | os.PathLike[str]) -> list[str]:
       if not is_part and not is_other:
         found.append(os.fspath((directory / name).relative_to(root)))
   return found
+
+
+def incomplete(model_dir: str | os.PathLike[str]) -> list[str]:
+  """As `unlisted`, without whole checkpoints: those of a save whose end failed stay."""
+  root = os.fspath(model_dir)
+  found = unlisted(root)
+  whole = {
+    name[: -len(".index")]
+    for name in found
+    if name.endswith(".index") and not verify(f"{root}/{name}").findings
+  }
+  return [name for name in found if name.rpartition(".")[0] not in whole]
