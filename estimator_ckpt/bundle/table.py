@@ -101,6 +101,18 @@ def has_end(data: bytes) -> bool:
   return len(data) >= _FOOTER_SIZE and data.endswith(_MAGIC)
 
 
+def has_plain_footer(data: bytes) -> bool:
+  """Whether the footer of a sound table is as one writes it, zeros at its end and all.
+
+  Readers skip what stands behind the handles, and longer forms of their numbers.
+  """
+  footer = data[-_FOOTER_SIZE : -len(_MAGIC)]
+  metaindex, position = _read_handle(footer, 0, _HANDLES_SIZE)
+  index, _ = _read_handle(footer, position, _HANDLES_SIZE)
+  handles = b"".join(map(coding.encode_varint, (*metaindex, *index)))
+  return footer == handles.ljust(_HANDLES_SIZE, b"\x00")
+
+
 def _read_table(data: bytes, places: Places | None = None) -> Items:
   if len(data) < _FOOTER_SIZE:
     raise CorruptCheckpointError(

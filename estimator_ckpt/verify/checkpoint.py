@@ -8,7 +8,7 @@ from typing import Callable
 from estimator_ckpt import formats, layout
 from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt import state as state_lib
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import files, table
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
@@ -161,14 +161,23 @@ class _Bundle:
 
   def check_index(self) -> None:
     """Checks everything except the tensors' bytes."""
+    path = index_path(self.prefix)
     try:
-      index = Index.read(self.prefix)
+      data = files.read(path)
+      index = Index.parse(data, path)
     except UnsupportedCheckpointError as error:
-      self.findings.error("unsupported", str(error), file=index_path(self.prefix))
+      self.findings.error("unsupported", str(error), file=path)
       return
     except CheckpointError as error:
-      self.findings.error("index-damaged", str(error), file=index_path(self.prefix))
+      self.findings.error("index-damaged", str(error), file=path)
       return
+    if not table.has_plain_footer(data):
+      self.findings.warning(
+        "index-footer",
+        "its last 48 bytes are not as they were written. What changed there means"
+        " nothing to readers",
+        file=path,
+      )
     self.tensors = len({index.location(key) for key in index.keys()})
     self._shards = Shards(self.prefix, index.header.num_shards)
     self._extents = check_entries(index, self._shards, self.findings)

@@ -219,11 +219,9 @@ def test_every_flipped_byte_of_the_index_is_found(name, tmp_path):
     damaged = bytearray(data)
     damaged[position] ^= 1 << position % 8
     path.write_bytes(damaged)
-    if verify(prefix, fast=True).ok:
+    if not verify(prefix, fast=True).findings:
       missed.append(position)
-  # The zeros between the handles and the magic number mean nothing to any reader.
-  padding = range(len(data) - 48, len(data) - 8)
-  assert all(position in padding for position in missed)
+  assert missed == []
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
