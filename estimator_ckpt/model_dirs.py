@@ -50,7 +50,8 @@ class Report:
   def __str__(self) -> str:
     lines = [str(checkpoint) for checkpoint in self.checkpoints]
     if self.state_file is not None:
-      lines.append(f"{self.state_file}: lists {len(self.checkpoints)} checkpoints")
+      count = len(self.checkpoints)
+      lines.append(f"{self.state_file}: lists {count} checkpoint" + "s" * (count != 1))
     lines += [f"note: {note}" for note in self.notes]
     lines += [f"cleaned up after an interrupted run: {path}" for path in self.cleaned]
     return "\n".join(lines)

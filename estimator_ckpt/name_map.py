@@ -10,7 +10,8 @@ A rule is `old:new`. It is written out, stands in a file of rules, or in a dict.
 
 Of several rules that match a name, the first counts. An optimizer's slot or a moving
 average that no rule matches goes with its variable, so `net/w:net/v` also makes
-`net/v/Adam` of `net/w/Adam`.
+`net/v/Adam` of `net/w/Adam`. So does one that a regular expression matches because it
+matches any name that begins with the variable's: `(.*)/(.*):\1_\2` is meant for `net/w`.
 """
 
 from __future__ import annotations
@@ -143,13 +144,18 @@ class NameMap:
     known = set(names)
     keys = keys or {}
     mapped: dict[str, str] = {}
+    matched: dict[str, Rule] = {}
     for rule in self.rules:
-      if not self._apply_rule(rule, names, known, keys, mapped):
+      if not self._apply_rule(rule, names, known, keys, mapped, matched):
         raise _matches_nothing(rule, [*names, *keys])
     roles = optimizer_names.classify(names) if roles is None else roles
     for name in names:
       of = roles[name].of if name in roles else None
-      if name not in mapped and of is not None and of in mapped:
+      if of is None or of not in mapped:
+        continue
+      by = matched.get(name)
+      same = by is not None and by is matched.get(of) and name.startswith(f"{of}/")
+      if name not in mapped or same:
         mapped[name] = _follow(name, of, mapped[of])
     result = {name: mapped.get(name, name) for name in names}
     check_distinct(result)
@@ -162,8 +168,12 @@ class NameMap:
     known: set[str],
     keys: Mapping[str, str],
     mapped: dict[str, str],
+    matched: dict[str, Rule],
   ) -> bool:
-    """Adds what a rule maps; says whether it matches anything, mapped before or not."""
+    """Adds what a rule maps; says whether it matches anything, mapped before or not.
+
+    What a regular expression maps is in `matched`, too, with the rule.
+    """
     if rule.old in known or rule.old in keys:
       mapped.setdefault(keys.get(rule.old, rule.old), _literal(rule.new))
       return True
@@ -191,7 +201,8 @@ class NameMap:
         raise errors.OptionError(
           f"{rule.source}: {str(rule)!r} leaves no name for {match[0]!r}"
         )
-      mapped.setdefault(match[0], new)
+      if match[0] not in mapped:
+        mapped[match[0]], matched[match[0]] = new, rule
     return bool(matches)
 
   def _pattern(self, rule: Rule) -> re.Pattern[str]:

@@ -62,6 +62,22 @@ def test_a_slot_and_an_average_go_with_their_variable():
   ]
 
 
+def test_a_regular_expression_that_is_meant_for_a_variable_takes_its_slots_along():
+  names = ["net/a/w", "net/a/w/Adam", "net/a/w/Adam_1", "net/Adam/a/w/m"]
+  assert list(_apply(r"net/(.*)/(.*):lib/\1_\2", names).values()) == [
+    "lib/a_w",
+    "lib/a_w/Adam",
+    "lib/a_w/Adam_1",
+    "lib/Adam/a/w_m",
+  ]
+  # One that matches the slots alone is meant for them.
+  assert list(_apply(["net/a/w:v", r"(.*)/Adam:\1/m"], names).values())[:3] == [
+    "v",
+    "net/a/w/m",
+    "v/Adam_1",
+  ]
+
+
 def test_a_slot_that_a_rule_names_goes_where_it_says():
   names = ["w", "w/Adam"]
   assert list(_apply(["w:v", "w/Adam:kept"], names).values()) == ["v", "kept"]

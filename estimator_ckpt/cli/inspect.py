@@ -165,7 +165,7 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
     text = f"{terminal.plural(count, 'tensor'):>14}  {terminal.human_bytes(size):>10}"
     yield line(label, text)
   for problem in summary.problems:
-    yield line("problem", problem)
+    yield from terminal.wrap(line("problem", problem), _LABEL_WIDTH + 2)
 
 
 def _step_name(summary: CheckpointSummary) -> str:

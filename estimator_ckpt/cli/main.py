@@ -218,5 +218,6 @@ def _example(line: str) -> str:
 def _print_error(error: object) -> None:
   from estimator_ckpt.cli import terminal
 
-  lines = [terminal.printable(line) for line in str(error).splitlines()]
-  print(f"{PROGRAM}: error: " + "\n  ".join(lines), file=sys.stderr)
+  first, *rest = [terminal.printable(line) for line in str(error).splitlines()]
+  for line in (f"{PROGRAM}: error: {first}", *(f"  {line}" for line in rest)):
+    print("\n".join(terminal.wrap(line, stream=sys.stderr)), file=sys.stderr)

@@ -81,5 +81,5 @@ def show(report: Report, as_json: bool) -> int:
     terminal.print_json(report.as_dict())
   else:
     for line in str(report).splitlines():
-      print(terminal.printable(line))
+      print("\n".join(terminal.wrap(terminal.printable(line))))
   return 0

@@ -61,6 +61,34 @@ def printable(text: str) -> str:
   return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def wrap(line: str, indent: int = 2, stream: TextIO | None = None) -> list[str]:
+  """Breaks a line between words where a terminal is too narrow for it.
+
+  Args:
+    line: a line, which may begin with spaces.
+    indent: how much further than its beginning the lines that follow are indented.
+    stream: where it is to be written; standard output by default.
+
+  Returns:
+    The lines; the one line where it fits, or in a pipe. A word that is longer than a
+    line, as a path may be, stays whole: it can be copied.
+  """
+  wide = width(stream)
+  if wide is None or text_width(line) <= wide:
+    return [line]
+  import textwrap
+
+  own = len(line) - len(line.lstrip())
+  return textwrap.wrap(
+    line.lstrip(),
+    wide,
+    initial_indent=" " * own,
+    subsequent_indent=" " * (own + indent),
+    break_long_words=False,
+    break_on_hyphens=False,
+  )
+
+
 def human_bytes(count: int) -> str:
   """A number of bytes as a person reads it.
 

@@ -96,24 +96,14 @@ def _verdict(report: Report) -> str:
 
 def _finding_lines(finding: Finding) -> Iterator[str]:
   """One line for another program; on a terminal as many as it takes, indented."""
-  wide = terminal.width()
-  if wide is None:
+  if terminal.width() is None:
     yield terminal.printable(str(finding))
     return
-  import textwrap
-
   text = terminal.printable(finding.message)
   if finding.key is not None:
     text = f"{terminal.printable(repr(finding.key))}: {text}"
   yield f"{finding.severity.value}: {terminal.printable(finding.file)} [{finding.code}]"
-  yield from textwrap.wrap(
-    text,
-    wide,
-    initial_indent="  ",
-    subsequent_indent="  ",
-    break_long_words=False,
-    break_on_hyphens=False,
-  )
+  yield from terminal.wrap(f"  {text}", indent=0)
 
 
 def _json(report: Report, fast: bool) -> dict[str, Any]:

@@ -189,6 +189,20 @@ def test_a_bar_without_a_total_does_not_divide_by_it(screen, monkeypatch):
   assert "copying" in screen.getvalue()
 
 
+def test_a_line_is_broken_between_words_on_a_terminal_and_never_in_a_pipe(
+  screen, monkeypatch
+):
+  monkeypatch.setenv("COLUMNS", "30")
+  line = "  note: " + "word " * 9 + "/a/path/that/is/longer/than/the/terminal/is/wide"
+  lines = terminal.wrap(line, stream=screen)
+  assert lines[0].startswith("  note: word")
+  assert all(own.startswith("    ") for own in lines[1:])
+  assert max(map(len, lines[:-1])) <= 30
+  assert lines[-1].strip() == line.rpartition(" ")[2]
+  assert terminal.wrap("short", stream=screen) == ["short"]
+  assert terminal.wrap(line, stream=io.StringIO()) == [line]
+
+
 def test_plurals():
   assert terminal.plural(1, "directory") == "1 directory"
   assert terminal.plural(2, "entry") == "2 entries"
