@@ -147,7 +147,7 @@ def _rewrite_directory(
   if files.exists(state_file) and not ours_to_replace:
     raise errors.CheckpointExistsError(
       f"{state_file}: there is a model_dir already; choose another destination, or ask"
-      " for it to be overwritten"
+      " for it to be overwritten (--overwrite)"
     )
   # Every plan is made before the first file is written.
   planned = []
@@ -256,7 +256,7 @@ def check_free(targets: Sequence[str], overwrite: bool) -> None:
         clean_leftovers(to)
     raise errors.CheckpointExistsError(
       f"{taken[0]}: there is a checkpoint already; choose another destination, or ask"
-      " for it to be overwritten"
+      " for it to be overwritten (--overwrite)"
     )
 
 

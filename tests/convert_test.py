@@ -18,6 +18,7 @@ from estimator_ckpt.errors import (
   OptionError,
 )
 from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.verify import verify
 from tests import golden, stored
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -380,6 +381,19 @@ def test_paths_of_another_file_system(prefix):
   report = convert(there, "memory://convert_test/b/model.ckpt-7", "tf1")
   assert report.checkpoints[0].placed[0] == "copy"
   assert stored.stored("memory://convert_test/b/model.ckpt-7") == stored.stored(prefix)
+
+
+def test_a_model_dir_that_tf_io_gfile_reads_and_writes(prefix, tmp_path):
+  pytest.importorskip("tensorflow")
+  root = f"ram:/{tmp_path}"
+  convert(os.path.dirname(prefix), f"{root}/dual", "dual")
+  convert(f"{root}/dual", f"{root}/tf1", "tf1")
+  [report] = convert(f"{root}/dual", f"{root}/tf1", "tf1", overwrite=True).checkpoints
+  # An empty data file makes their number another than that of what is replaced.
+  assert report.placed == ("copy", "copy", "write")
+  assert not verify(f"{root}/tf1").findings
+  assert stored.stored(report.target) == stored.stored(prefix)
+  assert not [n for n in files.list_dir(f"{root}/tf1") if files.is_temporary(n)]
 
 
 def test_the_report(prefix, tmp_path):

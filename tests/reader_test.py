@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import sys
+import threading
 
 import ml_dtypes
 import numpy as np
@@ -250,6 +252,43 @@ def test_threads_may_share_a_reader(tmp_path):
       keys = sorted(arrays) * 5
       for key, array in zip(keys, pool.map(checkpoint.__getitem__, keys)):
         assert _same(array, arrays[key])
+
+
+@pytest.mark.parametrize(
+  "name", ["tf1.15/many_dtypes", "tf1.15/momentum_partitioned", "tf2.15/keras2_adam"]
+)
+def test_threads_may_share_a_reader_of_anything(name):
+  path = golden.path(name)
+  with open_checkpoint(path) as alone:
+    expected = {key: _read(alone, key) for key in alone}
+    names, paths, slots = alone.names, alone.object_paths, alone.slots
+  start = threading.Barrier(8)
+
+  def read_all(number):
+    start.wait()
+    keys = sorted(expected)
+    # Each begins elsewhere, and all ask for what is read once at the same time.
+    found = {
+      key: _read(shared, key) for key in keys[number * 3 :] + keys[: number * 3]
+    }
+    return found, shared.names, shared.object_paths, shared.slots
+
+  interval = sys.getswitchinterval()
+  sys.setswitchinterval(1e-6)
+  try:
+    with open_checkpoint(path) as shared:
+      with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for found, *graph in pool.map(read_all, range(8)):
+          assert graph == [names, paths, slots]
+          assert found == expected
+  finally:
+    sys.setswitchinterval(interval)
+
+
+def _read(checkpoint, key):
+  array = checkpoint[key]
+  content = array.tolist() if array.dtype == object else array.tobytes()
+  return array.dtype, array.shape, content
 
 
 def test_a_missing_key_has_its_nearest(tmp_path):

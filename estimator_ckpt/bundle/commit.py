@@ -85,7 +85,7 @@ class BundleWriter:
     if not self._overwrite and files.exists(index_path(self.prefix)):
       raise CheckpointExistsError(
         f"{self.prefix}: there is a checkpoint already; choose another destination, or"
-        " ask for it to be overwritten"
+        " ask for it to be overwritten (--overwrite)"
       )
     directory = self.prefix.rpartition("/")[0]
     if directory:
@@ -96,7 +96,7 @@ class BundleWriter:
       raise CheckpointExistsError(
         f"{self._replaced[0]}: there is a data file of a checkpoint without index; it"
         " is being saved, or its saving was interrupted. Remove the file, choose"
-        " another destination, or ask for it to be overwritten"
+        " another destination, or ask for it to be overwritten (--overwrite)"
       )
     taken = {_count(path) for path in self._replaced}
     while self.num_shards in taken:

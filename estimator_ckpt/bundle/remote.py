@@ -219,9 +219,12 @@ class _GfileStream:
   def __init__(self, path: str, mode: str):
     with _gfile_errors():
       self._file = _gfile().GFile(path, mode)
-      # GFile opens on first use; a missing file should show here.
+      # GFile opens on first use; a missing file should show here, and an empty one has
+      # to be there.
       if mode == "rb":
         self._file.size()
+      else:
+        self._file.write(b"")
 
   def read(self, size: int = -1) -> bytes:
     with _gfile_errors():
@@ -234,6 +237,10 @@ class _GfileStream:
   def write(self, data: bytes) -> None:
     with _gfile_errors():
       self._file.write(data)
+
+  def flush(self) -> None:
+    with _gfile_errors():
+      self._file.flush()
 
   def __enter__(self) -> _GfileStream:
     return self
