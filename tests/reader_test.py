@@ -268,9 +268,7 @@ def test_threads_may_share_a_reader_of_anything(name):
     start.wait()
     keys = sorted(expected)
     # Each begins elsewhere, and all ask for what is read once at the same time.
-    found = {
-      key: _read(shared, key) for key in keys[number * 3 :] + keys[: number * 3]
-    }
+    found = {key: _read(shared, key) for key in keys[number * 3 :] + keys[: number * 3]}
     return found, shared.names, shared.object_paths, shared.slots
 
   interval = sys.getswitchinterval()
