@@ -106,12 +106,45 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
     )
 
 
+def growth(sizes: list[dict[str, Any]], counts: list[dict[str, Any]]) -> dict[str, str]:
+  """Says how time grows with the bytes, which it should not, and with the variables.
+
+  Args:
+    sizes: what was measured of checkpoints of different bytes.
+    counts: what was measured of checkpoints of different numbers of variables.
+
+  Returns:
+    A sentence on each, where there are two or more to compare.
+  """
+  said = {}
+  if len(sizes) > 1:
+    spreads = []
+    for name in sizes[0]["rows"]:
+      seconds = [s["rows"][name]["seconds"] for s in sizes if name in s["rows"]]
+      if not name.startswith("guide"):
+        spreads.append(f"{name} {max(seconds) / min(seconds) - 1:.0%}")
+    said["bytes"] = "slowest size over fastest: " + ", ".join(spreads)
+  if len(counts) > 1:
+    first, last = counts[0], counts[-1]
+    times = last["variables"] / first["variables"]
+    ratios = [
+      f"{name} {row['seconds'] / first['rows'][name]['seconds']:.1f}x"
+      for name, row in last["rows"].items()
+    ]
+    said["variables"] = f"{times:.1f}x the variables take: " + ", ".join(ratios)
+  return said
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--variables", type=int, default=200)
   parser.add_argument("--megabytes", type=int, nargs="*", default=[1, 100, 1024, 10240])
   parser.add_argument(
-    "--many", type=int, default=100_000, help="variables of a last, small checkpoint"
+    "--many",
+    type=int,
+    nargs="*",
+    default=[25_000, 50_000, 100_000],
+    help="variables of further, small checkpoints",
   )
   parser.add_argument("--rounds", type=int, default=10)
   parser.add_argument("--guide_megabytes", type=int, default=1024)
@@ -120,8 +153,7 @@ def main() -> None:
   args = parser.parse_args()
   results = []
   sizes = [(args.variables, megabytes) for megabytes in args.megabytes]
-  if args.many:
-    sizes.append((args.many, 1))
+  sizes += [(many, 1) for many in args.many]
   for variables, megabytes in sizes:
     guide = megabytes <= args.guide_megabytes and variables <= 10_000
     with tempfile.TemporaryDirectory(dir=args.directory) as directory:
@@ -129,7 +161,10 @@ def main() -> None:
     print(f"\n{variables:,} variables, {megabytes:,} MB, {args.rounds} rounds")
     show(rows)
     results.append({"variables": variables, "megabytes": megabytes, "rows": rows})
-  measuring.write_json(args.json, results)
+  summary = growth(results[: len(args.megabytes)], results[len(args.megabytes) :])
+  for line in summary.values():
+    print(f"\n{line}")
+  measuring.write_json(args.json, {"sizes": results, "summary": summary})
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ def run(megabytes: int, rounds: int, directory: str) -> dict[str, dict[str, Any]
   for name, row in rows.items():
     if "--fast" not in name:
       row["gigabytes_per_second"] = (megabytes << 20) / 1e9 / row["seconds"]
+      row["times_cat"] = row["seconds"] / rows["cat"]["seconds"]
   return rows
 
 
@@ -52,12 +53,13 @@ def main() -> None:
   finally:
     shutil.rmtree(directory)
   print(f"{args.megabytes:,} MB, whole processes, median of {args.rounds}\n")
-  print(f"{'':36}{'median, s':>10}{'fastest':>10}{'peak, MB':>10}{'GB/s':>8}")
+  print(f"{'':36}{'median, s':>10}{'fastest':>10}{'peak, MB':>10}{'GB/s':>8}{'cat':>7}")
   for name, row in rows.items():
-    speed = row.get("gigabytes_per_second")
+    speed, times = row.get("gigabytes_per_second"), row.get("times_cat")
     print(
       f"{name:36}{row['seconds']:10.3f}{row['fastest']:10.3f}"
       f"{row['peak_megabytes']:10.1f}{f'{speed:.2f}' if speed else '':>8}"
+      f"{f'{times:.1f}x' if times else '':>7}"
     )
   measuring.write_json(args.json, rows)
 
