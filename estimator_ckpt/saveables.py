@@ -346,7 +346,10 @@ class RecordedSaveable(tfp.SaveableObject):
 
   def restore(self, restored_tensors: Any, restored_shapes: Any) -> Any:
     """Adds the op that assigns what was read."""
-    self.restored = self.inner.restore(restored_tensors, restored_shapes)
+    if len(restored_tensors) == 1 and not restored_shapes:
+      self.restored = tfp.assign(self.inner, restored_tensors[0])
+    else:
+      self.restored = self.inner.restore(restored_tensors, restored_shapes)
     return self.restored
 
 
