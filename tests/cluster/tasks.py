@@ -36,8 +36,11 @@ def model_fn(partitions: int, make_optimizer: Any = None) -> Any:
     )
     ids = tf.cast(tf.abs(features["x"][:, 0]) * (ROWS - 1), tf.int64)
     x = tf.concat([features["x"], tf.nn.embedding_lookup(table, ids)], axis=1)
-    y = models.network(x, mode == tf.estimator.ModeKeys.TRAIN)
-    if make_optimizer is None or mode != tf.estimator.ModeKeys.TRAIN:
+    is_trained = mode == tf.estimator.ModeKeys.TRAIN
+    # What is made after UPDATE_OPS depends on them; that includes SyncReplicasOptimizer's
+    # init ops, so moving averages would move before training begins.
+    y = models.network(x, is_trained and make_optimizer is None)
+    if make_optimizer is None or not is_trained:
       return models.spec(mode, y, labels)
     optimizer, hook = make_optimizer()
     return models.spec(mode, y, labels, optimizer, training_hooks=[hook])
@@ -214,8 +217,12 @@ def train_synchronously(**arguments: Any) -> list[Any]:
   """`train` with SyncReplicasOptimizer over the chief and one worker."""
 
   def optimizer() -> tuple[Any, Any]:
+    # Adam decays the slots of an embedding before it has the gradient; where the latter
+    # is waited for, as here, what is saved would be a step half done.
     synchronous = v1.train.SyncReplicasOptimizer(
-      v1.train.AdamOptimizer(0.05), replicas_to_aggregate=2, total_num_replicas=2
+      v1.train.MomentumOptimizer(0.05, 0.9),
+      replicas_to_aggregate=2,
+      total_num_replicas=2,
     )
     is_chief = tf.estimator.RunConfig().is_chief
     return synchronous, synchronous.make_session_run_hook(is_chief, num_tokens=0)
