@@ -2,61 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
-from estimator_ckpt.examples import cluster
 from tests import models
-from tests.cluster import processes, tasks
-
-
-class Cluster:
-  """A cluster on loopback; its tasks are started one by one.
-
-  Args:
-    launcher: starts them.
-    num_ps: parameter servers.
-    num_workers: workers beside the chief.
-  """
-
-  def __init__(self, launcher: processes.Launcher, num_ps: int, num_workers: int):
-    self._launcher = launcher
-    self._configs = cluster.tf_configs(num_ps, num_workers)
-    self.tasks: dict[str, processes.Task] = {}
-
-  def start(
-    self, name: str, function: str = "train", **arguments: Any
-  ) -> processes.Task:
-    """Starts a task, or starts it again.
-
-    Args:
-      name: `chief/0`, `ps/1`, `worker/0` or `evaluator/0`.
-      function: of `tests.cluster.tasks`.
-      **arguments: its arguments.
-    """
-    environ = {"TF_CONFIG": json.dumps(self._configs[name])}
-    self.tasks[name] = self._launcher.start(
-      name, f"tests.cluster.tasks:{function}", environ, **arguments
-    )
-    return self.tasks[name]
-
-  def start_servers(self, **arguments: Any) -> list[processes.Task]:
-    """Starts all parameter servers."""
-    names = [name for name in self._configs if name.startswith("ps/")]
-    return [self.start(name, **arguments) for name in names]
-
-  def start_chief(self, **arguments: Any) -> processes.Task:
-    """Starts the chief, and waits until it has its variables."""
-    chief = self.start("chief/0", **arguments)
-    chief.wait_for(lambda: "session 1 has started" in chief.output)
-    return chief
-
-  def stop(self) -> None:
-    """Ends all that was started here."""
-    for task in self.tasks.values():
-      task.kill()
+from tests.cluster import clusters, processes, tasks
 
 
 @pytest.fixture(scope="session")
@@ -78,14 +27,14 @@ def new_cluster(launcher):
 
 
 def _clusters(launcher):
-  clusters = []
+  started = []
 
-  def new(num_ps: int = 2, num_workers: int = 0) -> Cluster:
-    clusters.append(Cluster(launcher, num_ps, num_workers))
-    return clusters[-1]
+  def new(num_ps: int = 2, num_workers: int = 0) -> clusters.Cluster:
+    started.append(clusters.Cluster(launcher, num_ps, num_workers))
+    return started[-1]
 
   yield new
-  for each in clusters:
+  for each in started:
     each.stop()
 
 

@@ -84,6 +84,7 @@ class ChiefKiller:
   def kill_once(self) -> Kill:
     """Starts a chief, kills it in a save, and checks what it found and what it left."""
     save = self._random.choice([1, 2, 3])
+    self._started.unlink(missing_ok=True)
     chief = self._cluster.start(
       "chief/0",
       "train_until_killed",
@@ -98,10 +99,14 @@ class ChiefKiller:
     found = _KILLED.search(chief.output)
     assert found is not None, chief.output
     moment, self._seconds = map(float, found.groups())
-    [started] = pickle.loads(self._started.read_bytes())
-    self._check_start(started)
-    left = self._look()
-    return Kill(save, moment, self._seconds, int(started["global_step"]), left)
+    begun = int(self._left["global_step"]) if self._left else 0
+    if self._started.exists():
+      [started] = pickle.loads(self._started.read_bytes())
+      self._check_start(started)
+    else:
+      # The first save comes before any other hook has seen the session.
+      assert save == 1
+    return Kill(save, moment, self._seconds, begun, self._look())
 
   def finish(self) -> None:
     """Trains to an end, and checks that as well."""
