@@ -132,7 +132,9 @@ def record(prefix: str, state_file: str | None = None) -> None:
   _write(directory, latest, listed, name)
   for path in [path for path in listed if _lost_its_pair(path)]:
     del listed[path]
-    _remove_bundle(path)
+    # An absolute path in a copied state file leads to somebody else's.
+    if os.path.dirname(path) == directory:
+      _remove_bundle(path)
   _write(directory, latest, listed, name)
 
 

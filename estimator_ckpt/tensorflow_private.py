@@ -98,8 +98,13 @@ class SaverBase(tf.compat.v1.train.Saver):
     What is to be deleted stays in the state file until it is. So a job that is killed
     in between leaves nothing that the next would not find there and delete.
     """
+    # The state file of a copied directory may name checkpoints of the original one,
+    # which are not this job's to count or to delete.
+    self._directories = {*getattr(self, "_directories", ()), _directory(prefix)}
+    kept = self._last_checkpoints
+    kept[:] = [each for each in kept if _directory(each[0]) in self._directories]
     self._RecordLastCheckpoint(prefix)
-    old, kept = self._checkpoints_to_be_deleted, self._last_checkpoints
+    old = self._checkpoints_to_be_deleted
     while kept and self.saver_def.max_to_keep < len(kept):
       # A job that was killed may have left more than one too many.
       old.append(kept.pop(0))
@@ -122,6 +127,11 @@ class SaverBase(tf.compat.v1.train.Saver):
       latest_filename=latest_filename,
       save_relative_paths=self._save_relative_paths,
     )
+
+
+def _directory(prefix: str) -> str:
+  directory = os.path.dirname(prefix)
+  return directory if "://" in directory else os.path.realpath(directory or ".")
 
 
 def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
