@@ -12,7 +12,8 @@ import collections
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from estimator_ckpt.bundle import dtypes, slices
+from estimator_ckpt.bundle import dtypes, files, slices
+from estimator_ckpt.bundle.file_names import parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.bundle.shards import Shards, num_elements
@@ -295,26 +296,25 @@ class _Checker:
 
   def check_data_files(self) -> None:
     """Says which data files are missing, each once."""
-    empty = []
-    for shard_id in range(self._shards.num_shards):
-      if self._size(shard_id) is not None:
-        continue
-      file = self._shards.path(shard_id)
-      lost = self._lost[shard_id]
-      if lost:
-        self._findings.error(
-          "shard-missing",
-          f"the data file is missing; {lost} tensors are in it",
-          file=file,
-        )
-      else:
-        empty.append(file)
+    for shard_id, lost in sorted(self._lost.items()):
+      self._findings.error(
+        "shard-missing",
+        f"the data file is missing; {lost} tensors are in it",
+        file=self._shards.path(shard_id),
+      )
+    # One listing: the header may say that there are many more than there are.
+    count = self._shards.num_shards
+    paths = files.glob_prefix(f"{self._shards.prefix}.data-")
+    names = [name for name in map(parse_data_path, paths) if name is not None]
+    known = {name.shard for name in names if name.num_shards == count} | set(self._lost)
+    empty = count - len(known & set(range(count)))
     if empty:
-      others = f", and {len(empty) - 1} others" if len(empty) > 1 else ""
+      first = next(shard_id for shard_id in range(count) if shard_id not in known)
+      others = f", and {empty - 1} others" if empty > 1 else ""
       self._findings.warning(
         "shard-missing",
         f"the data file is missing{others}; no tensor is in it",
-        file=empty[0],
+        file=self._shards.path(first),
       )
 
 
