@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.name_map import NameMap, Rule
+from estimator_ckpt.warm_start.nearest import tails
 from estimator_ckpt.warm_start.source import Source, SourceTensor
 
 AssignmentMapLike = Union[
@@ -39,6 +40,7 @@ AssignmentMapLike = Union[
 
 ROOT = "/"
 _ON_ONE_LINE = 3
+_ALIKE = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -342,10 +344,22 @@ def suggest(
   for tensor in tensors:
     by_kind[tensor.dtype, tensor.shape].append(tensor.name)
   wanted = [_Shaped(*target) for target in targets]
+  by_tail: dict[tuple[object, ...], list[str]] = collections.defaultdict(list)
+  for kind, names in by_kind.items():
+    for name in names:
+      for tail in tails(name):
+        by_tail[kind, tail].append(name)
   votes: collections.Counter[tuple[str, str]] = collections.Counter()
   for target in wanted:
-    if target.shape is not None:
-      votes.update(_scope_pairs(target.name, by_kind[target.dtype, target.shape]))
+    for tail in tails(target.name):
+      alike = by_tail.get(((target.dtype, target.shape), tail), [])
+      alike = [name for name in alike if name != target.name]
+      if alike:
+        # Of too many none suggests itself.
+        if len(alike) <= _ALIKE:
+          ends = len(tail)
+          votes.update((name[:-ends], target.name[:-ends]) for name in alike)
+        break
   suggested: dict[str, str] = {}
   left = {target.name: target for target in wanted}
   for (old, new), _ in sorted(votes.items(), key=lambda item: (-item[1], item[0])):
@@ -361,30 +375,8 @@ def suggest(
       for name in started:
         del left[name]
   for kind, names in by_kind.items():
-    alike = [t.name for t in left.values() if (t.dtype, t.shape) == kind]
-    if len(names) == len(alike) == 1:
-      suggested[names[0]] = alike[0]
+    if len(names) == 1:
+      same = [t.name for t in left.values() if (t.dtype, t.shape) == kind]
+      if len(same) == 1:
+        suggested[names[0]] = same[0]
   return suggested
-
-
-def _scope_pairs(target: str, names: Sequence[str]) -> list[tuple[str, str]]:
-  """The scopes that differ between a name and those with the longest like end."""
-  own = target.split("/")
-  best: list[tuple[str, str]] = []
-  longest = 1
-  for name in names:
-    other = name.split("/")
-    alike = 0
-    while alike < min(len(own), len(other)) and own[-1 - alike] == other[-1 - alike]:
-      alike += 1
-    if alike < longest or name == target:
-      continue
-    if alike > longest:
-      best = []
-    longest = alike
-    best.append((_scope(other[:-alike]), _scope(own[:-alike])))
-  return best
-
-
-def _scope(parts: Sequence[str]) -> str:
-  return "".join(part + "/" for part in parts)

@@ -15,6 +15,7 @@ from estimator_ckpt.optimizers import names as optimizer_names
 from estimator_ckpt.optimizers.names import Role, RoleKind
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
 from estimator_ckpt.warm_start.assignment_map import Candidate, Entry
+from estimator_ckpt.warm_start.nearest import NearestNames
 from estimator_ckpt.warm_start.plan import (
   LeftOut,
   Problem,
@@ -23,7 +24,7 @@ from estimator_ckpt.warm_start.plan import (
   WarmStartPlan,
   mismatch,
 )
-from estimator_ckpt.warm_start.source import Source, SourceTensor
+from estimator_ckpt.warm_start.source import Source, SourceTensor, distinct, wholes
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
 
 MATCH = "match"
@@ -83,6 +84,8 @@ class _Planner:
     self._origin: dict[str, SourceTensor] = {}
     self._left: dict[str, LeftOut] = {}
     self._problems: list[Problem] = []
+    # Variables of a mapped scope that its other side lacks.
+    self._missing: list[tuple[str, Entry]] = []
 
   def plan(self) -> WarmStartPlan:
     order = sorted(
@@ -90,6 +93,8 @@ class _Planner:
     )
     for target in order:
       self._decide(target)
+    self._free = NearestNames(self._free_names())
+    self._check_missing()
     self._check_entries()
     self._check_variables()
     self._check_state()
@@ -149,7 +154,7 @@ class _Planner:
       self._leave(target, reason)
       return
     if candidates:
-      tensors = _distinct([candidate.tensor for candidate in candidates])
+      tensors = distinct([candidate.tensor for candidate in candidates])
       if len(tensors) > 1:
         entries = " and ".join(dict.fromkeys(str(c.entry) for c in candidates))
         self._conflict(target, tensors, f" by {entries}")
@@ -208,7 +213,7 @@ class _Planner:
         for slot in self._source.slots_of(origin)
         if _same_slot(slot.role, role) and slot.is_variable
       ]
-      slots = _distinct(slots)
+      slots = distinct(slots)
       return (slots[0], f"slot of {origin.name!r}") if len(slots) == 1 else None
     average = self._source.average_of(origin)
     if not _is_average(target.name):
@@ -231,15 +236,18 @@ class _Planner:
     return None
 
   def _missing_below(self, target: Target, entry: Entry) -> None:
-    wanted = entry.source_scope + target.name[len(entry.target_scope) :]
-    near = errors.nearest(wanted, self._free_names())
-    text = f"{target.name!r} is mapped to {wanted!r} by {entry}, which is not there"
-    if near:
-      text += f" (nearest: {near!r})"
-    if self._source.find(target.name):
-      text += f"; there is {target.name!r}: map that, {target.name!r}: {target.name!r}"
-    self._problem(target.name, text)
+    self._missing.append((target.name, entry))
+    wanted = _below(target.name, entry)
     self._leave(target, f"{wanted!r} is not in the checkpoint", is_open=True)
+
+  def _check_missing(self) -> None:
+    for name, entry in self._missing:
+      wanted = _below(name, entry)
+      text = f"{name!r} is mapped to {wanted!r} by {entry}, which is not there"
+      text += _hint(self._free.to(wanted))
+      if self._source.find(name):
+        text += f"; there is {name!r}: map that, {name!r}: {name!r}"
+      self._problem(name, text)
 
   def _by_name(self, target: Target, role: Role) -> None:
     tensors = [t for t in self._source.find(target.name) if t.is_variable]
@@ -328,30 +336,30 @@ class _Planner:
     hit: dict[Entry, list[Candidate]] = {}
     for candidate in self._expanded:
       hit.setdefault(candidate.entry, []).append(candidate)
+    names = NearestNames(self._source.names())
+    variables = NearestNames(self._targets)
     for entry in self._options.entries:
       candidates = hit.get(entry, [])
       if not candidates:
         kind = "nothing below" if entry.is_scope else "nothing called"
-        near = errors.nearest(entry.text, self._scopes_or_names(entry))
-        hint = f" (nearest: {near!r})" if near else ""
+        near = names.to(entry.text)
+        if entry.is_scope:
+          near = errors.nearest(entry.text, self._scopes())
         self._problem(
-          str(entry), f"map {entry}: the checkpoint has {kind} {entry.text!r}{hint}"
+          str(entry),
+          f"map {entry}: the checkpoint has {kind} {entry.text!r}{_hint(near)}",
         )
       elif not any(candidate.target in self._targets for candidate in candidates):
         made = candidates[0].target
-        near = errors.nearest(made, self._targets)
-        hint = f" (nearest: {near!r})" if near else ""
         what = f"no variable {made!r}"
         if len(candidates) > 1:
           what = f"none of the {len(candidates)} variables it makes, such as {made!r}"
+        hint = _hint(variables.to(made))
         self._problem(str(entry), f"map {entry}: the graph has {what}{hint}")
 
-  def _scopes_or_names(self, entry: Entry) -> list[str]:
-    names = self._source.names()
-    if not entry.is_scope:
-      return names
+  def _scopes(self) -> list[str]:
     scopes: dict[str, None] = {}
-    for name in names:
+    for name in self._source.names():
       end = name.find("/") + 1
       while end:
         scopes[name[:end]] = None
@@ -366,14 +374,12 @@ class _Planner:
         continue
       shown = f"variables={pattern.pattern!r}"
       if not matched:
-        near = errors.nearest(pattern.pattern, self._targets)
-        hint = f" (nearest: {near!r})" if near else ""
+        hint = _hint(errors.nearest(pattern.pattern, self._targets))
         self._problem(shown, f"{shown} matches no variable of the graph{hint}")
       elif not any(problem.name in matched for problem in self._problems):
         name = matched[0]
         more = f" and {len(matched) - 1} more" if len(matched) > 1 else ""
-        near = errors.nearest(name, self._free_names())
-        hint = f" (nearest: {near!r})" if near else ""
+        hint = _hint(self._free.to(name))
         self._problem(
           shown,
           f"{shown} starts nothing: {name!r}{more}: {self._left[name].reason}{hint}",
@@ -422,22 +428,20 @@ class _Planner:
         if not any(problem.name == name for problem in self._problems):
           self._problem(name, f"vocab_info of {name!r}: {self._left[name].reason}")
       elif name not in self._targets:
-        near = errors.nearest(name, self._targets)
-        hint = f" (nearest: {near!r})" if near else ""
+        hint = _hint(errors.nearest(name, self._targets))
         self._problem(name, f"vocab_info: the graph has no variable {name!r}{hint}")
 
   def _example(self) -> str:
     for name, left in self._left.items():
       if left.is_open:
-        near = errors.nearest(name, self._free_names())
-        return f"; {name!r} is not there" + (f" (nearest: {near!r})" if near else "")
+        return f"; {name!r} is not there{_hint(self._free.to(name))}"
     return ""
 
   def _left_in_checkpoint(self) -> tuple[LeftOut, ...]:
     used = {key for item in self._started.values() for key in item.source.keys}
     locations = {item.source.location for item in self._started.values()}
     left = []
-    for tensor in _wholes(self._source.tensors):
+    for tensor in wholes(self._source.tensors):
       if tensor.location in locations or used.intersection(tensor.keys):
         continue
       reason = self._unused_reason(tensor)
@@ -459,6 +463,15 @@ class _Planner:
     return "nothing in the graph takes it"
 
 
+def _hint(near: str | None) -> str:
+  return f" (nearest: {near!r})" if near else ""
+
+
+def _below(name: str, entry: Entry) -> str:
+  """What a scope's entry takes a variable's value from."""
+  return entry.source_scope + name[len(entry.target_scope) :]
+
+
 def _is_average(name: str) -> bool:
   return name.rpartition("/")[2].startswith("ExponentialMovingAverage")
 
@@ -472,22 +485,3 @@ def _same_slot(one: Role, other: Role) -> bool:
     and one.keras == other.keras
     and (None in (one.optimizer, other.optimizer) or one.optimizer == other.optimizer)
   )
-
-
-def _distinct(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
-  """Without those that stand for the same bytes as one before."""
-  return list({tensor.location: tensor for tensor in reversed(tensors)}.values())[::-1]
-
-
-def _wholes(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
-  """Without the parts that stand there as a whole too."""
-  parts = {key for t in tensors if t.part_shapes for key in t.keys}
-  seen: set[tuple[object, ...]] = set()
-  found = []
-  for tensor in tensors:
-    if not tensor.part_shapes and parts.intersection(tensor.keys):
-      continue
-    if tensor.location not in seen:
-      seen.add(tensor.location)
-      found.append(tensor)
-  return found

@@ -182,6 +182,39 @@ class Source:
     return bool(self._averages)
 
 
+def distinct(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
+  """Without those that stand for the same bytes as one before.
+
+  Args:
+    tensors: any tensors of one checkpoint.
+
+  Returns:
+    The first of each, in the same order.
+  """
+  return list({tensor.location: tensor for tensor in reversed(tensors)}.values())[::-1]
+
+
+def wholes(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
+  """Without the parts that stand there as a whole too.
+
+  Args:
+    tensors: all tensors of a checkpoint.
+
+  Returns:
+    Those that a person counts.
+  """
+  parts = {key for t in tensors if t.part_shapes for key in t.keys}
+  seen: set[tuple[object, ...]] = set()
+  found = []
+  for tensor in tensors:
+    if not tensor.part_shapes and parts.intersection(tensor.keys):
+      continue
+    if tensor.location not in seen:
+      seen.add(tensor.location)
+      found.append(tensor)
+  return found
+
+
 def _tensors(index: Index, graph: ObjectGraph | None) -> list[SourceTensor]:
   named = named_tensors(index, graph)
   spelled = _Spelled(graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import shlex
 
 import pytest
@@ -86,3 +87,29 @@ def test_a_map_is_offered_only_for_what_it_fixes():
     assignment_map={"ol/": "new/"},
   )
   assert "A map that would fix 2 of the 3 problems" in made.message()
+
+
+def test_thousands_of_problems_do_not_take_minutes(monkeypatch):
+  """Comparing each of thousands of names with thousands of others would."""
+  compared = []
+  compare = difflib.get_close_matches
+
+  def counted(name, candidates, **options):
+    compared.append(len(candidates))
+    return compare(name, candidates, **options)
+
+  monkeypatch.setattr(difflib, "get_close_matches", counted)
+  names = [f"block_{i % 100}/layer_{i}/kernel" for i in range(5000)]
+  tensors = {f"old/{name}": (8, 8) for name in names}
+  variables = {f"new/{name}": (8, 8) for name in names}
+  made = plan(tensors, variables, assignment_map={"odl/": "new/", "odl/x": "new/y"})
+  text = made.message()
+  for name in names:
+    assert f"is mapped to 'odl/{name}'" in text
+    assert f"(nearest: 'old/{name}')" in text
+  fixed = plan(tensors, variables, assignment_map=pasted(text))
+  assert len(fixed.started) == 5000
+  # Other ends of the names: nothing can be told from components.
+  leaves = {name.replace("kernel", "w"): shape for name, shape in variables.items()}
+  plan(tensors, leaves, assignment_map={"old/": "new/"}).message()
+  assert sum(compared) < 100_000

@@ -1,0 +1,59 @@
+"""The nearest of thousands of names, for messages about thousands of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from estimator_ckpt import errors
+
+# Comparing letters takes a tenth of a second among thousands of names.
+_SEARCHES = 20
+
+
+def tails(name: str) -> Iterator[str]:
+  """What a name ends in, from all of it to its last component.
+
+  >>> list(tails("a/b/c"))
+  ['a/b/c', 'b/c', 'c']
+  """
+  yield name
+  while "/" in name:
+    name = name.partition("/")[2]
+    yield name
+
+
+class NearestNames:
+  """Finds names that are alike, first by their components and then by their letters.
+
+  Args:
+    names: what there is.
+  """
+
+  def __init__(self, names: Iterable[str]):
+    self._names = list(names)
+    self._by_tail: dict[str, str] = {}
+    self._by_scope: dict[str, list[str]] = {}
+    for name in self._names:
+      self._by_scope.setdefault(name.rpartition("/")[0], []).append(name)
+      for tail in tails(name):
+        self._by_tail.setdefault(tail, name)
+    self._searches = _SEARCHES
+
+  def to(self, name: str) -> str | None:
+    """The name nearest to one.
+
+    Args:
+      name: what was looked for.
+
+    Returns:
+      The name that ends in most of the same components, two at least; else the most
+      alike of the same scope; else of all, for the first few. None where none is near.
+    """
+    for tail in tails(name):
+      if "/" in tail and tail in self._by_tail:
+        return self._by_tail[tail]
+    near = errors.nearest(name, self._by_scope.get(name.rpartition("/")[0], ()))
+    if near is not None or not self._searches:
+      return near
+    self._searches -= 1
+    return errors.nearest(name, self._names)
