@@ -6,7 +6,6 @@ both `except CheckpointError` and `except ValueError` do what they say.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -71,5 +70,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
   if len(candidates) > 2000:
     last = name.rsplit("/", 1)[-1]
     candidates = [c for c in candidates if c.rsplit("/", 1)[-1] == last][:2000]
+  # Not at the top: of a command's short time, modules are half.
+  import difflib
+
   matches = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
   return matches[0] if matches else None

@@ -12,7 +12,6 @@ by `.S`, so that distinct names stay distinct.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Callable, NamedTuple, Union
 
@@ -165,8 +164,8 @@ def check_layout(layout: Layout) -> Layout:
   """
   if callable(layout) or layout in _LAYOUTS:
     return layout
-  near = difflib.get_close_matches(str(layout), _LAYOUTS, n=1)
-  hint = f" Did you mean {near[0]!r}?" if near else ""
+  near = errors.nearest(str(layout), _LAYOUTS)
+  hint = f" Did you mean {near!r}?" if near else ""
   raise errors.OptionError(
     f"layout={layout!r} is unknown.{hint} Choose one of {', '.join(_LAYOUTS)}, or pass a "
     "function from a name to its object paths."

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -293,6 +292,8 @@ def _parse_file(path: str) -> list[Rule]:
   except UnicodeDecodeError as error:
     raise errors.OptionError(f"{path}: a name map is UTF-8 text: {error}") from error
   if text.lstrip().startswith("{"):
+    import json
+
     try:
       rules = json.loads(text)
     except ValueError as error:

@@ -113,6 +113,10 @@ class Paths(Sequence[Optional[tuple[str, ...]]]):
   def __len__(self) -> int:
     return len(self._parents)
 
+  def parent(self, node_id: int) -> tuple[int, str] | None:
+    """The node before this one on its path, and the step from there; the root has none."""
+    return self._parents[node_id]
+
   def __getitem__(self, node_id):  # type: ignore[no-untyped-def]
     """The path of a node, or None; the root's is empty."""
     if isinstance(node_id, slice):

@@ -172,14 +172,21 @@ class ObjectPaths:
 
   def _spell(self, node_id: int) -> str | None:
     """The shortest path of a node and a slash; parents have many children."""
-    if node_id not in self._spelled:
-      path = self._shortest[node_id]
-      spelled = None
+    steps = []
+    while node_id not in self._spelled:
+      step = self._shortest.parent(node_id)
+      if step is None:
+        self._spelled[node_id] = None
+        break
+      steps.append((node_id, step[1]))
+      node_id = step[0]
+    path = self._spelled[node_id]
+    for below, name in reversed(steps):
       if path is not None:
-        spelled = "/".join(map(layout.escape_local_name, path)) + "/"
-        spelled = spelled[-2 * _MAX_PATH_LENGTH :]
-      self._spelled[node_id] = spelled
-    return self._spelled[node_id]
+        path = path + layout.escape_local_name(name) + "/"
+        path = path[-2 * _MAX_PATH_LENGTH :]
+      self._spelled[below] = path
+    return path
 
 
 def _plainness(path: str) -> tuple[bool, int, str]:

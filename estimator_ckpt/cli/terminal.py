@@ -7,7 +7,6 @@ program reads it.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,6 +40,8 @@ def width(stream: TextIO | None = None) -> int | None:
   stream = stream or sys.stdout
   if not stream.isatty():
     return None
+  import shutil
+
   return max(shutil.get_terminal_size((80, 24)).columns, 20)
 
 
