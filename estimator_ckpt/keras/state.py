@@ -59,7 +59,8 @@ class StateLoader:
 
     Raises:
       UnsupportedCheckpointError: there is none, or it cannot mean the same.
-      VariableMismatchError: it cannot be told which, or how many steps were made.
+      VariableMismatchError: it cannot be told which, or how many steps were made; or
+        there are no slots of a variable that is trained.
     """
     target = self._optimizer.describe()
     state = keras_source.choose_state(self._contents, target)
@@ -82,6 +83,43 @@ class StateLoader:
       smallest=keras_source.smallest_of(state, self._reader),
       allow_approximate=self._allow_approximate,
     )
+    trainable = self._weights.model.trainable_variables()
+    if trainable is not None and self._strict:
+      # Before the weights are assigned, where it can be told by then.
+      self._check_slots(trainable)
+
+  def _check_slots(self, trainable: Sequence[Any]) -> None:
+    missing = self._missing_slots(trainable)
+    if missing:
+      raise errors.VariableMismatchError(
+        f"{self._weights.report.checkpoint}: the state of {self._plan.source} lacks "
+        f"slots of {len(missing)} variables, as if they had not been trained:\n"
+        + "".join(f"  {line}\n" for line in missing)
+        + "Freeze them (trainable=False), or pass strict=False to start theirs anew."
+      )
+
+  def _missing_slots(self, trainable: Sequence[Any]) -> list[str]:
+    missing = []
+    for variable in trainable:
+      recipe = self._weights.recipes.get(id(variable))
+      problems = [self._problem(move, recipe) for move in self._plan.moves]
+      missing += [
+        f"{variable_path(variable)}: {p}" for p in dict.fromkeys(problems) if p
+      ]
+    return missing
+
+  def _problem(self, move: SlotMove, recipe: Recipe | None) -> str:
+    """Why a variable that is made so gets no such slot; "" if it does."""
+    if recipe is None:
+      return "it got no value itself"
+    if not move.source:
+      return ""
+    assert self._state is not None
+    keys = self._state.slots[move.source]
+    lacking = [name for name in recipe.sources if name not in keys]
+    if recipe.make_slot is None:
+      return recipe.no_slot
+    return f"no slot {move.source!r} of {', '.join(lacking)}" if lacking else ""
 
   def _sparse(self) -> list[str]:
     return [
@@ -105,16 +143,11 @@ class StateLoader:
   def _assign(self) -> None:
     report = self._weights.report
     trainable = list(self._weights.model.model.trainable_variables)
-    values, missing = self._values(trainable)
-    if missing and self._strict:
-      raise errors.VariableMismatchError(
-        f"{report.checkpoint}: the state of {self._plan.source} lacks slots of "
-        f"{len(missing)} variables, as if they had not been trained:\n"
-        + "".join(f"  {line}\n" for line in missing)
-        + "Freeze them (trainable=False), or pass strict=False to start theirs anew."
-      )
-    if missing:
+    if self._strict:
+      self._check_slots(trainable)
+    elif missing := self._missing_slots(trainable):
       _logger.warning("Slots that start anew: %s", "; ".join(missing))
+    values = self._values(trainable)
     for variable, value in values:
       assign(variable, value)
     count = self._optimizer.iterations
@@ -125,49 +158,33 @@ class StateLoader:
       self._plan, self._iterations, self._left_slots()
     )
 
-  def _values(
-    self, trainable: Sequence[Any]
-  ) -> tuple[list[tuple[Any, Any]], list[str]]:
+  def _values(self, trainable: Sequence[Any]) -> list[tuple[Any, Any]]:
     values: list[tuple[Any, Any]] = []
-    missing: list[str] = []
     used: dict[str, set[str]] = collections.defaultdict(set)
     for variable in trainable:
       recipe = self._weights.recipes.get(id(variable))
       if recipe is None:
-        if self._plan.moves:
-          missing.append(f"{variable_path(variable)}: it got no value itself")
         continue
       for move in self._plan.moves:
         slot = self._optimizer.slot(variable, move.target)
-        if slot is None:
-          continue
-        value, problem = self._slot_value(move, recipe, used)
-        if problem:
-          missing.append(f"{variable_path(variable)}: {problem}")
-        else:
-          values.append((slot, value))
+        if slot is not None and not self._problem(move, recipe):
+          values.append((slot, self._slot_value(move, recipe)))
+          used[move.source].update(recipe.sources)
       for name in self._plan.zeros:
         slot = self._optimizer.slot(variable, name)
         if slot is not None:
           values.append((slot, np.zeros(tuple(slot.shape), dtype_name(slot))))
+    used.pop("", None)
     self._used = used
-    return values, missing
+    return values
 
-  def _slot_value(
-    self, move: SlotMove, recipe: Recipe, used: dict[str, set[str]]
-  ) -> tuple[Any, str]:
+  def _slot_value(self, move: SlotMove, recipe: Recipe) -> Any:
     if not move.source:
-      return recipe.make(*map(self._weights.value, recipe.sources)), ""
-    if recipe.make_slot is None:
-      return None, recipe.no_slot
-    assert self._state is not None
+      return recipe.make(*map(self._weights.value, recipe.sources))
+    assert self._state is not None and recipe.make_slot is not None
     keys = self._state.slots[move.source]
-    lacking = [name for name in recipe.sources if name not in keys]
-    if lacking:
-      return None, f"no slot {move.source!r} of {', '.join(lacking)}"
-    used[move.source].update(recipe.sources)
     arrays = [self._reader[keys[name]] for name in recipe.sources]
-    return move.apply(recipe.make_slot(*arrays)), ""
+    return move.apply(recipe.make_slot(*arrays))
 
   def _left_slots(self) -> list[str]:
     notes = []

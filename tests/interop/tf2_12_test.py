@@ -14,6 +14,8 @@ _FILES = (
   "tests/objects_test.py",
   "tests/restore_plan_test.py",
   "tests/save_plan_test.py",
+  "tests/keras/cells_test.py",
+  "tests/keras/layers_test.py",
 )
 
 

@@ -12,6 +12,7 @@ import estimator_ckpt.keras
 from estimator_ckpt import errors
 from estimator_ckpt.keras import checkpoint as keras_checkpoint
 from estimator_ckpt.reader import open_checkpoint
+from tests.bundle_builder import BundleBuilder
 from tests.keras import proof as keras_proof
 
 _OPTIMIZERS = {
@@ -123,47 +124,6 @@ def test_the_command_line_converts_what_goes_on_as_in_tf1(name, tmp_path):
     keras_proof.prove_converted(case, keras, optimizer, prefix, in_tf1)
 
 
-_CELLS = {
-  "basic_lstm": lambda: tf.keras.layers.LSTM(3, return_sequences=True),
-  "lstm_block": lambda: tf.keras.layers.LSTM(3, return_sequences=True),
-  "cudnn_compatible_lstm": lambda: tf.keras.layers.LSTM(3, return_sequences=True),
-  "gru": lambda: tf.keras.layers.GRU(3, return_sequences=True, reset_after=False),
-  "gru_block": lambda: tf.keras.layers.GRU(3, return_sequences=True, reset_after=False),
-  "cudnn_compatible_gru": lambda: tf.keras.layers.GRU(3, return_sequences=True),
-  "basic_rnn": lambda: tf.keras.layers.SimpleRNN(3, return_sequences=True),
-}
-
-
-def _load_cell(scope, layer, testdata, **options):
-  golden = testdata / "tf1.15" / "rnn_cells"
-  model = tf.keras.Sequential([tf.keras.Input((4, 5)), layer])
-  ignore = [f"(?!{scope}/).*"]
-  estimator_ckpt.keras.load(model, golden / "model.ckpt-7", ignore=ignore, **options)
-  data = np.load(golden / "data.npz")
-  return model(data["x"]).numpy(), data[f"{scope}/output"]
-
-
-@pytest.mark.parametrize("scope", sorted(_CELLS))
-def test_a_recurrent_cell_of_tf1_gives_the_same_outputs(scope, testdata):
-  ours, theirs = _load_cell(scope, _CELLS[scope](), testdata)
-  np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-def test_a_forget_bias_is_as_told(testdata):
-  scope = "basic_lstm_no_forget_bias"
-  layer = tf.keras.layers.LSTM(3, return_sequences=True)
-  ours, theirs = _load_cell(scope, layer, testdata, forget_bias=0.0)
-  np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-  ("scope", "reason"), [("lstm_peepholes", "peephole"), ("lstm_projection", "projects")]
-)
-def test_what_keras_has_no_cell_for_is_refused_by_name(scope, reason, testdata):
-  with pytest.raises(errors.VariableMismatchError, match=reason):
-    _load_cell(scope, tf.keras.layers.LSTM(3, return_sequences=True), testdata)
-
-
 def test_a_model_that_is_not_built_is_loaded_before_its_first_use(tmp_path):
   case = keras_proof.CASES["adam"]
   prefix = str(tmp_path / "m")
@@ -195,3 +155,28 @@ def test_an_error_has_the_map_that_fixes_it_and_leaves_the_model_alone(tmp_path)
     estimator_ckpt.keras.load(model, prefix)
   for ours, old in zip(model.get_weights(), before):
     np.testing.assert_array_equal(ours, old)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_the_weights_of_a_cudnn_layer_are_those_that_keras_itself_makes(kind, tmp_path):
+  """Keras 2 converts them when it reads an HDF5 file, and keeps that to itself."""
+  from keras.src.saving.legacy import hdf5_format
+
+  gates, n, u = (4, 5, 3) if kind == "LSTM" else (3, 5, 3)
+  rng = np.random.RandomState(2)
+  shapes = {
+    "kernel": (n, gates * u),
+    "recurrent_kernel": (u, gates * u),
+    "bias": (2 * gates * u,),
+  }
+  stored = {name: rng.randn(*shape).astype("f") for name, shape in shapes.items()}
+  builder = BundleBuilder()
+  for name, value in stored.items():
+    builder.numbers(f"cu_dnn/{name}", value)
+  prefix = builder.write(str(tmp_path / "m"))
+  layer = getattr(tf.keras.layers, kind)(u)
+  model = tf.keras.Sequential([tf.keras.Input((4, n)), layer])
+  estimator_ckpt.keras.load(model, prefix)
+  expected = hdf5_format._convert_rnn_weights(layer, list(stored.values()))
+  for ours, theirs in zip(layer.get_weights(), expected):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
