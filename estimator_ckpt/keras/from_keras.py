@@ -271,7 +271,8 @@ class ToTf1:
     if kind == "RMSProp":
       settings["centered"] = bool(state.optimizer.settings.get("centered"))
     target = Optimizer(kind, Flavor.TF1, settings)
-    given = Optimizer(state.optimizer.kind, state.optimizer.flavor, self._settings)
+    known = {"sums_sparse_gradients": True, **self._settings}
+    given = Optimizer(state.optimizer.kind, state.optimizer.flavor, known)
     source = keras_source.source_optimizer(state, self._reader, given)
     if source.kind != kind and source.flavor is Flavor.KERAS_2:
       source = Optimizer(kind, source.flavor, source.settings)
@@ -280,6 +281,7 @@ class ToTf1:
       source,
       target,
       present,
+      sparse=keras_source.embeddings(self._contents.variables),
       smallest=keras_source.smallest_of(state, self._reader),
       allow_approximate=self._allow_approximate,
     )

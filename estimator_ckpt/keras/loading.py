@@ -109,15 +109,19 @@ def sum_sparse_gradients(optimizer: Any) -> Any:
 
 
 def save_weights(
-  model: Any, checkpoint: str | os.PathLike[str], path: str, **options: Any
+  model: Any,
+  checkpoint: str | os.PathLike[str],
+  path: str | os.PathLike[str],
+  **options: Any,
 ) -> LoadReport:
-  """Writes a checkpoint as weights that `model.load_weights` reads.
+  """Writes a checkpoint as weights that `model.load_weights` reads, by Keras itself.
 
   Args:
     model: a model that is built. It gets the weights too.
     checkpoint: as for `load`.
-    path: a path ending in `.weights.h5`, or whatever the model's Keras writes.
-    **options: `name_map` and the others of `load`.
+    path: a path ending in `.weights.h5`; or in `.keras`, for the whole model, which
+      `keras.models.load_model` reads, and its optimizer if the model is compiled.
+    **options: `optimizer`, `name_map` and the others of `load`.
 
   Returns:
     The report of `load`.
@@ -131,5 +135,6 @@ def save_weights(
       f"{report}\nThe model is not built, so there is nothing to save. Call it once, "
       "or give it an input shape."
     )
-  model.save_weights(os.fspath(path))
+  write = model.save if os.fspath(path).endswith(".keras") else model.save_weights
+  write(os.fspath(path))
   return report

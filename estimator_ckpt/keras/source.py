@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from estimator_ckpt import errors, tensor_names
@@ -389,6 +389,11 @@ def read_iterations(
     if isinstance(target.settings.get(name), numbers.Real)
   }
   return iterations(None if step is None else int(step), powers, betas, given)
+
+
+def embeddings(variables: Iterable[str]) -> list[str]:
+  """Of variables' names, those of embeddings, whose gradients are sparse."""
+  return [v for v in variables if "embedding" in v.rpartition("/")[2].lower()]
 
 
 def smallest_of(

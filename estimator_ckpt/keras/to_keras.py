@@ -113,9 +113,15 @@ class ToKeras:
       keras_source.source_optimizer(self._state, self._reader, target),
       target,
       tuple(self._state.slots) if self._state else (),
+      sparse=self._embeddings(),
       smallest=keras_source.smallest_of(self._state, self._reader),
       allow_approximate=self._allow_approximate,
     )
+
+  def _embeddings(self) -> list[str]:
+    """The variables that get sparse gradients."""
+    contents = self._template.contents if self._template else self._contents
+    return keras_source.embeddings(contents.variables)
 
   def _wanted_kind(self, optimizer: str | None) -> str | None:
     """The kind of optimizer, as told or as recognised; None for none."""
@@ -171,6 +177,8 @@ class ToKeras:
     if template is None and kind == "RMSProp":
       found = [s for s in self._contents.states if s.optimizer.kind == kind]
       settings["centered"] = bool(found and found[0].optimizer.settings.get("centered"))
+    # Of its program nothing is known; the report says what that has to do.
+    settings["sums_sparse_gradients"] = True
     settings.update(self._settings)
     return Optimizer(kind, flavor, settings)
 
@@ -370,7 +378,8 @@ class ToKeras:
         + "".join(f"  {line}\n" for line in missing)
         + "Freeze these variables (trainable=False) in the model that writes like=."
       )
-    self.report.optimizer = OptimizerReport.of_plan(plan, self._iterations)
+    notes = _sparse_notes(plan.target, self._embeddings())
+    self.report.optimizer = OptimizerReport.of_plan(plan, self._iterations, notes)
 
   def _set_iterations(self, key: str | None) -> None:
     if key is None:
@@ -450,6 +459,18 @@ class ToKeras:
   def _is_slot(self, key: str) -> bool:
     slots = self._state.slots.values() if self._state is not None else ()
     return any(key in members.values() for members in slots)
+
+
+def _sparse_notes(keras: Optimizer, sparse: Sequence[str]) -> list[str]:
+  """What a program has to do for embeddings, where Keras 3 squares otherwise."""
+  plain = Optimizer(keras.kind, keras.flavor)
+  if not sparse or not plain.squares_parts:
+    return []
+  note = (
+    f"{keras} squares the gradients of {', '.join(sparse)} look-up by look-up; pass it "
+    "through estimator_ckpt.keras.sum_sparse_gradients(optimizer) for TensorFlow 1's sum"
+  )
+  return [note]
 
 
 def _zeros(shape: tuple[int, ...]) -> np.ndarray:

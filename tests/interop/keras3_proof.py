@@ -81,3 +81,36 @@ def test_weights_are_written_for_load_weights(tmp_path):
   other.load_weights(path)
   for ours, theirs in zip(other.get_weights(), model.get_weights()):
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_of_a_subclassed_model_are_written_once_it_is_built(tmp_path):
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(keras_proof.CASES["gradient_descent"], prefix)
+  path = tmp_path / "m.weights.h5"
+  with pytest.raises(errors.VariableMismatchError, match="not built"):
+    estimator_ckpt.keras.save_weights(keras_proof.Net(), prefix, path)
+  assert not path.exists()
+  model, other = keras_proof.Net(), keras_proof.Net()
+  for made in (model, other):
+    made(np.zeros((1, 5), np.float32))
+  estimator_ckpt.keras.save_weights(model, prefix, path)
+  other.load_weights(str(path))
+  for ours, theirs in zip(other.get_weights(), model.get_weights()):
+    np.testing.assert_array_equal(ours, theirs)
+  assert np.any(model.get_weights()[0])
+
+
+def test_a_whole_model_is_written_with_its_optimizer(tmp_path):
+  case = keras_proof.CASES["adam"]
+  prefix = str(tmp_path / "m")
+  in_tf1 = keras_proof.train_in_tf1(case, prefix)
+  model = keras_proof.keras_model()
+  model.compile(_optimizer(case), "mse")
+  path = tmp_path / "m.keras"
+  estimator_ckpt.keras.save_weights(model, prefix, path, optimizer=model.optimizer)
+  loaded = tf.keras.models.load_model(path)
+  before = keras_proof.STEPS_BEFORE
+  assert int(loaded.optimizer.iterations) == before
+  data = keras_proof.batches(before + 3)[before:]
+  losses, _ = keras_proof.train_in_keras(loaded, loaded.optimizer, data)
+  np.testing.assert_allclose(losses, in_tf1["losses"][before : before + 3], rtol=1e-5)

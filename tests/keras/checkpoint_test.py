@@ -226,3 +226,18 @@ def test_flags_that_cannot_be_meant(flags, message, tmp_path, capsys):
   assert main.run(["convert", source, str(tmp_path / "o"), "--to=tf2", *flags]) == 2
   assert message in capsys.readouterr().err
   assert not os.path.exists(tmp_path / "o.index")
+
+
+def test_embeddings_are_spoken_of(tmp_path):
+  names = ["emb/embeddings", "emb/embeddings/Adam", "emb/embeddings/Adam_1"]
+  report = _convert(_write(tmp_path / "m", *names), tmp_path / "out")
+  assert "sum_sparse_gradients" in str(report)
+  names = ["emb/embeddings", "emb/embeddings/Momentum"]
+  source = _write(tmp_path / "n", *names)
+  options = {"settings": {"learning_rate": 0.1, "momentum": 0.9}}
+  with pytest.raises(errors.UnsupportedCheckpointError, match="does not look up"):
+    _convert(source, tmp_path / "out2", keras_options=options)
+  _convert(source, tmp_path / "out2", keras="2-legacy", keras_options=options)
+  options["allow_approximate"] = True
+  report = _convert(source, tmp_path / "out3", keras_options=options)
+  assert report.variables[0].optimizer.exactness == "approximate"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -160,8 +161,8 @@ def test_an_error_has_the_map_that_fixes_it_and_leaves_the_model_alone(tmp_path)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_the_weights_of_a_cudnn_layer_are_those_that_keras_itself_makes(kind, tmp_path):
   """Keras 2 converts them when it reads an HDF5 file, and keeps that to itself."""
-  from keras.src.saving.legacy import hdf5_format
-
+  package = tf.keras.layers.LSTM.__module__.partition(".")[0]
+  hdf5_format = importlib.import_module(f"{package}.src.saving.legacy.hdf5_format")
   gates, n, u = (4, 5, 3) if kind == "LSTM" else (3, 5, 3)
   rng = np.random.RandomState(2)
   shapes = {
