@@ -13,6 +13,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 
 import answering
+import keras_nets
 import numpy as np
 import tensorflow as tf
 
@@ -70,5 +71,23 @@ def train(source, target, keras, steps, data):
   }
 
 
+def go_on(source, data):
+  """Restores what an Estimator's objects stored, and makes a step with each batch."""
+  model, optimizer = keras_nets.Net(), tf.keras.optimizers.Adam(0.05, epsilon=1e-8)
+  batches = [(np.float32(x), np.float32(y)) for x, y in data]
+  model(batches[0][0])
+  optimizer.build(model.trainable_variables)
+  status = tf.train.Checkpoint(model=model, optimizer=optimizer).restore(source)
+  status.assert_existing_objects_matched().expect_partial()
+  start = int(optimizer.iterations)
+  for x, y in batches:
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_mean(tf.square(model(x) - y))
+    variables = model.trainable_variables
+    optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+  values = enumerate(model.trainable_variables)
+  return {str(i): v.numpy() for i, v in values}, {"start": start}
+
+
 if __name__ == "__main__":
-  answering.main({"train": train, "untrained": untrained})
+  answering.main({"go_on": go_on, "train": train, "untrained": untrained})
