@@ -6,7 +6,7 @@ r"""A parameter-server cluster on one machine, training the digits.
 Starts a chief, workers, parameter servers and an evaluator as processes of their own,
 each with its TF_CONFIG, as a scheduler would on several machines. Variables are spread
 over the servers, the embedding is partitioned over all of them, and each server writes
-its part of every checkpoint; the chief adds the index.
+its part of every checkpoint; the chief adds the index. Ends with who wrote what.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ from estimator_ckpt.examples import digits
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_ps", 2, "Parameter servers.", lower_bound=1)
 flags.DEFINE_integer("num_workers", 2, "Workers beside the chief.", lower_bound=0)
-flags.DEFINE_integer("train_steps", 400, "Train up to this global step.", lower_bound=1)
+flags.DEFINE_integer("train_steps", 600, "Train up to this global step.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Examples in a batch.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 0.003, "Adam's learning rate.", lower_bound=0.0)
 flags.DEFINE_integer(
@@ -70,6 +71,8 @@ def run_task() -> None:
     config=checkpoint_flags.run_config_from_flags(
       tf_random_seed=1,
       save_checkpoints_steps=FLAGS.save_checkpoints_steps or 100,
+      # Each would wait 5 s longer than the one before it; this trains for a few.
+      experimental_max_worker_delay_secs=0,
     ),
     params={"learning_rate": FLAGS.learning_rate, "num_ps": FLAGS.num_ps},
   )
@@ -137,62 +140,123 @@ def _follow(name: str, process: subprocess.Popen[str]) -> threading.Thread:
   return thread
 
 
-def run_cluster(configs: dict[str, dict[str, Any]], command: Sequence[str]) -> int:
+def run_cluster(
+  configs: dict[str, dict[str, Any]], command: Sequence[str], timeout_secs: float
+) -> int:
   """Runs a process for each TF_CONFIG until all but the servers have ended.
 
   Args:
     configs: as `tf_configs` returns them.
     command: what to run.
+    timeout_secs: how long it may take.
 
   Returns:
-    The first exit code that is not zero, or zero.
+    Zero, or the exit code of the first that failed; the others are ended then.
   """
-  processes = {
-    name: subprocess.Popen(
-      command,
-      env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "2"},
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-    )
-    for name, config in configs.items()
-  }
-  threads = [_follow(name, process) for name, process in processes.items()]
-  code = 0
+  processes: dict[str, subprocess.Popen[str]] = {}
+  threads = []
+  deadline = time.monotonic() + timeout_secs
   try:
-    for name, process in processes.items():
-      if not name.startswith("ps/"):
-        code = code or process.wait(FLAGS.timeout_secs)
-  except subprocess.TimeoutExpired as e:
-    print(f"The cluster did not finish within {e.timeout} s.", file=sys.stderr)
-    code = 1
+    for name, config in configs.items():
+      processes[name] = subprocess.Popen(
+        command,
+        env={
+          **os.environ,
+          "TF_CONFIG": json.dumps(config),
+          "TF_CPP_MIN_LOG_LEVEL": "2",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+      )
+      threads.append(_follow(name, processes[name]))
+    while True:
+      codes = {name: process.poll() for name, process in processes.items()}
+      failed = {name: code for name, code in codes.items() if code}
+      if failed:
+        name, code = next(iter(failed.items()))
+        print(f"{name} ended with {code}; so the others are ended.", file=sys.stderr)
+        return code
+      if all(code == 0 for name, code in codes.items() if not name.startswith("ps/")):
+        return 0
+      if time.monotonic() > deadline:
+        print(
+          f"The cluster did not finish within {timeout_secs:g} s; --timeout_secs "
+          "gives it longer.",
+          file=sys.stderr,
+        )
+        return 1
+      time.sleep(0.1)
   finally:
     # Servers never end by themselves; only what was started here is ended.
     for process in processes.values():
       process.terminate()
-      process.wait()
+    for process in processes.values():
+      try:
+        process.wait(10)
+      except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     for thread in threads:
       thread.join(1)
-  return code
 
 
-def print_checkpoint(prefix: str, num_ps: int) -> None:
-  """Prints who wrote which file of a checkpoint."""
+def writers(prefix: str) -> tuple[dict[int, str], str]:
+  """Which tasks wrote a checkpoint, by the devices of the graph that is stored with it.
+
+  Args:
+    prefix: the checkpoint.
+
+  Returns:
+    The task of each data file, and that of the index.
+  """
+  meta_graph = tf.compat.v1.MetaGraphDef()
+  with open(prefix + ".meta", "rb") as file:
+    meta_graph.ParseFromString(file.read())
+  nodes = {node.name: node for node in meta_graph.graph_def.node}
+  shards = {}
+  index = "chief/0"
+  for node in nodes.values():
+    if node.op == "ShardedFilename":
+      shard = tf.make_ndarray(nodes[node.input[1]].attr["value"].tensor)
+      shards[int(shard)] = _task(node.device)
+    elif node.op == "MergeV2Checkpoints":
+      index = _task(node.device)
+  # TensorFlow's own merge is on the last server. Names beside object keys come after it.
+  if eckpt.detect_format(prefix) is eckpt.CheckpointFormat.DUAL:
+    index = "chief/0"
+  return shards, index
+
+
+def _task(device: str) -> str:
+  spec = tf.DeviceSpec.from_string(device)
+  return f"{spec.job}/{spec.task}"
+
+
+def print_checkpoint(prefix: str) -> None:
+  """Prints who wrote which file of a checkpoint, and what is in it."""
   index = Index.read(prefix)
   tensors = [0] * index.header.num_shards
+  places = set()
   for key in index.keys():
     parts = [entry for _, entry in index.slice_entries(key)] or [index.entry(key)]
-    for entry in parts:
-      tensors[entry.shard_id] += 1
+    places |= {(entry.shard_id, entry.offset, entry.size) for entry in parts}
+  for shard, _, _ in places:
+    tensors[shard] += 1
+  shards, index_writer = writers(prefix)
+  rows = [
+    # Where a checkpoint of more files was replaced, there are empty ones besides.
+    (path, f"{tensors[shard]} tensors", shards.get(shard, "chief/0"))
+    for shard, path in enumerate(index.data_paths(prefix))
+  ]
+  rows.append((prefix + ".index", f"{len(index)} keys", index_writer))
+  rows.append((prefix + ".meta", "the graph", "chief/0"))
+  state = os.path.join(os.path.dirname(prefix), "checkpoint")
+  rows.append((state, "the latest", "chief/0"))
   print(f"\n{prefix} ({eckpt.detect_format(prefix).value})\n")
-  print(f"{'file':44}{'bytes':>10}{'keys':>7}  written by")
-  for shard, path in enumerate(index.data_paths(prefix)):
-    print(
-      f"{os.path.basename(path):44}{os.path.getsize(path):10,}{tensors[shard]:7}  "
-      f"ps/{shard % num_ps}"
-    )
-  path = prefix + ".index"
-  print(f"{os.path.basename(path):44}{os.path.getsize(path):10,}{len(index):7}  chief")
+  print(f"{'file':40}{'bytes':>10}  {'what':14}written by")
+  for path, what, writer in rows:
+    print(f"{os.path.basename(path):40}{os.path.getsize(path):10,}  {what:14}{writer}")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -205,10 +269,11 @@ def main(argv: Sequence[str]) -> None:
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
   model_dir = os.path.abspath(FLAGS.model_dir or tempfile.mkdtemp(prefix="cluster_"))
   command = [sys.executable, *sys.argv, f"--model_dir={model_dir}"]
-  code = run_cluster(tf_configs(FLAGS.num_ps, FLAGS.num_workers), command)
+  configs = tf_configs(FLAGS.num_ps, FLAGS.num_workers)
+  code = run_cluster(configs, command, FLAGS.timeout_secs)
   if code:
     sys.exit(code)
-  print_checkpoint(tf.train.latest_checkpoint(model_dir), FLAGS.num_ps)
+  print_checkpoint(tf.train.latest_checkpoint(model_dir))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt.bundle import Index
+from estimator_ckpt.examples import cluster
 from tests import models
 from tests.cluster import tasks
 
@@ -66,10 +67,10 @@ def life(request, tf1_dir, module_cluster, launcher, tmp_path_factory):
     "config": {"keep_checkpoint_max": 3},
     "evaluation": {"start_delay_secs": 0, "throttle_secs": 1},
   }
-  cluster = module_cluster(num_ps=2, num_workers=2)
+  tasks_of = module_cluster(num_ps=2, num_workers=2)
   for name in ("ps/0", "ps/1"):
-    cluster.start(name, umask=0o666 - _MODES[name], **arguments)
-  evaluator = cluster.start("evaluator/0", **arguments)
+    tasks_of.start(name, umask=0o666 - _MODES[name], **arguments)
+  evaluator = tasks_of.start("evaluator/0", **arguments)
   follower = launcher.start(
     "follower",
     "tests.cluster.tasks:follow",
@@ -77,14 +78,14 @@ def life(request, tf1_dir, module_cluster, launcher, tmp_path_factory):
     checkpoint_format=request.param,
     last_step=_FIRST,
   )
-  chief = cluster.start_chief(umask=0o666 - _MODES["chief/0"], **arguments)
-  workers = [cluster.start(f"worker/{i}", **arguments) for i in range(2)]
+  chief = tasks_of.start_chief(umask=0o666 - _MODES["chief/0"], **arguments)
+  workers = [tasks_of.start(f"worker/{i}", **arguments) for i in range(2)]
   started = chief.wait()
   for worker in workers:
     worker.wait()
   looks, wrong = follower.wait()
   evaluations = [evaluator.wait()]
-  cluster.stop()
+  tasks_of.stop()
 
   last = first.with_name("last")
   shutil.copytree(first, last, ignore=shutil.ignore_patterns("export"))
@@ -96,16 +97,16 @@ def life(request, tf1_dir, module_cluster, launcher, tmp_path_factory):
     config={"save_checkpoints_secs": 1},
     evaluation={"start_delay_secs": 2, "throttle_secs": 1},
   )
-  cluster = module_cluster(num_ps=3, num_workers=1)
-  cluster.start_servers(**arguments)
+  tasks_of = module_cluster(num_ps=3, num_workers=1)
+  tasks_of.start_servers(**arguments)
   begun = time.time()
-  evaluator = cluster.start("evaluator/0", **arguments)
-  chief = cluster.start_chief(**arguments)
-  worker = cluster.start("worker/0", **arguments)
+  evaluator = tasks_of.start("evaluator/0", **arguments)
+  chief = tasks_of.start_chief(**arguments)
+  worker = tasks_of.start("worker/0", **arguments)
   started += chief.wait()
   worker.wait()
   evaluations.append(evaluator.wait())
-  cluster.stop()
+  tasks_of.stop()
   delay = evaluations[1][0]["time"] - begun
   return Life(request.param, first, started, evaluations, delay, looks, wrong, last)
 
@@ -142,6 +143,7 @@ def test_each_server_writes_its_part_and_the_chief_the_index(life):
   # merges, on the last server.
   writer = "chief/0" if life.checkpoint_format == "dual" else "ps/1"
   assert _written_by(prefix + ".index") == [writer]
+  assert cluster.writers(prefix) == ({0: "ps/0", 1: "ps/1"}, writer)
   [embedding] = [key for key in index if key.split("/.A")[0].endswith("embedding")][:1]
   assert [e.shard_id for _, e in index.slice_entries(embedding)] == [0, 1]
 

@@ -5,6 +5,7 @@ TF_CONFIG says which task of which cluster the process is, as a scheduler would.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import pickle
@@ -256,6 +257,14 @@ def train_with_hooks(stop_at: int, last_step: int, **arguments: Any) -> list[Any
     ]
 
   return train(extra_hooks=hooks, **arguments)
+
+
+def serve() -> None:
+  """A parameter server and nothing else."""
+  config = json.loads(os.environ["TF_CONFIG"])
+  task = config["task"]
+  cluster = tf.train.ClusterSpec(config["cluster"])
+  tf.distribute.Server(cluster, task["type"], task["index"]).join()
 
 
 class _Killed(v1.train.CheckpointSaverListener):
