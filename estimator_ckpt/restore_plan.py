@@ -7,11 +7,10 @@ so that everything that does not fit is known and said at once. It needs no Tens
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
-from estimator_ckpt import errors, slice_specs
+from estimator_ckpt import errors, part_names, slice_specs
 from estimator_ckpt import layout as layout_lib
 from estimator_ckpt.bundle import dtypes, slices
 from estimator_ckpt.bundle.index import Index
@@ -20,7 +19,6 @@ from estimator_ckpt.bundle.messages import BundleEntry, is_plain
 from estimator_ckpt.object_graph import ObjectGraph
 
 _SHOWN = 20
-_PART = re.compile(r"(?P<before>.+)/part_(?P<number>\d+)(?P<after>(/.*)?)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,53 +229,6 @@ def _pieces_shape(shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[int, ..
   return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
 
 
-def without_part(name: str) -> str | None:
-  """What a part, or a part of a slot, would be called if there were no parts.
-
-  Args:
-    name: the name of a part's own variable.
-
-  Returns:
-    The name, or None if it is not that of a part.
-
-  Example:
-    >>> without_part("net/embedding/part_0/Momentum")
-    'net/embedding/Momentum'
-  """
-  match = _PART.fullmatch(name)
-  return match["before"] + match["after"] if match is not None else None
-
-
-def is_slot_part(key: str, name: str) -> bool:
-  """Whether a key is that of a part of a slot, made by an optimizer within a scope.
-
-  TensorFlow cuts as many letters off a part's `scope/` + `net/emb/part_0/` + `Adam` as
-  `net/emb/part_0/` has, and puts `net/emb/` before what is left.
-
-  Args:
-    key: a key of a name-based checkpoint.
-    name: what the slot is called where the variable is not partitioned.
-
-  Example:
-    >>> is_slot_part("dnn/emb/t_0/Adam", "dnn/dnn/emb/Adam")
-    True
-    >>> is_slot_part("dnn/emb/t_0/Adam", "dnn/dnn/emb/Adam_1")
-    False
-  """
-  for slash in (i for i, letter in enumerate(key) if letter == "/"):
-    variable, end = key[:slash], key[slash + 1 :]
-    at = name.find(variable + "/")
-    slot = name[at + len(variable) + 1 :]
-    if at < 1 or len(end) != at + len(slot) or not end.endswith(slot):
-      continue
-    match = re.fullmatch(r"(.*?)(\d*)(/?)", end[:at], re.DOTALL)
-    assert match is not None  # The expression matches any text.
-    letters, number, _ = match.groups()
-    if number and f"/{name[:at]}{variable}/part_".endswith(letters):
-      return True
-  return False
-
-
 def _is_whole(extents: Sequence[tuple[int, int]], shape: Sequence[int]) -> bool:
   return all(e in ((0, -1), (0, n)) for e, n in zip(extents, shape))
 
@@ -305,7 +256,7 @@ class _Lookup:
     self._graph: ObjectGraph | None = None
     self._full_names: dict[str, str | None] | None = None
     self._pieces: dict[str, list[str]] | None = None
-    self._incomplete: list[str] | None = None
+    self._slot_parts: list[str] | None = None
     self._stand_ins: dict[int, tuple[str, str]] = {}
     # Entries of what targets stand for, under every key that is theirs.
     self._used: set[bytes] = set()
@@ -351,16 +302,16 @@ class _Lookup:
     return next(filter(self._is_readable, sources), None) or self._fed(sources[0])
 
   def _find_slot_parts(self, target: Target) -> Source | None:
-    """Parts of a slot that a name-based Saver stored as incomplete tensors."""
-    if self._incomplete is None:
-      self._incomplete = [
-        key
-        for key in self._index.slice_keys()
-        if key in self._index and self._is_incomplete(key)
-      ]
-    pieces = [key for key in self._incomplete if is_slot_part(key, target.name)]
+    """A slot that a name-based Saver stored by its parts' names, or by that of one."""
+    if self._slot_parts is None:
+      keys = self._index.keys()
+      self._slot_parts = [key for key in keys if part_names.may_be_slot_part(key)]
+    pieces = [k for k in self._slot_parts if part_names.is_slot_part(k, target.name)]
     for key in pieces:
       self._used.update(self._index.location(key))
+      if not self._is_incomplete(key):
+        source = Source(key, target.slice_spec)
+        return source if self._is_readable(source) else self._fed(source)
     if target.part_name in pieces:
       source = Source(target.part_name, target.slice_spec)
       extents = slice_specs.parse(target.slice_spec).extents
@@ -404,10 +355,9 @@ class _Lookup:
       # Their full names do not tell parts apart; the paths of the guide's dict do.
       parsed = layout_lib.parse_object_key(key)
       name = parsed.path[-1] if parsed is not None and parsed.path else key
-      match = _PART.fullmatch(name)
-      if match is not None:
-        whole = match["before"] + match["after"]
-        numbered.setdefault(whole, {})[int(match["number"])] = key
+      part = part_names.split_part(name)
+      if part is not None:
+        numbered.setdefault(part.whole, {})[part.number] = key
     return {
       whole: [keys[i] for i in range(len(keys))]
       for whole, keys in numbered.items()

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from estimator_ckpt import errors, restore_plan, save_plan, slice_specs
+from estimator_ckpt import errors, part_names, restore_plan, save_plan, slice_specs
 from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.bundle import dtypes, joined, slices
 from estimator_ckpt.object_graph import ObjectGraph
@@ -140,8 +140,10 @@ def _regrouped(
       saveables
     )
     for saveable in saveables:
-      own = restore_plan.without_part(tfp.slice_key(saveable)) if incomplete else None
-      regrouped.setdefault(own or name, []).append(saveable)
+      own = part_names.without_part(tfp.slice_key(saveable))
+      # The name of a slot's only part is as wrong, and its slice is the whole.
+      misnamed = incomplete or (own is not None and part_names.is_slot_part(name, own))
+      regrouped.setdefault(own if own and misnamed else name, []).append(saveable)
   return regrouped
 
 
@@ -158,12 +160,12 @@ def _is_tiled(saveables: Sequence[tfp.SaveableObject]) -> bool:
 def _named(name: str, saveables: list[tfp.SaveableObject], sharded: bool) -> Named:
   specs = saveables[0].specs
   # A SaveableObject names its tensors itself, whatever a var_list calls it.
-  part_names: tuple[tuple[str, str], ...] = ()
+  own_names: tuple[tuple[str, str], ...] = ()
   bases = [name, saveables[0].name]
   base = next((b for b in bases if all(s.name.startswith(b) for s in specs)), None)
   if saveables[0].specs[0].slice_spec and base != name:
     base = name
-    part_names = tuple((s.specs[0].name, s.specs[0].slice_spec) for s in saveables)
+    own_names = tuple((s.specs[0].name, s.specs[0].slice_spec) for s in saveables)
   if base is None:
     saved = save_plan.Saved(
       name, tuple(spec.name for spec in specs), is_variable=False, own_names=True
@@ -171,9 +173,9 @@ def _named(name: str, saveables: list[tfp.SaveableObject], sharded: bool) -> Nam
     return Named(saved, saveables, "")
   saved = save_plan.Saved(
     base,
-    ("",) if part_names else tuple(spec.name[len(base) :] for spec in specs),
+    ("",) if own_names else tuple(spec.name[len(base) :] for spec in specs),
     is_variable=_is_variable(saveables[0]),
-    part_names=part_names,
+    part_names=own_names,
   )
   if any(saveable.specs[0].slice_spec for saveable in saveables):
     saveables = sorted(saveables, key=lambda s: _slice(s.specs[0]).extents)
@@ -365,7 +367,7 @@ def _target(
   if not spec.slice_spec:
     part = restore_plan.Target(name, key, dtype, shape)
     # As in ExponentialMovingAverage.variables_to_restore, which names each part.
-    whole, part_spec = restore_plan.without_part(name), tfp.part_spec(saveable)
+    whole, part_spec = part_names.without_part(name), tfp.part_spec(saveable)
     if whole is None or part_spec is None:
       return part
     spec = copy.copy(spec)

@@ -96,8 +96,8 @@ def split(written: str, plan: SavePlan) -> tuple[Index, Index]:
   tf1 = Index.parse(both.serialize(), both.name)
   names = plan.tf1_names
   _remove(tf1, (key for key in both if key not in names))
-  kept = plan.tf2_names
-  _remove(both, (key for key in both if key in names and key not in kept))
+  removed = (names | set(plan.aliases)) - plan.tf2_names
+  _remove(both, (key for key in both if key in removed))
   return tf1, both
 
 

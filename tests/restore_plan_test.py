@@ -6,7 +6,7 @@ import pytest
 
 from estimator_ckpt import layout
 from estimator_ckpt.bundle import BundleEntry, Index
-from estimator_ckpt.restore_plan import Source, Target, is_slot_part, plan_restore
+from estimator_ckpt.restore_plan import Source, Target, plan_restore
 
 _FLOAT = 1
 
@@ -131,24 +131,6 @@ def test_parts_that_are_tensors_make_parts_of_another_size():
   assert "float32 [6, 2] in the checkpoint" in str(_plan(index, taller).mismatched[0])
 
 
-@pytest.mark.parametrize(
-  ("key", "name", "expected"),
-  [
-    ("dnn/emb/t_0/Adam", "dnn/dnn/emb/Adam", True),
-    ("dnn/emb/_10/Adam", "dnn/dnn/emb/Adam", True),
-    ("emb/part_0/Ftrl", "linear/emb/Ftrl", True),
-    ("net/emb/Momentum", "net/emb/Momentum", False),
-    ("dnn/emb/t_0/Adam", "dnn/dnn/emb/Adam_1", False),
-    ("dnn/other/t_0/Adam", "dnn/dnn/emb/Adam", False),
-  ],
-)
-def test_the_name_of_a_part_of_a_slot_made_in_a_scope(key, name, expected):
-  prefix = name[: name.rfind("emb")].split("/")[0]
-  if (key, name) == ("emb/part_0/Ftrl", "linear/emb/Ftrl"):
-    assert len(prefix) + 1 == len("part_0/")
-  assert is_slot_part(key, name) == expected
-
-
 def test_half_precision_is_read_slice_by_slice_or_fed():
   half = 19
   index = Index()
@@ -158,3 +140,18 @@ def test_half_precision_is_read_slice_by_slice_or_fed():
   assert source == Source("w", "4 2 0,2:0,2", stand_in=("w", ""))
   whole = Target("w", None, half, (4, 2), "4 2 0,4:0,2", part_shape=(4, 2))
   assert _plan(index, whole).sources[0].stand_in is None
+
+
+_OWN, _AS_SAVED = "dnn/dnn/emb/Adam", "dnn/emb/t_0/Adam"
+
+
+@pytest.mark.parametrize("slice_spec", ["", "4 2 0,4:0,2", "4 2 2,2:0,2"])
+def test_a_slot_under_the_name_of_its_only_part(slice_spec):
+  """As a name-based Saver stores it that has one part, for any number of parts."""
+  index = _index(_AS_SAVED, "dnn/emb/t_0/Adam_1")
+  index.put(_AS_SAVED, BundleEntry(dtype=_FLOAT, shape=(4, 2), size=32))
+  rows = (2, 2) if slice_spec.endswith("2,2:0,2") else (4, 2)
+  target = Target(_OWN, _key(_OWN), _FLOAT, (4, 2), slice_spec, part_shape=rows)
+  plan = _plan(index, target)
+  assert plan.sources == (Source(_AS_SAVED, slice_spec),)
+  assert not plan.problems
