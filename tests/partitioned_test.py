@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
-from estimator_ckpt import errors
+from estimator_ckpt import errors, layout
 from estimator_ckpt.verify import verify
 from tests import golden, models
 
@@ -449,6 +449,23 @@ def test_row_12_feature_columns(kind, checkpoint_format, tmp_path):
   other = eckpt.with_checkpointing(_canned(kind, 0, tmp_path), _next(checkpoint_format))
   other.train(_word_input_fn, steps=1, hooks=[last])
   models.assert_same_values(ours.last, last.start)
+
+
+def test_a_canned_estimator_in_a_pair_of_bundles(tmp_path):
+  """Slots whose parts' names TensorFlow gets wrong: with those names, or with none."""
+  _canned("DNNRegressor", 2, tmp_path / "plain").train(_word_input_fn, steps=1)
+  names = {name for name, _ in tf.train.list_variables(str(tmp_path / "plain"))}
+  assert any("t_1/Adagrad" in name for name in names)
+  pair = eckpt.with_checkpointing(
+    _canned("DNNRegressor", 2, tmp_path / "pair"), "dual", separate=True
+  )
+  pair.train(_word_input_fn, steps=1)
+  assert names == {name for name, _ in tf.train.list_variables(str(tmp_path / "pair"))}
+  keys = {key for key, _ in tf.train.list_variables(str(tmp_path / "pair" / "tf2"))}
+  assert {key for key in keys if layout.parse_object_key(key) is None} == {
+    "global_step",
+    layout.OBJECT_GRAPH_KEY,
+  }
 
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
