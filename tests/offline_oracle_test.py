@@ -240,7 +240,7 @@ def test_row_26_and_a_warm_start(trained, tmp_path, to):
   _guide_to_tf2(trained / "model.ckpt-10", tmp_path / "guide" / "model.ckpt-10")
   convert(tmp_path / "guide", tmp_path / "out", to)
   # Without slots: with those of ten steps the next could be twice as large.
-  settings = tf.estimator.WarmStartSettings(str(tmp_path / "out"), [".*kernel$"])
+  settings = tf.estimator.WarmStartSettings(str(tmp_path / "out"), [".*kernel:0"])
   estimator = tf.estimator.Estimator(
     models.model_fn, str(tmp_path / "warm"), warm_start_from=settings
   )
