@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from typing import Any, Callable
 
-from estimator_ckpt import errors, scaffolds
+from estimator_ckpt import errors, scaffolds, starting
 from estimator_ckpt import layout as layout_lib
 from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.formats import CheckpointFormat
@@ -23,6 +24,8 @@ from estimator_ckpt.tensorflow_private import tf
 
 ModelFn = Callable[..., Any]
 _PARAMETERS = ("features", "labels", "mode", "params", "config")
+# What an EstimatorSpec's constructor says, and nothing besides.
+_MISSING = re.compile(r"Missing (loss|train_op|predictions)\.")
 
 
 def tf2_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
@@ -137,23 +140,51 @@ def _bare_or_with_options(
 def _decorate(
   model_fn: ModelFn, checkpoint_format: CheckpointFormat, options: dict[str, Any]
 ) -> ModelFn:
-  signature = _model_fn_signature(model_fn)
+  signature = model_fn_signature(model_fn)
+  takes_config = "config" in inspect.signature(model_fn).parameters
 
   @functools.wraps(model_fn)
   def decorated(*args: Any, **kwargs: Any) -> Any:
-    bound = signature.bind(*args, **kwargs)
-    spec = model_fn(*args, **kwargs)
+    arguments = signature.bind(*args, **kwargs).arguments
+    mode, config = arguments.get("mode"), arguments.get("config")
+    if not takes_config:
+      kwargs.pop("config", None)
+    model_dir = getattr(config, "model_dir", None)
+    if model_dir and mode == tf.estimator.ModeKeys.TRAIN:
+      starting.check_state(model_dir)
+    try:
+      spec = model_fn(*args, **kwargs)
+    except ValueError as error:
+      missing = _MISSING.fullmatch(str(error))
+      if missing is None:
+        raise
+      name = getattr(model_fn, "__name__", repr(model_fn))
+      raise errors.OptionError(
+        f"{name!r} made an EstimatorSpec without {missing[1]}, which it needs in mode "
+        f"{mode!r}: give it as EstimatorSpec(mode, {missing[1]}=...)."
+      ) from error
     given = options
-    if "warm_start" in options and _has_checkpoint(bound.arguments.get("config")):
+    if "warm_start" in options and _has_checkpoint(config):
       given = {k: v for k, v in options.items() if k != "warm_start"}
-    return _with_saver(spec, bound.arguments.get("mode"), checkpoint_format, given)
+    return _with_saver(spec, mode, checkpoint_format, given, model_dir)
 
   # An Estimator passes the arguments whose names it finds in the signature.
   decorated.__signature__ = signature  # type: ignore[attr-defined]
   return decorated
 
 
-def _model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
+def model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
+  """The signature of a model_fn once it is decorated.
+
+  Args:
+    model_fn: what is to be decorated.
+
+  Returns:
+    Its signature with a `config`, which says where the model_dir is.
+
+  Raises:
+    OptionError: it is no model_fn.
+  """
   if not callable(model_fn) or inspect.isclass(model_fn):
     raise errors.OptionError(
       f"A model_fn is to be decorated, and this is {model_fn!r}. For an Estimator use "
@@ -169,7 +200,13 @@ def _model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
       f"called 'features' but {names}.{hint} A model_fn takes some of "
       f"{', '.join(_PARAMETERS)}."
     )
-  return signature
+  if "config" in names:
+    return signature
+  kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+  parameters = list(signature.parameters.values())
+  before = sum(p.kind <= kind for p in parameters)
+  parameters.insert(before, inspect.Parameter("config", kind, default=None))
+  return signature.replace(parameters=parameters)
 
 
 def _with_saver(
@@ -177,6 +214,7 @@ def _with_saver(
   mode: str | None,
   checkpoint_format: CheckpointFormat,
   options: dict[str, Any],
+  model_dir: str | None,
 ) -> Any:
   if hasattr(spec, "scaffold_fn"):  # A TPUEstimatorSpec; its class warns when named.
     return spec._replace(scaffold_fn=_scaffold_fn(spec, checkpoint_format, options))
@@ -185,18 +223,40 @@ def _with_saver(
       "A model_fn returns an EstimatorSpec or a TPUEstimatorSpec; this one returned "
       f"{type(spec).__name__}: {spec!r}."
     )
+  if mode is not None and spec.mode != mode:
+    raise errors.OptionError(
+      f"The model_fn was called in mode {mode!r} and returned an EstimatorSpec of mode "
+      f"{spec.mode!r}. Pass the mode on: EstimatorSpec(mode, ...)."
+    )
   saver = scaffolds.make_saver(
     checkpoint_format, spec.scaffold.saver, **_called(options)
   )
   if spec.mode == tf.estimator.ModeKeys.EVAL and spec.scaffold.saver is None:
-    return spec._replace(scaffold=_EvaluationScaffold(saver, spec.scaffold))
+    return spec._replace(scaffold=_EvaluationScaffold(saver, spec.scaffold, model_dir))
+  init_fn = scaffolds.make_init_fn(saver, tfp.user_init_fn(spec.scaffold))
   return spec._replace(
     scaffold=tf.compat.v1.train.Scaffold(
       saver=saver,
-      init_fn=scaffolds.make_init_fn(saver, tfp.user_init_fn(spec.scaffold)),
+      init_fn=_checking(init_fn, model_dir),
       copy_from_scaffold=spec.scaffold,
     )
   )
+
+
+def _checking(init_fn: Any, model_dir: str | None) -> Any:
+  """An init_fn that makes sure there is no checkpoint.
+
+  It runs in a session that restored none. Reading an earlier one by its path works.
+  """
+  if not model_dir:
+    return init_fn
+
+  def checking(scaffold: Any, session: Any) -> None:
+    starting.check_latest(model_dir)
+    if init_fn is not None:
+      init_fn(scaffold, session)
+
+  return checking
 
 
 def _scaffold_fn(
@@ -242,11 +302,14 @@ class _EvaluationScaffold(tf.compat.v1.train.Scaffold):
   """
 
   def __init__(
-    self, saver: CheckpointSaver, scaffold: tf.compat.v1.train.Scaffold
+    self,
+    saver: CheckpointSaver,
+    scaffold: tf.compat.v1.train.Scaffold,
+    model_dir: str | None,
   ) -> None:
     # The hook feeds what is trained; a source that has gone since must not end that.
     init_fn = scaffolds.make_init_fn(saver, tfp.user_init_fn(scaffold), apart=True)
-    super().__init__(init_fn=init_fn, copy_from_scaffold=scaffold)
+    super().__init__(init_fn=_checking(init_fn, model_dir), copy_from_scaffold=scaffold)
     self._checkpoint_saver = saver
     self._given_init_fn = scaffold.init_fn
     savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)

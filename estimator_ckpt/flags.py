@@ -18,7 +18,6 @@ This is the only module of the library that reads FLAGS.
 from __future__ import annotations
 
 import functools
-import inspect
 from typing import Any, Callable
 
 from absl import flags
@@ -244,10 +243,13 @@ def checkpointing_from_flags(
     A decorator of a model_fn.
 
   Raises:
-    OptionError: when the model_fn runs, if the flags are not defined.
+    OptionError: what is decorated is no model_fn; when it runs, if the flags are not
+      defined.
   """
 
   def decorate(model_fn: Callable[..., Any]) -> Callable[..., Any]:
+    signature = decorators.model_fn_signature(model_fn)
+
     @functools.wraps(model_fn)
     def decorated(*args: Any, **kwargs: Any) -> Any:
       names = _CHECKPOINT_FLAGS + _WARM_START_FLAGS
@@ -264,7 +266,7 @@ def checkpointing_from_flags(
       by_format = decorators.checkpointing(flag_values.checkpoint_format, **given)
       return by_format(model_fn)(*args, **kwargs)
 
-    decorated.__signature__ = inspect.signature(model_fn)  # type: ignore[attr-defined]
+    decorated.__signature__ = signature  # type: ignore[attr-defined]
     return decorated
 
   return decorate

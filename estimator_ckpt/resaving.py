@@ -7,9 +7,10 @@ leaves one behind. Here what is written first stands aside:
 
     model.ckpt-5.tmp-eckpt-1a2b3c4d/model.ckpt-5.*
 
-If its index is the one that is there, checksum for checksum, nothing is replaced. If
-not, its data files get names that the old ones do not have, then the index is replaced,
-and the old data files are kept for those who have opened the old index.
+If its index is the one that is there, checksum for checksum, and the data files are as
+long, nothing is replaced. If not, its data files get names that the old ones do not
+have, then the index is replaced, and the old data files are kept for those who have
+opened the old index.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from estimator_ckpt import errors, state
+from estimator_ckpt import errors, starting, state
 from estimator_ckpt.bundle import Index, data_path, files, index_path, parse_data_path
 
 
@@ -32,8 +33,13 @@ def is_listed(prefix: str, state_file: str | None) -> bool:
 
   Returns:
     Whether readers may follow the state file to it.
+
+  Raises:
+    CorruptCheckpointError: the state file is damaged, and there are checkpoints it may
+      have named.
   """
   directory, name = os.path.split(prefix)
+  starting.check_state(directory, state_file)
   try:
     current = state.read_state(directory, state_file or state.STATE_FILE)
   except errors.CorruptCheckpointError:
@@ -90,7 +96,8 @@ def replace(prefix: str, written: str, index: Index) -> list[str]:
   present = files.glob_prefix(prefix + ".data-")
   names = {path: name for path in present if (name := parse_data_path(path))}
   taken = {name.num_shards for name in names.values()}
-  if index.serialize() == files.read(index_path(prefix)):
+  is_same = index.serialize() == files.read(index_path(prefix))
+  if is_same and _are_as_long(prefix, written, own):
     return [path for path, name in names.items() if name.num_shards != own]
   count = own
   while count in taken:
@@ -106,6 +113,17 @@ def replace(prefix: str, written: str, index: Index) -> list[str]:
   # TensorFlow does not sync what it writes either.
   index.write(prefix, sync=False)
   return list(names)
+
+
+def _are_as_long(prefix: str, written: str, num_shards: int) -> bool:
+  """Whether a checkpoint's data files are there, and none was truncated."""
+  for shard in range(num_shards):
+    path = data_path(prefix, shard, num_shards)
+    if not files.exists(path):
+      return False
+    if files.size(path) != files.size(data_path(written, shard, num_shards)):
+      return False
+  return True
 
 
 def remove(paths: Sequence[str]) -> None:

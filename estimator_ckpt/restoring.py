@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt import errors, restore_plan, slice_specs
+from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt.bundle import Index, slices
 from estimator_ckpt.reader import CheckpointReader
 from estimator_ckpt.saveables import RecordedSaveable
 from estimator_ckpt.tensorflow_private import tf
+from estimator_ckpt.verify import Severity, verify
 
 if TYPE_CHECKING:
   import numpy as np
+
+_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,7 @@ def run(
 
   Raises:
     CheckpointNotFoundError: a file disappeared meanwhile.
+    CorruptCheckpointError: a data file is damaged. Nothing was restored then.
   """
   feed: dict[Any, Any] = {saver_def.filename_tensor_name: plan.prefix}
   fetches: list[Any] = []
@@ -80,6 +86,34 @@ def run(
       f"restored. If a running job deletes old checkpoints, raise keep_checkpoint_max. "
       f"({e.message.splitlines()[0]})"
     ) from e
+  except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as e:
+    raise errors.CorruptCheckpointError(_damage(plan.prefix, e.message)) from e
+
+
+def _damage(prefix: str, message: str) -> str:
+  """What is wrong with a checkpoint that TensorFlow could not read, in words.
+
+  TensorFlow gives up at the first thing, and names neither the file nor the variable.
+  """
+  findings = verify(prefix).findings
+  damages = [f for f in findings if f.severity is Severity.ERROR]
+  lines = [f"{prefix}: the checkpoint is damaged, and nothing was restored from it."]
+  for finding in damages[:_SHOWN]:
+    where = finding.file if finding.key is None else f"{finding.file}: {finding.key!r}"
+    lines.append(f"  {where}: {finding.message}")
+  if len(damages) > _SHOWN:
+    lines.append(f"  ... and {len(damages) - _SHOWN} more")
+  if not damages:
+    lines.append(f"  {message.splitlines()[0]}")
+  others = [
+    p for p in prefix_lib.checkpoints_in(os.path.dirname(prefix)) if p != prefix
+  ]
+  lines.append(
+    f"Take it from a backup, or restore an earlier one: {', '.join(others[-3:])}."
+    if others
+    else "Take it from a backup; there is no other in its directory."
+  )
+  return "\n".join(lines)
 
 
 def initialize(

@@ -21,6 +21,7 @@ from estimator_ckpt import (
   save_plan,
 )
 from estimator_ckpt import layout as layout_lib
+from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt import saveables as saveables_lib
 from estimator_ckpt import separate as separate_lib
 from estimator_ckpt import state as state_lib
@@ -301,7 +302,8 @@ class CheckpointSaver(tfp.SaverBase):
     """Restores a checkpoint of any format; arguments are those of Saver.restore.
 
     Raises:
-      CheckpointNotFoundError: there is no checkpoint at `save_path`.
+      CheckpointNotFoundError: there is no checkpoint at `save_path`, which may also be
+        a directory with checkpoints, or one of a checkpoint's files.
       VariableMismatchError: `strict`, and the checkpoint lacks a variable of the graph
         or has it with another shape or dtype. Nothing has been restored then.
       CorruptCheckpointError: the checkpoint cannot be read.
@@ -317,6 +319,7 @@ class CheckpointSaver(tfp.SaverBase):
     prefix = tf.compat.as_text(save_path)
     if self._separate:
       prefix = separate_lib.whole(prefix)
+    prefix = prefix_lib.resolve(prefix)
     _logger.info("Restoring parameters from %s", prefix)
     index = Index.read(prefix)
     targets = [target for op in self._restores for target in op.targets]

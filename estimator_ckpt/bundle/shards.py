@@ -67,7 +67,7 @@ class Shards:
       except CheckpointNotFoundError as error:
         raise CheckpointNotFoundError(
           f"{path}: a data file of the checkpoint is missing; its index says that there"
-          f" are {self.num_shards}"
+          f" are {self.num_shards}. Copy it there too, or use another checkpoint"
         ) from error
       self._sizes[shard_id] = known
     return known
