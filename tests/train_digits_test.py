@@ -1,0 +1,49 @@
+"""The example, run as its user runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import estimator_ckpt as eckpt
+
+_READERS = 4
+
+
+def _run(model_dir, *arguments):
+  """What it prints, and the accuracies in its table."""
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "estimator_ckpt.examples.train_digits"),
+      f"--model_dir={model_dir}",
+      *arguments,
+    ],
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  table = re.findall(r"^(\S.*?) {2,}(0\.\d{4})$", done.stdout, re.MULTILINE)
+  return done.stdout, [float(accuracy) for _, accuracy in table]
+
+
+def test_it_trains_and_resumes_in_every_format(tmp_path):
+  output, first = _run(tmp_path, "--train_steps=400", "--keep_checkpoint_max=2")
+  assert f"Starting in {tmp_path}" in output
+  assert f"Checkpoint: {tmp_path}/model.ckpt-400 (dual)" in output
+  assert len(first) == _READERS and len(set(first)) == 1
+  assert eckpt.detect_format(tmp_path).value == "dual"
+  assert all(len(line) <= 80 for line in output.splitlines()[-_READERS:])
+
+  output, second = _run(tmp_path, "--train_steps=500", "--checkpoint_format=tf2")
+  assert f"Resuming from {tmp_path}/model.ckpt-400" in output
+  assert f"{tmp_path}/model.ckpt-500 (tf2)" in output
+  assert len(second) >= 3 and len(set(second)) == 1
+
+  output, third = _run(tmp_path, "--train_steps=600", "--checkpoint_format=tf1")
+  assert f"Resuming from {tmp_path}/model.ckpt-500" in output
+  assert f"{tmp_path}/model.ckpt-600 (tf1)" in output and "needs tf2 or dual" in output
+  assert len(third) == _READERS - 1 and len(set(third)) == 1
+  assert third[0] > 0.95
