@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -170,7 +171,7 @@ def test_strict_false_initializes_what_is_missing_and_says_so_once(
 @pytest.mark.parametrize(
   ("damage", "error"),
   [
-    ("remove", "no such file|no checkpoint"),
+    ("remove", "there are data files, but no .*index"),
     ("empty", "short|empty"),
     ("truncate", "footer|magic|truncated|short"),
     ("foreign", "magic"),
@@ -250,6 +251,80 @@ def test_an_empty_graph_saves_nothing(tmp_path):
     scaffold.finalize()
     assert scaffold.saver.save(session, str(tmp_path / "model.ckpt")) is None
   assert not any(n.endswith(".index") for n in os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize("make", _FACTORIES)
+def test_a_saver_def_makes_a_saver_of_what_is_written(make, tmp_path):
+  with tf.Graph().as_default(), v1.Session() as session:
+    v1.train.get_or_create_global_step()
+    w = v1.get_variable("net/w", initializer=np.arange(3, dtype=np.float32))
+    session.run(v1.global_variables_initializer())
+    ours = make().saver
+    ours.build()
+    path = ours.save(session, str(tmp_path / "model.ckpt"), global_step=3)
+    session.run(w.assign([0, 0, 0]))
+    stock = v1.train.Saver(saver_def=ours.as_saver_def())
+    stock.restore(session, path)
+    np.testing.assert_array_equal(session.run(w), [0, 1, 2])
+
+
+@pytest.fixture
+def saving(tmp_path):
+  """A session, a saver that has saved the step 1, and where it saves."""
+  with tf.Graph().as_default(), v1.Session() as session:
+    v1.train.get_or_create_global_step()
+    v1.get_variable("net/w", initializer=np.arange(3, dtype=np.float32))
+    session.run(v1.global_variables_initializer())
+    saver = eckpt.dual_scaffold().saver
+    saver.build()
+    path = str(tmp_path / "model.ckpt")
+    yield session, saver, path, saver.save(session, path, global_step=1)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_save_that_fails_leaves_the_last_checkpoint(saving, monkeypatch, step):
+  session, saver, path, first = saving
+
+  def full(source, target):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  with monkeypatch.context() as patched, pytest.raises(errors.CheckpointIOError):
+    patched.setattr(os, "replace", full)
+    saver.save(session, path, global_step=step)
+  directory = os.path.dirname(path)
+  assert tf.train.latest_checkpoint(directory) == first
+  assert eckpt.verify(first).ok and eckpt.detect_format(first).value == "dual"
+  assert not any(".tmp-eckpt" in name for name in os.listdir(directory))
+  again = saver.save(session, path, global_step=step)
+  assert tf.train.latest_checkpoint(directory) == again
+  assert eckpt.verify(directory).ok
+
+
+def test_the_state_is_written_when_all_else_is(saving, monkeypatch):
+  session, saver, path, first = saving
+  record = saver.record
+  seen = []
+
+  def recording(prefix, *arguments):
+    seen.append((eckpt.detect_format(prefix).value, os.path.exists(prefix + ".meta")))
+    assert tf.train.latest_checkpoint(os.path.dirname(path)) == first
+    record(prefix, *arguments)
+
+  monkeypatch.setattr(saver, "record", recording)
+  saver.save(session, path, global_step=2)
+  assert seen == [("dual", True)]
+
+
+def test_each_of_many_saves_is_whole(saving):
+  session, saver, path, _ = saving
+  w = [v for v in v1.global_variables() if v.op.name == "net/w"][0]
+  for step in range(2, 7):
+    session.run(w.assign([step, 10 * step, 100 * step]))
+    saved = saver.save(session, path, global_step=step)
+    assert eckpt.verify(saved).ok and eckpt.detect_format(saved).value == "dual"
+    values = models.values(saved)
+    for key in ("net/w", "var_list/net.Sw/.ATTRIBUTES/VARIABLE_VALUE"):
+      np.testing.assert_array_equal(values[key], [step, 10 * step, 100 * step])
 
 
 def test_two_savers_in_one_graph_each_write_their_own_format(tmp_path):
