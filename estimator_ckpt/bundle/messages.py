@@ -31,10 +31,11 @@ BIG_ENDIAN = 1
 
 # TensorFlow's tensors have at most 254 dimensions.
 _MAX_RANK = 254
-# What stands behind dtype and shape in a tensor's entry: shard, offset, size, crc32c.
+# What stands behind dtype and shape in most tensors' entries: shard if not the first,
+# offset, size, crc32c.
 _PLAIN_END = re.compile(
-  rb"(?:\x18[\x80-\xff]{0,3}[\0-\x7f])?(?:\x20[\x80-\xff]{0,8}[\0-\x7f])?"
-  rb"(?:\x28[\x80-\xff]{0,8}[\0-\x7f])?(?:\x35.{4})?",
+  rb"(?:\x18[\x80-\xff]{0,3}[\0-\x7f])?\x20[\x80-\xff]{0,8}[\0-\x7f]"
+  rb"\x28[\x80-\xff]{0,8}[\0-\x7f]\x35.{4}",
   re.DOTALL,
 )
 _INT32_MAX = 2**31 - 1
@@ -332,10 +333,11 @@ def is_plain(data: bytes, dtype: int, shape: tuple[int, ...]) -> bool:
     shape: the dimensions.
 
   Returns:
-    Whether they are for certain: a message that TensorFlow would not write may be one
-    all the same.
+    Whether they are for certain. The first tensor of a data file, whose offset is left
+    out, an empty one, and what TensorFlow would not write have to be parsed to tell.
 
-  >>> is_plain(BundleEntry(1, (2, 3), offset=500, size=24).serialize(), 1, (2, 3))
+  >>> entry = BundleEntry(1, (2, 3), offset=500, size=24, crc32c=12345)
+  >>> is_plain(entry.serialize(), 1, (2, 3))
   True
   """
   beginning = _beginning(dtype, shape)
