@@ -15,7 +15,7 @@ from estimator_ckpt import layout as layout_lib
 from estimator_ckpt.bundle import dtypes, slices
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import tensorflow_stitches
-from estimator_ckpt.bundle.messages import BundleEntry, is_plain
+from estimator_ckpt.bundle.messages import is_plain
 from estimator_ckpt.object_graph import ObjectGraph
 
 _SHOWN = 20
@@ -190,7 +190,7 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
     if source is None:
       missing.append(Problem(target, None, ""))
     else:
-      problem = _mismatch(target, source, lookup)
+      problem = _mismatch(target, source, index)
       if problem is not None:
         mismatched.append(problem)
     sources.append(None if problem is not None else source)
@@ -204,7 +204,7 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
   )
 
 
-def _mismatch(target: Target, source: Source, index: _Lookup) -> Problem | None:
+def _mismatch(target: Target, source: Source, index: Index) -> Problem | None:
   entry = index.entry(source.key)
   target = target.of_whole if source.slice_spec and target.of_whole else target
   found = tuple(entry.shape)
@@ -260,14 +260,6 @@ class _Lookup:
     self._stand_ins: dict[int, tuple[str, str]] = {}
     # Entries of what targets stand for, under every key that is theirs.
     self._used: set[bytes] = set()
-    self._entries: dict[str, BundleEntry] = {}
-
-  def entry(self, key: str) -> BundleEntry:
-    """The entry of a key; each is parsed once."""
-    entry = self._entries.get(key)
-    if entry is None:
-      entry = self._entries[key] = self._index.entry(key)
-    return entry
 
   def find_exact(self, target: Target) -> Source | None:
     """The source of a tensor that is there whole, in its type and shape.
@@ -276,17 +268,14 @@ class _Lookup:
     """
     if target.slice_spec or target.shape is None:
       return None
-    source = where = None
     for key in (target.key, target.name):
       value = self._index.value(key) if key is not None else None
-      if key is None or value is None:
-        continue
-      if value != where and not is_plain(value, target.dtype, target.shape):
-        return None
-      self._used.add(value)
-      where = value
-      source = source or Source(key, "")
-    return source
+      if key is not None and value is not None:
+        if not is_plain(value, target.dtype, target.shape):
+          return None
+        self._used.add(value)
+        return Source(key, "")
+    return None
 
   def find(self, target: Target) -> Source | None:
     keys = [key for key in (target.key, target.name) if key is not None]
@@ -315,14 +304,14 @@ class _Lookup:
     if target.part_name in pieces:
       source = Source(target.part_name, target.slice_spec)
       extents = slice_specs.parse(target.slice_spec).extents
-      if any(s.extents == extents for s in self.entry(source.key).slices):
+      if any(s.extents == extents for s in self._index.entry(source.key).slices):
         return source
     return (
       self._fed(Source(pieces[0], target.slice_spec, tuple(pieces))) if pieces else None
     )
 
   def _is_incomplete(self, key: str) -> bool:
-    entry = self.entry(key)
+    entry = self._index.entry(key)
     try:
       slices.check_tiling(entry.slices, entry.shape)
     except errors.CorruptCheckpointError:
@@ -338,7 +327,7 @@ class _Lookup:
       return None
     for key in pieces:
       self._used.update(self._index.location(key))
-    shapes = [tuple(self.entry(key).shape) for key in pieces]
+    shapes = [tuple(self._index.entry(key).shape) for key in pieces]
     axis = _cut_axis(shapes, target.shape)
     if target.slice_spec:
       start = 0
@@ -366,7 +355,7 @@ class _Lookup:
 
   def _is_readable(self, source: Source) -> bool:
     """Whether RestoreV2 reads it; it stitches only some types."""
-    entry = self.entry(source.key)
+    entry = self._index.entry(source.key)
     if tensorflow_stitches(entry.dtype):
       return True
     if not source.slice_spec:
@@ -377,7 +366,7 @@ class _Lookup:
     return _is_whole(extents, entry.shape)
 
   def _fed(self, source: Source) -> Source:
-    dtype = self.entry(source.key).dtype
+    dtype = self._index.entry(source.key).dtype
     if dtype not in self._stand_ins:
       self._stand_ins[dtype] = self._stand_in(dtype)
     return source._replace(stand_in=self._stand_ins[dtype])
@@ -386,7 +375,7 @@ class _Lookup:
     """The smallest thing of a type that RestoreV2 reads as it is stored."""
     stored: list[tuple[int, str, str]] = []
     for key in self._index.keys():
-      entry = self.entry(key)
+      entry = self._index.entry(key)
       if entry.dtype != dtype:
         continue
       if not entry.slices:
@@ -429,9 +418,10 @@ class _Lookup:
     names: dict[tuple[bytes, ...], str] = {}
     for key, where in self._index.locations().items():
       # A partitioned tensor's bytes are those of its slices.
-      if key == layout_lib.OBJECT_GRAPH_KEY or self._used.issuperset(
-        where[1:] or where
-      ):
+      if self._used.issuperset(where[1:] or where):
+        continue
+      # A name may have other bytes than the object key that was taken.
+      if key == layout_lib.OBJECT_GRAPH_KEY or key in targets:
         continue
       if key.startswith(layout_lib.SAVE_COUNTER + "/"):
         continue
