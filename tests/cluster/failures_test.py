@@ -21,8 +21,9 @@ def _arguments(model_dir: Any, checkpoint_format: str, **more: Any) -> dict[str,
   }
 
 
-def test_a_worker_is_killed_and_restarted(new_cluster, tmp_path):
-  arguments = _arguments(tmp_path, "dual", steps=80)
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_a_worker_is_killed_and_restarted(new_cluster, tmp_path, checkpoint_format):
+  arguments = _arguments(tmp_path, checkpoint_format, steps=80)
   cluster = new_cluster(num_ps=2, num_workers=1)
   cluster.start_servers(**arguments)
   chief = cluster.start_chief(**arguments)
@@ -40,9 +41,12 @@ def test_a_worker_is_killed_and_restarted(new_cluster, tmp_path):
   assert failing.on_disk(tmp_path)["global_step"] >= 80
 
 
-def test_a_server_is_killed_and_the_cluster_restarted(new_cluster, tmp_path):
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_a_server_is_killed_and_the_cluster_restarted(
+  new_cluster, tmp_path, checkpoint_format
+):
   """Once the server alone is restarted, and once all of them."""
-  arguments = _arguments(tmp_path, "dual", steps=10**6)
+  arguments = _arguments(tmp_path, checkpoint_format, steps=10**6)
   cluster = new_cluster(num_ps=2, num_workers=1)
   cluster.start_servers(**arguments)
   chief = cluster.start_chief(**arguments)

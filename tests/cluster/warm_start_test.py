@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pytest
 
 from tests import models
 from tests.cluster import tasks
 
 
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
 def test_the_chief_starts_and_a_worker_begins_with_what_it_started(
-  new_cluster, tmp_path
+  new_cluster, tmp_path, checkpoint_format
 ):
   source = tmp_path / "source"
   plain = models.estimator(tasks.model_fn(3), source)
@@ -21,7 +23,7 @@ def test_the_chief_starts_and_a_worker_begins_with_what_it_started(
   cluster = new_cluster(num_ps=2, num_workers=1)
   arguments = {
     "model_dir": str(model_dir),
-    "checkpoint_format": "dual",
+    "checkpoint_format": checkpoint_format,
     "steps": 10,
     "options": {"warm_start": str(source)},
   }
