@@ -71,9 +71,10 @@ def train(source, target, keras, steps, data):
   }
 
 
-def go_on(source, data):
+def go_on(source, data, optimizer, arguments):
   """Restores what an Estimator's objects stored, and makes a step with each batch."""
-  model, optimizer = keras_nets.Net(), tf.keras.optimizers.Adam(0.05, epsilon=1e-8)
+  model = keras_nets.Net()
+  optimizer = getattr(tf.keras.optimizers, optimizer)(0.05, **arguments)
   batches = [(np.float32(x), np.float32(y)) for x, y in data]
   model(batches[0][0])
   optimizer.build(model.trainable_variables)
