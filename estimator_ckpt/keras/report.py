@@ -207,10 +207,10 @@ def mismatch_message(
     )
   rest = [name for name in report.unused if name not in suggested]
   if rest:
-    lines.append(f"What the model has no use for goes into ignore={rest!r}")
+    lines.append(f"What the model has no use for goes into ignore={rest!r} (--ignore)")
   rest = [row.variable for row in missing if row.variable not in suggested.values()]
   if rest:
-    lines.append(f"What is to stay as it is goes into keep={rest!r}")
+    lines.append(f"What is to stay as it is goes into keep={rest!r} (--keep)")
   return "\n".join(lines)
 
 

@@ -434,6 +434,8 @@ class ToKeras:
         why = "Keras has no such state"
         if key in converted or self._state_plan is not None and self._is_slot(key):
           why = "converted"
+        elif key == layout_lib.OBJECT_GRAPH_KEY or self._is_renewed(key):
+          why = "written anew"
         left_out[key] = why
     return conversion_plan.Plan(
       to,
@@ -455,6 +457,14 @@ class ToKeras:
       f"model.{first.replace('/', '.')}"
     )
     return (note,)
+
+  def _is_renewed(self, key: str) -> bool:
+    """Whether it counts steps or saves, or is a setting, and another stands for it."""
+    parsed = layout_lib.parse_object_key(key)
+    if parsed is not None and parsed.path == (layout_lib.SAVE_COUNTER,):
+      return True
+    state = self._state
+    return state is not None and key in (state.iterations, *state.settings.values())
 
   def _is_slot(self, key: str) -> bool:
     slots = self._state.slots.values() if self._state is not None else ()

@@ -330,7 +330,8 @@ class Optimizer:
       raise errors.OptionError(
         f"{self} has the learning rate in its momentum, and TensorFlow 1 has not, so "
         "converting one to the other takes the learning rate. Checkpoints of "
-        "TensorFlow 1 do not store it: give it."
+        "TensorFlow 1 do not store it: give it (settings={'learning_rate': ...}, "
+        "--optimizer_setting=learning_rate=...)."
       )
     if not float(rate) > 0:
       raise errors.OptionError(

@@ -12,6 +12,8 @@ import tensorflow as tf
 import estimator_ckpt.keras
 from estimator_ckpt import errors
 from estimator_ckpt.keras import checkpoint as keras_checkpoint
+from estimator_ckpt.keras import model as keras_model
+from estimator_ckpt.keras.starter_map import make_map
 from estimator_ckpt.reader import open_checkpoint
 from tests.bundle_builder import BundleBuilder
 from tests.keras import proof as keras_proof
@@ -181,3 +183,82 @@ def test_the_weights_of_a_cudnn_layer_are_those_that_keras_itself_makes(kind, tm
   expected = hdf5_format._convert_rnn_weights(layer, list(stored.values()))
   for ours, theirs in zip(layer.get_weights(), expected):
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+_N, _U = 5, 3
+_TF1_CELLS = {
+  "LSTM": {
+    "rnn/lstm_cell/kernel": (_N + _U, 4 * _U),
+    "rnn/lstm_cell/bias": (4 * _U,),
+  },
+  "GRU": {
+    "rnn/gru_cell/gates/kernel": (_N + _U, 2 * _U),
+    "rnn/gru_cell/gates/bias": (2 * _U,),
+    "rnn/gru_cell/candidate/kernel": (_N + _U, _U),
+    "rnn/gru_cell/candidate/bias": (_U,),
+  },
+}
+
+
+def _recurrent_model(kind):
+  options = {"reset_after": False} if kind == "GRU" else {}
+  layer = getattr(tf.keras.layers, kind)(_U, name="recurrent", **options)
+  return tf.keras.Sequential(
+    [tf.keras.Input((4, _N)), layer, tf.keras.layers.Dense(2, name="last")]
+  )
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("keras", sorted(_OPTIMIZERS))
+def test_a_recurrent_cell_and_its_slots_go_there_and_back(kind, keras, tmp_path):
+  rng = np.random.RandomState(4)
+  shapes = {**_TF1_CELLS[kind], "out/kernel": (_U, 2), "out/bias": (2,)}
+  tensors = {
+    name + slot: rng.rand(*shape).astype("f")
+    for name, shape in shapes.items()
+    for slot in ("", "/Adam", "/Adam_1")
+  }
+  builder = BundleBuilder()
+  for name, value in tensors.items():
+    builder.numbers(name, value)
+  for name, beta in (("beta1_power", 0.9), ("beta2_power", 0.999)):
+    builder.numbers(name, beta**8)
+  builder.numbers("global_step", 7, "int64")
+  source = builder.write(str(tmp_path / "tf1"))
+  adam = _OPTIMIZERS[keras].Adam(epsilon=1e-8)
+  model = _recurrent_model(kind)
+  zeros = [tf.zeros_like(v) for v in model.trainable_variables]
+  adam.apply_gradients(zip(zeros, model.trainable_variables))
+  checkpoint = tf.train.Checkpoint(model=model, optimizer=adam)
+  like = checkpoint.write(str(tmp_path / "like"))
+
+  def convert(old, new, other, to):
+    names = [f"{rule.old}:{rule.new}" for rule in make_map(old, other).rules]
+    options = {"settings": {"epsilon": 1e-8}}
+    estimator_ckpt.convert(
+      old, str(new), to, like=other, name_map=names, keras_options=options
+    )
+    return str(new)
+
+  converted = convert(source, tmp_path / "keras", like, "tf2")
+  checkpoint.restore(converted).assert_consumed()
+  # The moments stand in the order of the weights' gates: as a load of them alone would.
+  builder = BundleBuilder()
+  for name in shapes:
+    builder.numbers(name, tensors[name + "/Adam_1"])
+  other = _recurrent_model(kind)
+  scopes = {"rnn/": "recurrent/", "out/": "last/"}
+  estimator_ckpt.keras.load(
+    other, builder.write(str(tmp_path / "v")), name_map=scopes, forget_bias=0.0
+  )
+  for variable, expected in zip(model.trainable_variables, other.get_weights()):
+    slot = keras_model.KerasOptimizer(adam).slot(
+      variable, "v" if keras == "2-legacy" else "_velocities"
+    )
+    np.testing.assert_array_equal(slot, expected)
+  back = convert(converted, tmp_path / "back", source, "tf1")
+  reader = open_checkpoint(back)
+  assert set(reader) == {*tensors, "beta1_power", "beta2_power", "global_step"}
+  for name, value in tensors.items():
+    np.testing.assert_allclose(reader[name], value, rtol=1e-6, atol=1e-7)
+  assert abs(reader["beta2_power"] - 0.999**8) < 1e-6 and reader["global_step"] == 7
