@@ -72,6 +72,24 @@ def test_the_command_line_converts_what_goes_on_as_in_tf1(name, tmp_path):
   keras_proof.prove_converted(case, "3", _optimizer(case), prefix, in_tf1)
 
 
+@pytest.mark.parametrize("built", [True, False], ids=["built", "deferred"])
+def test_row_30_stock_loads_nothing_and_says_nothing(built, tmp_path):
+  prefix = str(tmp_path / "m")
+  in_tf1 = keras_proof.train_in_tf1(keras_proof.CASES["adam"], prefix)
+  trained = in_tf1["weights"][keras_proof.STEPS_BEFORE]["net/dense_0/kernel"]
+  x = np.zeros((1, 5), np.float32)
+  stock, ours = keras_proof.Net(), keras_proof.Net()
+  if built:
+    stock(x), ours(x)
+  tf.train.Checkpoint(model=stock).restore(prefix).expect_partial()
+  stock(x)
+  assert not np.allclose(stock.dense_0.kernel.numpy(), trained)
+  report = estimator_ckpt.keras.load(ours, prefix)
+  ours(x)
+  assert report.is_complete
+  np.testing.assert_array_equal(ours.dense_0.kernel.numpy(), trained)
+
+
 def test_weights_are_written_for_load_weights(tmp_path):
   prefix = str(tmp_path / "m")
   keras_proof.train_in_tf1(keras_proof.CASES["gradient_descent"], prefix)

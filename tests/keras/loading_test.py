@@ -68,6 +68,20 @@ def test_an_embedding_goes_on_as_in_tf1(name, tmp_path):
   keras_proof.prove(case, _optimizer("2", case), str(tmp_path / "m"))
 
 
+@pytest.mark.parametrize("keras", sorted(_OPTIMIZERS))
+def test_row_31_stock_leaves_the_optimizer_at_its_start(keras, tmp_path):
+  case = keras_proof.CASES["adam"]
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(case, prefix)
+  model, optimizer = keras_proof.keras_model(), _optimizer(keras, case)
+  status = tf.train.Checkpoint(model=model, optimizer=optimizer).restore(prefix)
+  with pytest.raises(AssertionError):
+    status.assert_consumed()
+  assert int(optimizer.iterations) == 0
+  estimator_ckpt.keras.load(model, prefix, optimizer)
+  assert int(optimizer.iterations) == keras_proof.STEPS_BEFORE
+
+
 def test_momentum_of_an_embedding_is_refused(tmp_path):
   case = dataclasses.replace(keras_proof.CASES["momentum"], embedding=True)
   with pytest.raises(errors.UnsupportedCheckpointError, match="does not look up"):
