@@ -241,3 +241,20 @@ def test_embeddings_are_spoken_of(tmp_path):
   options["allow_approximate"] = True
   report = _convert(source, tmp_path / "out3", keras_options=options)
   assert report.variables[0].optimizer.exactness == "approximate"
+
+
+@pytest.mark.parametrize("source_format", ["tf2", "dual"])
+def test_every_format_is_converted_alike(source_format, tmp_path):
+  name = _OPTIMIZERS + "adam"
+  other = str(tmp_path / "other")
+  eckpt.convert(golden.path(name), other, source_format)
+  options = {"trainable": _trainable(name)}
+  made = []
+  for source in (golden.path(name), other):
+    target = tmp_path / f"made{len(made)}"
+    _convert(source, target, keras_options=options)
+    with eckpt.open_checkpoint(target) as reader:
+      made.append({k: v for k, v in reader.items() if k.startswith(("model", "opt"))})
+  assert set(made[0]) == set(made[1]) and len(made[0]) > 10
+  for key, value in made[0].items():
+    np.testing.assert_array_equal(made[1][key], value, err_msg=key)
