@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -159,3 +160,14 @@ def resume(model_dirs: Sequence[str], checkpoint_format: str) -> list[int]:
     left = leftovers.incomplete(model_dir)
     assert left == [], (model_dir, left)
   return starts
+
+
+def traced(model_dir: str, checkpoint_format: str, ready: str, go: str) -> None:
+  """Resumes, says so by a file, waits for another one, and saves; to be traced."""
+  with started(model_dir, checkpoint_format) as job:
+    job.restore()
+    with open(ready, "w", encoding="ascii"):
+      pass
+    while not os.path.exists(go):
+      time.sleep(0.01)
+    _act(job)
