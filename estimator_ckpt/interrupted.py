@@ -23,7 +23,9 @@ from estimator_ckpt.bundle import Index, files, index_path, parse_data_path, tab
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX
 
 # Where TensorFlow writes the shards of a save, and the files that it renames.
-_TENSORFLOWS = re.compile(r"_temp(?:_[0-9a-f]+)?$|\.tmp[0-9a-f]{32}$|\.tempstate\d+$")
+_TENSORFLOWS = re.compile(
+  r"-\d+_temp(?:_[0-9a-f]+)?$|\.tmp[0-9a-f]{32}$|\.tempstate\d+$"
+)
 # A conversion's, which says which checkpoints it has not finished.
 _CONVERSIONS = "checkpoint.unfinished."
 

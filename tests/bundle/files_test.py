@@ -79,6 +79,27 @@ def test_missing_files_are_not_found(path):
   assert not files.exists(path + "2")
 
 
+def test_a_directory_is_removed_and_what_its_links_lead_to_is_kept(tmp_path):
+  kept, gone = tmp_path / "kept", tmp_path / "gone"
+  kept.mkdir()
+  (gone / "below").mkdir(parents=True)
+  (kept / "file").touch()
+  (gone / "below" / "file").touch()
+  (gone / "link").symlink_to(kept)
+  files.remove_tree(str(gone))
+  assert not gone.exists()
+  assert (kept / "file").exists()
+  with pytest.raises(CheckpointNotFoundError):
+    files.remove_tree(str(gone))
+
+
+def test_a_directory_that_is_locked_is_in_use(tmp_path):
+  assert not files.is_in_use(str(tmp_path))
+  with files.lock_dir(str(tmp_path)):
+    assert files.is_in_use(str(tmp_path))
+  assert not files.is_in_use(str(tmp_path))
+
+
 def test_a_directory_is_no_file(tmp_path):
   with pytest.raises(
     CheckpointIOError, match="cannot be read: Is a directory"

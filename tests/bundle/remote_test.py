@@ -58,6 +58,15 @@ def test_a_written_file_is_read(root):
   assert files.glob_prefix(f"{root}/dir/fi") == [path]
 
 
+def test_a_directory_is_removed_with_what_is_in_it(root):
+  files.mkdirs(f"{root}/dir/below")
+  files.write_atomic(f"{root}/dir/below/file", b"a")
+  files.write_atomic(f"{root}/file", b"a")
+  files.remove_tree(f"{root}/dir")
+  assert not files.exists(f"{root}/dir")
+  assert files.exists(f"{root}/file")
+
+
 def test_missing_files_are_not_found(root):
   for call in (files.read, files.size, files.list_dir, files.remove):
     with pytest.raises(CheckpointNotFoundError, match=f"{root}/missing"):
