@@ -6,6 +6,7 @@ checkpoint whose data files are missing can be inspected all the same.
 
 from __future__ import annotations
 
+import contextlib
 import collections
 import dataclasses
 import os
@@ -229,10 +230,13 @@ def _keyed(index: Index) -> formats.CheckpointFormat:
 
 
 def _data_files(prefix: str, index: Index) -> tuple[DataFile, ...]:
+  # One listing: the header may say that there are many more than there are.
+  present = set(files.glob_prefix(f"{prefix}.data-"))
   found = []
   for path in index.data_paths(prefix):
-    try:
-      found.append(DataFile(path, files.size(path)))
-    except CheckpointError:
-      found.append(DataFile(path, None))
+    size = None
+    if path in present:
+      with contextlib.suppress(CheckpointError):
+        size = files.size(path)
+    found.append(DataFile(path, size))
   return tuple(found)

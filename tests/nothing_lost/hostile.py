@@ -24,7 +24,7 @@ from estimator_ckpt.bundle.slices import parse_slice_key
 from estimator_ckpt.inspect import inspect_checkpoint
 from tests import golden
 
-MAX_SECONDS = 20
+MAX_SECONDS = 60
 # Whatever the size, and for each byte.
 _ALLOWED = 24 << 20
 _ALLOWED_FOR_EACH = 400
