@@ -6,8 +6,8 @@ checkpoint whose data files are missing can be inspected all the same.
 
 from __future__ import annotations
 
-import contextlib
 import collections
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable
@@ -231,11 +231,13 @@ def _keyed(index: Index) -> formats.CheckpointFormat:
 
 def _data_files(prefix: str, index: Index) -> tuple[DataFile, ...]:
   # One listing: the header may say that there are many more than there are.
-  present = set(files.glob_prefix(f"{prefix}.data-"))
+  present: set[str] | None = None
+  with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
+    present = set(files.glob_prefix(f"{prefix}.data-"))
   found = []
   for path in index.data_paths(prefix):
     size = None
-    if path in present:
+    if present is None or path in present:
       with contextlib.suppress(CheckpointError):
         size = files.size(path)
     found.append(DataFile(path, size))
