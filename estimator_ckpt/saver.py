@@ -258,10 +258,12 @@ class CheckpointSaver(tfp.SaverBase):
       elif aliases.are_needed(self.plan):
         aliases.add_aliases(path, self.plan, self._recurring)
     if write_state:
+      state_file = _state_path(path, latest_filename)
+      # If this fails half way, nobody else need have written what is found next.
+      self._recorded[state_file] = None
       self.record(path, latest_filename, meta_graph_suffix)
       if self._separates:
         separate_lib.record(path, latest_filename)
-      state_file = _state_path(path, latest_filename)
       self._recorded[state_file] = _read_or_none(state_file)
     return path
 

@@ -89,11 +89,13 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--seconds", type=int, default=600, help="of each target")
   parser.add_argument("--targets", nargs="*", default=list(hostile.TARGETS))
-  parser.add_argument("--artifacts", type=pathlib.Path, required=True)
+  parser.add_argument("--artifacts", type=pathlib.Path, help="default: a new directory")
   arguments = parser.parse_args()
+  artifacts = arguments.artifacts or pathlib.Path(tempfile.mkdtemp(prefix="fuzz_"))
+  print(f"what makes a target fail goes to {artifacts}", flush=True)
   rows = []
   for target in arguments.targets:
-    rows.append(_run(target, arguments.seconds, arguments.artifacts))
+    rows.append(_run(target, arguments.seconds, artifacts))
     print(*rows[-1], flush=True)
   figures.show(
     ("target", "time", "executions", "features", "corpus", "memory", "failures"), rows
