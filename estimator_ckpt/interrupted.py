@@ -40,8 +40,8 @@ def find(directory: str, before: float, state_file: str | None = None) -> list[s
 
   Args:
     directory: the model_dir.
-    before: only what nobody has changed since then, in seconds since 1970: what is
-      newer may be another job's that is at work.
+    before: only what is there unchanged since then, in seconds since 1970: what is
+      newer may be another job's that is at work, or be copied here just now.
     state_file: the state file's name; None for `checkpoint`.
 
   Returns:
@@ -61,7 +61,7 @@ def find(directory: str, before: float, state_file: str | None = None) -> list[s
   latest = os.path.basename(current.model_checkpoint_path)
   found = [name for name in names if _is_unfinished(name, latest)]
   torn = {name for name in names if _is_torn(directory, name, latest)}
-  found += sorted(torn) + _without_index(directory, names, torn)
+  found += sorted(torn) + _without_index(directory, names, torn, latest)
   paths = [os.path.join(directory, name) for name in found]
   return [path for path in paths if _is_left(path, before)]
 
@@ -105,7 +105,7 @@ def _is_left(path: str, before: float) -> bool:
     paths = [path]
     if files.is_dir(path):
       paths += [os.path.join(path, name) for name in files.list_dir(path)]
-    times = [files.modified_time(each) for each in paths]
+    times = [files.settled_since(each) for each in paths]
   except errors.CheckpointError:
     return False
   # 0 is a time that is not known.
@@ -147,12 +147,15 @@ def _stem_and_step(prefix: str) -> tuple[str, int | None]:
   return stem, int(step) if step.isascii() and step.isdigit() else None
 
 
-def _without_index(directory: str, names: Iterable[str], torn: set[str]) -> list[str]:
-  """Data files that belong to no index, or not to the one that is there."""
+def _without_index(
+  directory: str, names: Iterable[str], torn: set[str], latest: str
+) -> list[str]:
+  """Data files of this job's that belong to no index, or not to the one that is there."""
+  own_stem = _stem_and_step(latest)[0]
   by_prefix: dict[str, dict[str, int]] = {}
   for name in names:
     parsed = parse_data_path(name)
-    if parsed is not None:
+    if parsed is not None and _stem_and_step(parsed.prefix)[0] == own_stem:
       by_prefix.setdefault(parsed.prefix, {})[name] = parsed.num_shards
   present = set(names) - torn
   found = []

@@ -102,6 +102,7 @@ class CheckpointSaver(tfp.SaverBase):
     self._started = time.time()
     # What this job wrote into the state file last, by the file.
     self._recorded: dict[str, bytes | None] = {}
+    self._cleaned: set[str] = set()
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
       sharded=sharded, defer_build=True, allow_empty=True, **saver_options
@@ -270,8 +271,9 @@ class CheckpointSaver(tfp.SaverBase):
   def _look_around(self, path: str, latest_filename: str | None) -> None:
     """Removes what an interrupted job left, and says if another one saves here."""
     state_file = _state_path(path, latest_filename)
-    if state_file not in self._recorded:
-      self._recorded[state_file] = None
+    # Before there is a state file, nobody can say what is needed.
+    if state_file not in self._cleaned and files.exists(state_file):
+      self._cleaned.add(state_file)
       directories = [os.path.dirname(path)]
       if self._separates:
         directories.append(os.path.dirname(separate_lib.tf2_prefix(path)))
@@ -279,7 +281,7 @@ class CheckpointSaver(tfp.SaverBase):
         left = interrupted.clean(directory, self._started, latest_filename)
         if left:
           _logger.warning("Removed what an interrupted save left: %s", _listed(left))
-    mine = self._recorded[state_file]
+    mine = self._recorded.get(state_file)
     if mine is not None and (found := _read_or_none(state_file)) not in (None, mine):
       _logger.warning(
         "%s is not as this job left it: another program writes it too. It named %s, and "

@@ -84,7 +84,17 @@ def test_directories_of_an_interrupted_save_are_removed(model_dir, name):
 )
 def test_what_a_user_has_there_is_left_alone(model_dir, name):
   (model_dir / name).mkdir()
+  (model_dir / "pretrained.data-00000-of-00001").touch()
   assert _clean(model_dir) == []
+
+
+def test_what_is_copied_there_meanwhile_is_left_alone(model_dir):
+  # Its data comes first, with the time at which the original was written.
+  copied = model_dir / "model.ckpt-15.data-00000-of-00001"
+  copied.touch()
+  os.utime(copied, (1e9, 1e9))
+  assert _clean(model_dir, before=time.time() - _LATER) == []
+  assert copied.exists()
 
 
 def test_an_index_without_its_end_goes_with_its_data(model_dir):

@@ -174,6 +174,26 @@ def modified_time(path: str) -> float:
     return remote.file_system(path).modified_time(path)
 
 
+def settled_since(path: str) -> float:
+  """When a file came to be as it is and where it is, in seconds since 1970.
+
+  A copy or an archive may give a file the time at which another was written; nothing
+  gives it an earlier one than this.
+
+  Returns:
+    The time; 0 where that is not known.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  if not is_local(path):
+    return modified_time(path)
+  with _errors(path, "read"):
+    status = os.stat(local_path(path))
+  return max(status.st_mtime, status.st_ctime)
+
+
 def exists(path: str) -> bool:
   """Whether there is a file or a directory at a path."""
   if is_local(path):
