@@ -166,7 +166,9 @@ def plan_save(
   for item in unreached:
     assert item.attribute is not None
     keys[item.name] = graph.add_variable(
-      paths[item.name], item.name, attribute=item.attribute
+      [*paths[item.name], *_other_paths(item, layout, graph)],
+      item.name,
+      attribute=item.attribute,
     )
     if item.needs_whole:
       wholes[item.name] = keys[item.name]
@@ -232,6 +234,17 @@ def plan_save(
   )
   _check_distinct(plan, saved)
   return plan
+
+
+def _other_paths(
+  item: Saved, layout: layout_lib.Layout, graph: ObjectGraph
+) -> list[layout_lib.Path]:
+  """The flat path of what a name-based Saver knows by another name, as a whole."""
+  if callable(layout) or layout == "nested" or len(item.part_names) != 1:
+    return []
+  [(name, _)] = item.part_names
+  path = (layout_lib.VAR_LIST, name)
+  return [path] if graph.lookup(path) is None else []
 
 
 def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:
