@@ -165,10 +165,13 @@ def plan_save(
   paths = layout_lib.object_paths([s.name for s in unreached], layout, taken)
   for item in unreached:
     assert item.attribute is not None
+    # The full name is a name-based Saver's. Several parts have no name in common.
+    [(full_name, _)] = (
+      item.part_names if len(item.part_names) == 1 else [(item.name, "")]
+    )
+    other = [] if full_name == item.name else _flat_path(full_name, layout, graph)
     keys[item.name] = graph.add_variable(
-      [*paths[item.name], *_other_paths(item, layout, graph)],
-      item.name,
-      attribute=item.attribute,
+      [*paths[item.name], *other], full_name, attribute=item.attribute
     )
     if item.needs_whole:
       wholes[item.name] = keys[item.name]
@@ -236,15 +239,13 @@ def plan_save(
   return plan
 
 
-def _other_paths(
-  item: Saved, layout: layout_lib.Layout, graph: ObjectGraph
+def _flat_path(
+  name: str, layout: layout_lib.Layout, graph: ObjectGraph
 ) -> list[layout_lib.Path]:
-  """The flat path of what a name-based Saver knows by another name, as a whole."""
-  if callable(layout) or layout == "nested" or len(item.part_names) != 1:
-    return []
-  [(name, _)] = item.part_names
+  """The flat path of another name, where the layout has flat ones and it is free."""
   path = (layout_lib.VAR_LIST, name)
-  return [path] if graph.lookup(path) is None else []
+  is_flat = layout in ("default", "flat") and graph.lookup(path) is None
+  return [path] if is_flat else []
 
 
 def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:

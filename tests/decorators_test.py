@@ -351,7 +351,13 @@ def test_row_17_canned_estimators(name, version, tmp_path):
     assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
     values = models.named_values(tmp_path)
     values.pop("save_counter", None)
-    assert set(plain) == set(values)
+    # Slots that TensorFlow misnames have their right names too, which code without
+    # partitions looks for.
+    right = set(values) - set(plain)
+    assert set(plain) <= set(values)
+    assert not right or (version, checkpoint_format) == ("v1", "dual")
+    for name in right:
+      assert any(np.array_equal(values[name], values[other]) for other in plain), name
   predicted = next(iter(estimator.predict(_binary_input_fn)))
   assert np.isclose(predicted["probabilities"].sum(), 1.0)
   serving = tf.estimator.export.build_parsing_serving_input_receiver_fn(

@@ -143,13 +143,19 @@ def values(path: Any) -> dict[str, np.ndarray]:
 
 def named_values(path: Any) -> dict[str, np.ndarray]:
   """The tensors of a checkpoint of any format by variable name, slots and step too."""
+  import estimator_ckpt as eckpt
   from estimator_ckpt import layout
 
+  with eckpt.open_checkpoint(str(path)) as reader:
+    graph = reader.object_graph
+  full_names = (
+    {a.checkpoint_key: a.full_name for _, a in graph.attributes()} if graph else {}
+  )
   found = {}
   for key, value in values(path).items():
     parsed = layout.parse_object_key(key)
     if parsed is not None and parsed.path[0] == layout.VAR_LIST:
-      found[parsed.path[1]] = value
+      found[full_names.get(key) or parsed.path[1]] = value
     elif parsed is None and key != layout.OBJECT_GRAPH_KEY:
       found.setdefault(key, value)
   return found

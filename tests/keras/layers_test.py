@@ -190,7 +190,8 @@ def test_a_layer_gives_the_outputs_of_tensorflow_1(kind, built, tmp_path):
   assert {name for row in report.rows for name in row.sources} == set(named)
 
 
-class _Block(_layers.Layer):
+# Keras 3 makes scopes of such names, and does not leave one that begins with "_".
+class Block(_layers.Layer):
   """A layer of layers."""
 
   def __init__(self, units, **options):
@@ -207,11 +208,11 @@ class _Block(_layers.Layer):
     return self.norm(self.dense(x))
 
 
-class _Subclassed(tf.keras.Model):
+class Subclassed(tf.keras.Model):
   def __init__(self):
     super().__init__()
-    self.first = _Block(4)
-    self.second = _Block(4)
+    self.first = Block(4)
+    self.second = Block(4)
     self.out = _layers.Dense(1)
 
   def call(self, x):
@@ -237,7 +238,7 @@ def _sequential():
 
 
 _MODELS = {
-  "subclassed": _Subclassed,
+  "subclassed": Subclassed,
   "functional": _functional,
   "sequential": _sequential,
 }
