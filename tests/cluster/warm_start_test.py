@@ -28,8 +28,11 @@ def test_the_chief_starts_and_a_worker_begins_with_what_it_started(
     "options": {"warm_start": str(source)},
   }
   cluster.start_servers(**arguments)
+  chief = cluster.start("chief/0", **arguments)
+  # A worker trains from when the variables are started, be they saved or not.
+  chief.wait_for(lambda: os.path.exists(model_dir / "checkpoint"))
   worker = cluster.start("worker/0", **arguments)
-  cluster.start("chief/0", **arguments).wait()
+  chief.wait()
   worker.wait()
   first = models.named_values(model_dir / "model.ckpt-0")
   for name in ("embedding", "net/out/kernel", "net/norm/moving_mean"):
