@@ -6,7 +6,6 @@ checkpoint whose data files are missing can be inspected all the same.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import os
@@ -92,12 +91,14 @@ class CheckpointSummary:
   @property
   def totals(self) -> dict[RoleKind, Total]:
     """The tensors of each kind there is."""
-    counts: collections.Counter[RoleKind] = collections.Counter()
-    sizes: collections.Counter[RoleKind] = collections.Counter()
+    sizes: dict[str, list[int]] = {kind.name: [] for kind in RoleKind}
     for tensor, role in zip(self.tensors, self.roles):
-      counts[role.kind] += 1
-      sizes[role.kind] += tensor.size
-    return {kind: Total(counts[kind], sizes[kind]) for kind in RoleKind if counts[kind]}
+      sizes[role.kind.name].append(tensor.size)
+    return {
+      kind: Total(len(sizes[kind.name]), sum(sizes[kind.name]))
+      for kind in RoleKind
+      if sizes[kind.name]
+    }
 
 
 def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:

@@ -40,6 +40,7 @@ _TEXT_3 = 3 << 3 | 2
 
 # How the messages for a child, and for a variable's value, begin and go on.
 _CHILD_START = bytes([_INT_1])
+_ATTRIBUTES_START = bytes([_ATTRIBUTES])
 _VALUE = layout_lib.VARIABLE_VALUE.encode()
 _VALUE_START = bytes([_TEXT_1, len(_VALUE)]) + _VALUE
 _FULL_NAME_START = bytes([_TEXT_2])
@@ -319,6 +320,10 @@ class ObjectGraph:
 
 
 def _parse_node(data: bytes) -> Node:
+  if data[:1] == _ATTRIBUTES_START:
+    length, position = coding.read_varint(data, 1)
+    if position + length == len(data):  # A variable, as this package writes it.
+      return Node(attributes=[_parse_attribute(data[position:])])
   node = Node()
   unknown = b""
   for tag, value in _read_tagged(data):

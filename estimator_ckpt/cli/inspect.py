@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,8 @@ def run(args: argparse.Namespace) -> int:
     lines = _value_table(rows, values)
   else:
     lines = _table(summary, rows)
-  for line in lines:
-    print(line)
+  # A print for each of 100,000 lines takes its time.
+  sys.stdout.writelines(f"{line}\n" for line in lines)
   return code
 
 
@@ -210,8 +211,11 @@ def _unexpected_paths(tensor: SavedTensor) -> tuple[str, ...]:
   """
   from estimator_ckpt import layout
 
-  flat = f"{layout.VAR_LIST}/{layout.escape_local_name(tensor.name)}"
-  nested = "/".join(map(layout.escape_local_name, tensor.name.split("/")))
+  name = tensor.name
+  flat = f"{layout.VAR_LIST}/{layout.escape_local_name(name)}"
+  nested = name
+  if "." in name:
+    nested = "/".join(map(layout.escape_local_name, name.split("/")))
   expected = (flat, nested, layout.SAVE_COUNTER)
   if all(path in expected for path in tensor.object_paths):
     return ()
