@@ -155,10 +155,12 @@ def _model_fn(features, labels, mode, params):
   train_op = optimizer.minimize(loss, step)
   with tf.control_dependencies([train_op]):
     averaged = averages.apply([net.bias])
-  inserted = tf.group(
-    words.insert(tf.gather(_WORDS, [step % 3]), [step * 10]),
-    dense.insert([step], [[tf.cast(step, tf.float32), 0.5]]),
-  )
+    # Else a step would insert its number or the one before, by chance.
+    number = tf.identity(step.read_value())
+    inserted = tf.group(
+      words.insert(tf.gather(_WORDS, [number % 3]), [number * 10]),
+      dense.insert([number], [[tf.cast(number, tf.float32), 0.5]]),
+    )
   v1.add_to_collection("words", found)
   v1.add_to_collection("dense", dense.lookup(tf.range(20, dtype=tf.int64)))
   v1.add_to_collection("element", _iterator())
