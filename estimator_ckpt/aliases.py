@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from estimator_ckpt import errors, slice_specs
 from estimator_ckpt.bundle import files
 from estimator_ckpt.bundle.file_names import index_path
@@ -68,7 +66,7 @@ def add_to_index(index: Index, plan: SavePlan) -> None:
     some = {slice_specs.parse(slice_spec).extents for slice_spec in parts}
     found = [(s, e) for s, e in index.slice_entries(key) if s.extents in some]
     whole = index.entry(key)
-    index.put(new_key, dataclasses.replace(whole, slices=tuple(s for s, _ in found)))
+    index.put(new_key, whole._replace(slices=tuple(s for s, _ in found)))
     for tensor_slice, entry in found:
       index.put(new_key, entry, tensor_slice)
   for new_key, key in plan.joined.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 
 from estimator_ckpt import errors
@@ -118,4 +117,4 @@ def _moved(
   entry: BundleEntry, moved: Mapping[tuple[int, int, int], tuple[int, int]]
 ) -> BundleEntry:
   shard_id, offset = moved[entry.shard_id, entry.offset, entry.size]
-  return dataclasses.replace(entry, shard_id=shard_id, offset=offset)
+  return entry._replace(shard_id=shard_id, offset=offset)

@@ -172,9 +172,9 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
   for tensor in tensors:
     role = by_name[tensor.name]
     if role.kind is RoleKind.VARIABLE:
-      said = next((by_key[key] for key in tensor.keys if key in by_key), None)
-      if said is not None:
-        role = _optimizer_role(said, tensor)
+      said = [by_key[key] for key in tensor.keys if key in by_key] if by_key else ()
+      if said:
+        role = _optimizer_role(said[0], tensor)
       elif tensor is step:
         role = Role(RoleKind.GLOBAL_STEP)
       elif _is_other(tensor):

@@ -99,11 +99,11 @@ class ObjectKey(NamedTuple):
   slot: str | None = None
 
   def __str__(self) -> str:
+    if self.slot is None:
+      return object_key(self.path, self.attribute)
     key = "/".join(map(escape_local_name, self.path))
-    if self.slot is not None:
-      optimizer = "/".join(map(escape_local_name, self.optimizer or ()))
-      key += f"{_SLOT}{optimizer}/{escape_local_name(self.slot)}"
-    # An object at the root has no path, and then the key has no leading slash.
+    optimizer = "/".join(map(escape_local_name, self.optimizer or ()))
+    key += f"{_SLOT}{optimizer}/{escape_local_name(self.slot)}"
     return (key + _ATTRIBUTES + self.attribute).lstrip("/")
 
 
@@ -121,7 +121,9 @@ def object_key(path: Sequence[str], attribute: str = VARIABLE_VALUE) -> str:
     >>> object_key(["var_list", "dense/kernel"])
     'var_list/dense.Skernel/.ATTRIBUTES/VARIABLE_VALUE'
   """
-  return str(ObjectKey(tuple(path), attribute))
+  key = "/".join([escape_local_name(name) for name in path]) + _ATTRIBUTES + attribute
+  # An object at the root has no path, and then the key has no leading slash.
+  return key.lstrip("/")
 
 
 def parse_object_key(key: str) -> ObjectKey | None:

@@ -276,7 +276,7 @@ def _write(
 def _put(index: Index, key: str, source: Index, source_key: str, shard: int) -> None:
   """Adds a tensor of another index, whose data files come behind `shard` others."""
   entry = source.entry(source_key)
-  index.put(key, dataclasses.replace(entry, shard_id=entry.shard_id + shard))
+  index.put(key, entry._replace(shard_id=entry.shard_id + shard))
   for tensor_slice, part in source.slice_entries(source_key):
-    part = dataclasses.replace(part, shard_id=part.shard_id + shard)
+    part = part._replace(shard_id=part.shard_id + shard)
     index.put(key, part, tensor_slice)

@@ -205,7 +205,7 @@ def _merged(index: Index, keys: Sequence[str]) -> str:
   key = "/".join(keys)
   parts = [part for k in keys for part in index.slice_entries(k)]
   whole = index.entry(keys[0])
-  index.put(key, dataclasses.replace(whole, slices=tuple(s for s, _ in parts)))
+  index.put(key, whole._replace(slices=tuple(s for s, _ in parts)))
   for tensor_slice, entry in parts:
     index.put(key, entry, tensor_slice)
   return key

@@ -283,7 +283,7 @@ def add_extras(
     joined += data
   shard_id = bundle.add_bytes(bytes(joined))
   for key, entry in entries.items():
-    index.put(key, dataclasses.replace(entry, shard_id=shard_id))
+    index.put(key, entry._replace(shard_id=shard_id))
 
 
 def add_tensors(

@@ -8,9 +8,7 @@ compared, alike.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import functools
 import operator
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -78,14 +76,18 @@ class SavedTensor:
     """The dimensions."""
     return self.entry.shape
 
-  @functools.cached_property
+  @property
   def size(self) -> int:
     """How many bytes it takes in the data files."""
+    if len(self.parts) == 1:
+      return self.parts[0].entry.size
     return sum(part.entry.size for part in self.parts)
 
   @property
   def shards(self) -> tuple[int, ...]:
     """The numbers of the data files it is in."""
+    if len(self.parts) == 1:
+      return (self.parts[0].entry.shard_id,)
     return tuple(sorted({part.entry.shard_id for part in self.parts}))
 
 
@@ -116,7 +118,7 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
     parts: tuple[Part, ...] = (Part(None, entry),)
     if entry.slices:
       parts = tuple(Part(*pair) for pair in index.slice_entries(_sliced(index, keys)))
-    object_paths = [path for key in keys for path in paths.get(key, ())]
+    object_paths = [path for key in keys if key in paths for path in paths[key]]
     name = keys[0]
     if _ATTRIBUTES in name:
       name = names.get(name) or name.rpartition(_VALUE_SUFFIX)[0] or name
@@ -130,7 +132,7 @@ def _sliced(index: Index, keys: tuple[str, ...]) -> str:
 
 
 class ObjectPaths:
-  """The paths from an object graph's root to its objects.
+  """The paths from an object graph's root to the objects that store something.
 
   Args:
     graph: the object graph.
@@ -144,35 +146,38 @@ class ObjectPaths:
   def __init__(self, graph: ObjectGraph):
     self._shortest = graph.paths()
     self._spelled: dict[int, str | None] = {0: ""}
-    self._edges: dict[int, list[tuple[int, str]]] = collections.defaultdict(list)
-    for parent, name, child in graph.edges():
-      if len(self._edges[child]) < _MAX_PATHS:
-        self._edges[child].append((parent, name))
+    self._found: dict[int, list[str]] = {}
+    escape = layout.escape_local_name
+    for parent, node in enumerate(graph.nodes):
+      start = self._spell(parent) if node.children else None
+      if start is None:
+        continue
+      for name, child in node.children.items():
+        if graph.nodes[child].attributes:
+          path = start + escape(name)
+          if len(path) > _MAX_PATH_LENGTH:
+            path = "..." + path[-_MAX_PATH_LENGTH:]
+          paths = self._found.setdefault(child, [])
+          if len(paths) < _MAX_PATHS:
+            paths.append(path)
 
   def of(self, node_id: int) -> list[str]:
     """The paths of a node, each up to its parents the shortest.
 
     Args:
-      node_id: the node's number.
+      node_id: the number of a node that has attributes.
 
     Returns:
       The paths, first those that end in a name rather than a number, as in a list,
       and of these the shortest; none for a slot variable, which has no parent. Beyond
       some number they are left out, and beyond some length their beginning is.
     """
-    spelled = []
-    for parent, name in self._edges.get(node_id, ()):
-      start = self._spell(parent)
-      if start is not None:
-        path = start + layout.escape_local_name(name)
-        if len(path) > _MAX_PATH_LENGTH:
-          path = "..." + path[-_MAX_PATH_LENGTH:]
-        spelled.append(path)
-    return sorted(spelled, key=_plainness) if len(spelled) > 1 else spelled
+    paths = self._found.get(node_id, [])
+    return sorted(paths, key=_plainness) if len(paths) > 1 else paths
 
   def _spell(self, node_id: int) -> str | None:
     """The shortest path of a node and a slash; parents have many children."""
-    steps = []
+    steps: list[tuple[int, str]] = []
     while node_id not in self._spelled:
       step = self._shortest.parent(node_id)
       if step is None:
@@ -235,7 +240,7 @@ def _groups(
         places[copy] = []
         mixed.add(place)
   groups = [
-    (keys, _entry(index, keys if place in mixed else keys[:1]))
+    (keys, _entry(index, keys) if place in mixed else index.entry(keys[0]))
     for place, keys in places.items()
     if keys
   ]
@@ -280,8 +285,8 @@ def _place(entry: BundleEntry) -> tuple[object, ...]:
 
 
 def _in_order(keys: list[str], names: dict[str, str]) -> tuple[str, ...]:
-  if len(keys) == 2 and _ATTRIBUTES in keys[0] and _ATTRIBUTES not in keys[1]:
-    return keys[1], keys[0]
+  if len(keys) == 2 and (_ATTRIBUTES in keys[0]) != (_ATTRIBUTES in keys[1]):
+    return (keys[1], keys[0]) if _ATTRIBUTES in keys[0] else (keys[0], keys[1])
   # Of several names, that which the object graph says too comes first.
   said = {names.get(key) for key in keys if _ATTRIBUTES in key}
   return tuple(sorted(keys, key=lambda key: (_ATTRIBUTES in key, key not in said)))

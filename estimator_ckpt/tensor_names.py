@@ -138,35 +138,36 @@ def _match_bare_keys(
   """Gives tensors the names of the name-based keys that stand for the same bytes."""
   if not bare:
     return tensors, []
-  by_location: dict[tuple[bytes, ...], list[str]] = collections.defaultdict(list)
-  for key in bare:
-    by_location[locations[key]].append(key)
   free = dict.fromkeys(bare)
+  named = list(tensors)
   # A name that the object graph says too comes first: empty tensors may share a place.
-  matched: dict[int, str] = {}
-  rest: list[tuple[int, NamedTensor, list[str]]] = []
+  rest = []
   for position, tensor in enumerate(tensors):
     name = tensor.full_name
-    same = by_location.get(locations[tensor.key], [])
-    if name in free and (name in same or _same_content(index, name, tensor.key)):
-      matched[position] = name
+    if name in free and (
+      locations[name] == locations[tensor.key] or _same_content(index, name, tensor.key)
+    ):
+      named[position] = _with_bare_key(tensor, name)
       del free[name]
-    elif same and not tensor.is_save_counter:
-      rest.append((position, tensor, same))
-  for position, tensor, keys in rest:
-    candidates = [key for key in keys if key in free and key.endswith(tensor.suffix)]
-    if candidates:
-      matched[position] = candidates[0]
-      del free[candidates[0]]
-  named = []
-  for position, tensor in enumerate(tensors):
-    if position in matched:
-      key = matched[position]
-      name = key[: len(key) - len(tensor.suffix)]
-      # Its name and its bare key; `_replace` takes five times as long.
-      tensor = NamedTensor(name, *tensor[1:-1], key)
-    named.append(tensor)
+    elif not tensor.is_save_counter:
+      rest.append(position)
+  by_location: dict[tuple[bytes, ...], list[str]] = collections.defaultdict(list)
+  for key in free if rest else ():
+    by_location[locations[key]].append(key)
+  for position in rest:
+    tensor = tensors[position]
+    for key in by_location.get(locations[tensor.key], ()):
+      if key in free and key.endswith(tensor.suffix):
+        named[position] = _with_bare_key(tensor, key)
+        del free[key]
+        break
   return named, list(free)
+
+
+def _with_bare_key(tensor: NamedTensor, key: str) -> NamedTensor:
+  name = key[: len(key) - len(tensor.suffix)]
+  # Its name and its bare key; `_replace` takes five times as long.
+  return NamedTensor(name, *tensor[1:-1], key)
 
 
 def _same_content(index: Index, a: str, b: str) -> bool:
@@ -196,6 +197,12 @@ class _ObjectTensors:
     self._stored_keys = stored_keys
     self._graph = graph
     self._dicts_of_names = _dicts_of_names(graph)
+    # What a dict of names has, by key: the node and the name.
+    self._in_dicts = {
+      layout_lib.object_key((own, name)): (node_id, name)
+      for own in self._dicts_of_names
+      for name, node_id in graph.nodes[graph.nodes[0].children[own]].children.items()
+    }
 
   @functools.cached_property
   def _paths(self) -> Sequence[layout_lib.Path | None]:
@@ -217,7 +224,7 @@ class _ObjectTensors:
 
   def _stored(self) -> Iterator[tuple[int, Attribute, list[str]]]:
     """The attributes that the index has, each with its keys; a key comes once."""
-    own = {attribute.checkpoint_key for _, attribute in self._graph.attributes()}
+    own: set[str] = set()
     sorted_keys: list[str] = []
     seen: set[str] = set()
     for node_id, attribute in self._graph.attributes():
@@ -229,7 +236,9 @@ class _ObjectTensors:
         yield node_id, attribute, [key]
         continue
       # A table's two tensors, an iterator's state: keys that begin with it.
-      sorted_keys = sorted_keys or sorted(self._stored_keys)
+      if not own:
+        own = {attribute.checkpoint_key for _, attribute in self._graph.attributes()}
+        sorted_keys = sorted(self._stored_keys)
       start = bisect.bisect_left(sorted_keys, key)
       suffixed = []
       for candidate in sorted_keys[start : start + _MAX_SUFFIXED]:
@@ -241,6 +250,9 @@ class _ObjectTensors:
         yield node_id, attribute, suffixed
 
   def _path_name(self, node_id: int, attribute: Attribute) -> str:
+    in_dict, name = self._in_dicts.get(attribute.checkpoint_key, (None, ""))
+    if in_dict == node_id and attribute.name == layout_lib.VARIABLE_VALUE:
+      return name
     key = layout_lib.parse_object_key(attribute.checkpoint_key)
     path: Sequence[str]
     if key is not None and key.slot is not None:
@@ -260,27 +272,29 @@ class _ObjectTensors:
     self, attributes: Sequence[Attribute], paths: Sequence[str]
   ) -> list[str]:
     """The names the graph says; "" where what it says is not to be trusted."""
-    counts = collections.Counter(attribute.full_name for attribute in attributes)
+    names = [attribute.full_name for attribute in attributes]
+    if names == paths:
+      return names
+    counts = collections.Counter(names)
     spelled = set(paths)
-    names = []
-    for attribute, path in zip(attributes, paths):
-      name = attribute.full_name
+    for position, (name, path) in enumerate(zip(names, paths)):
       if name != path and (
         counts[name] > 1 or _UNNAMED.fullmatch(name) or name in spelled
       ):
-        name = ""
-      names.append(name)
+        names[position] = ""
     return names
 
   def _name_slots(
     self, attributes: Sequence[tuple[int, Attribute]], names: list[str]
   ) -> None:
     """Names the slots that have no name of their own after their variables."""
+    optimizers = [(i, n) for i, n in enumerate(self._graph.nodes) if n.slot_variables]
     position_of: dict[int, int] = {}
-    for position, (node_id, _) in enumerate(attributes):
-      position_of.setdefault(node_id, position)
+    if optimizers:
+      for position, (node_id, _) in enumerate(attributes):
+        position_of.setdefault(node_id, position)
     unnamed: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
-    for node_id, node in enumerate(self._graph.nodes):
+    for node_id, node in optimizers:
       for slot in node.slot_variables:
         own = position_of.get(slot.slot_variable_node_id)
         variable = position_of.get(slot.original_variable_node_id)

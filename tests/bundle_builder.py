@@ -72,7 +72,7 @@ class BundleBuilder:
 
   def change(self, key: str, **fields: Any) -> BundleEntry:
     """Changes what the entry of a tensor says; returns it."""
-    entry = dataclasses.replace(self.index.entry(key), **fields)
+    entry = self.index.entry(key)._replace(**fields)
     self.index.put(key, entry)
     return entry
 

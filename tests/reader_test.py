@@ -455,6 +455,9 @@ def test_shapes_are_not_believed(tmp_path, entry):
     shard_id=st.sampled_from([0, 0, 0, 1, 2**31 - 1]),
     offset=st.integers(0, 70) | st.just(2**62),
     size=st.integers(0, 70) | st.just(2**62),
+    crc32c=st.just(0),
+    slices=st.just(()),
+    unknown=st.just(b""),
   )
 )
 def test_any_entry_is_an_array_or_a_checkpoint_error(tmp_path_factory, entry):

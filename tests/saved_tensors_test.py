@@ -5,7 +5,7 @@ import pytest
 from estimator_ckpt import formats
 from estimator_ckpt.bundle import Index, TensorSlice
 from estimator_ckpt.bundle.joined import joined_entry
-from estimator_ckpt.object_graph import Node, ObjectGraph
+from estimator_ckpt.object_graph import Attribute, Node, ObjectGraph
 from estimator_ckpt.saved_tensors import ObjectPaths, saved_tensors
 from tests import golden
 from tests.bundle_builder import BundleBuilder, dual_builder
@@ -137,6 +137,7 @@ def test_a_copy_of_the_step_under_its_name_is_the_step():
 
 def test_paths_through_a_cycle_come_to_an_end():
   graph = ObjectGraph()
+  graph.add_variable([("a",)], "a")
   graph.add_variable([("a", "w")], "w")
   graph.nodes[1].children["root"] = 0
   graph.nodes[2].children["up"] = 1
@@ -146,7 +147,8 @@ def test_paths_through_a_cycle_come_to_an_end():
 
 def test_paths_are_cut_where_an_object_graph_spells_very_long_and_very_many():
   node = Node(children={f"x{i}" + "y" * 5000: 1 for i in range(1000)})
-  paths = ObjectPaths(ObjectGraph([node, Node()])).of(1)
+  stored = Node(attributes=[Attribute("VARIABLE_VALUE", "w", "w")])
+  paths = ObjectPaths(ObjectGraph([node, stored])).of(1)
   assert len(paths) == 8
   assert all(len(path) < 1100 and path.startswith("...") for path in paths)
 

@@ -146,7 +146,9 @@ class Index:
       CheckpointKeyError: no such tensor.
       CorruptCheckpointError: its entry is damaged.
     """
-    return self._parse(self._value(key), key)
+    value = self._values.get(_encode(key))
+    entry = self._entries.get(value) if value is not None else None
+    return entry or self._parse(self._value(key), key)
 
   def slice_keys(self) -> list[str]:
     """The tensors that slices stand under, whether these have an entry or not."""

@@ -14,8 +14,6 @@ reads such a tensor as a whole this way.
 
 from __future__ import annotations
 
-import dataclasses
-
 from estimator_ckpt.bundle import checksum, dtypes, slices
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -73,8 +71,7 @@ def joined_entry(index: Index, key: str) -> BundleEntry | None:
     crc = checksum.combine(crc, checksum.unmask(entry.crc32c), entry.size)
   if row != whole.shape[0]:
     return None
-  return dataclasses.replace(
-    first,
+  return first._replace(
     dtype=whole.dtype,
     shape=whole.shape,
     size=offset - first.offset,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from typing import NamedTuple
 
 from estimator_ckpt.bundle import coding, wire
 from estimator_ckpt.errors import CorruptCheckpointError
@@ -187,8 +188,7 @@ class TensorSlice:
     return f"TensorSlice({str(self)!r})"
 
 
-@dataclasses.dataclass(frozen=True)
-class BundleEntry:
+class BundleEntry(NamedTuple):
   """Where a tensor's bytes are, and what they are.
 
   Attributes:

@@ -216,10 +216,10 @@ def _unexpected_paths(tensor: SavedTensor) -> tuple[str, ...]:
   nested = name
   if "." in name:
     nested = "/".join(map(layout.escape_local_name, name.split("/")))
-  expected = (flat, nested, layout.SAVE_COUNTER)
-  if all(path in expected for path in tensor.object_paths):
-    return ()
-  return tensor.object_paths
+  for path in tensor.object_paths:
+    if path not in (flat, nested, layout.SAVE_COUNTER):
+      return tensor.object_paths
+  return ()
 
 
 def _paths_text(paths: Sequence[str], wide: int | None) -> str:
@@ -235,6 +235,8 @@ def _ranges(shards: Sequence[int]) -> str:
   >>> _ranges((0, 1, 2, 5))
   '0-2,5'
   """
+  if len(shards) == 1:
+    return str(shards[0])
   runs: list[list[int]] = []
   for shard in shards:
     if runs and shard == runs[-1][1] + 1:

@@ -25,6 +25,7 @@ _entries = st.builds(
   size=_int64s,
   crc32c=st.integers(0, 2**32 - 1),
   slices=st.lists(_slices, max_size=4).map(tuple),
+  unknown=st.just(b""),  # Of a NamedTuple Hypothesis makes up what is not given.
 )
 _headers = st.builds(
   BundleHeader,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,7 +85,7 @@ def test_entries_with_checksums_of_their_own_are_not_repeated():
   recurring = RecurringIndex()
   source = _source([7, 8, 9], ["a", "b"])
   index = Index.parse(source, "index")
-  index.put("both", dataclasses.replace(index.entry("a"), size=16, crc32c=99))
+  index.put("both", index.entry("a")._replace(size=16, crc32c=99))
   recurring.remember(source, index.serialize())
   assert recurring.repeat(source) is None
   # And it is not tried again at each save.

@@ -161,12 +161,9 @@ def test_entries_that_overlap_over_and_over_do_not_have_the_file_read_forever(tm
   entry = builder.numbers("a", np.zeros(3 << 20))
   prefix = builder.write(tmp_path / "m")
   shards, findings = Shards(prefix, 1), Findings(prefix)
-  import dataclasses
 
   extents = [
-    Extent(
-      f"v{i}", dataclasses.replace(entry, offset=i, size=entry.size - 1000, shape=())
-    )
+    Extent(f"v{i}", entry._replace(offset=i, size=entry.size - 1000, shape=()))
     for i in range(1000)
   ]
   done = check_data(extents, shards, findings)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from estimator_ckpt.bundle import BundleEntry, Shards, TensorSlice, dtypes
@@ -113,9 +111,7 @@ def test_a_hundred_thousand_missing_data_files_are_one_warning(tmp_path):
 
 
 def test_a_damaged_entry_is_found_and_the_others_are_still_checked(builder, tmp_path):
-  builder.index.put(
-    "c", dataclasses.replace(builder.index.entry("a"), unknown=b"\x1a\x7f")
-  )
+  builder.index.put("c", builder.index.entry("a")._replace(unknown=b"\x1a\x7f"))
   found, labels = _check(builder, tmp_path)
   assert [(f.code, f.key) for f in found] == [("entry-damaged", "c")]
   assert labels[:2] == ["a", "b"]
@@ -174,7 +170,7 @@ def test_very_many_slices_that_no_partitioner_cuts_come_to_an_end(tmp_path):
 def test_a_slice_of_another_type_or_shape_is_found(builder, tmp_path):
   part = builder.index.entry("parts").slices[0]
   (_, entry), _ = builder.index.slice_entries("parts")
-  builder.index.put("parts", dataclasses.replace(entry, dtype=3), part)
+  builder.index.put("parts", entry._replace(dtype=3), part)
   found, _ = _check(builder, tmp_path)
   assert [(f.code, f.key) for f in found] == [("slice-type", "parts")]
   assert found[0].message == (
@@ -224,7 +220,7 @@ def test_a_whole_tensor_over_the_bytes_of_other_tensors_is_found(tmp_path):
   builder = BundleBuilder()
   first = builder.numbers("a", [1.0])
   builder.numbers("b", [1.0])
-  builder.index.put("whole", dataclasses.replace(first, shape=(2,), size=8))
+  builder.index.put("whole", first._replace(shape=(2,), size=8))
   assert _codes(builder, tmp_path) == [("overlap", "whole"), ("overlap", "b")]
 
 
