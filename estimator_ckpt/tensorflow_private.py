@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numbers
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Callable, NamedTuple
 
 from estimator_ckpt import errors
 
@@ -460,6 +461,49 @@ def _drop_inputs(op: tf.Operation, dropped: set[tf.Operation]) -> None:
 def user_init_fn(scaffold: tf.compat.v1.train.Scaffold) -> Any:
   """The init_fn(scaffold, session) a Scaffold was given; its property hides the first."""
   return scaffold._user_init_fn
+
+
+def call_when_initialized(
+  scaffold: tf.compat.v1.train.Scaffold, function: Callable[[Any], None]
+) -> None:
+  """Has `function(session)` called before a Scaffold's init_fn, which cannot be set later.
+
+  A session calls it once, on the chief, if there was no checkpoint to restore.
+  """
+  init_fn = scaffold.init_fn
+
+  def both(session: tf.compat.v1.Session) -> None:
+    function(session)
+    if init_fn is not None:
+      init_fn(session)
+
+  scaffold._init_fn = both
+
+
+class Training(NamedTuple):
+  """An Estimator that is about to train, and the Scaffold of what its model_fn made."""
+
+  estimator: tf.compat.v1.estimator.Estimator
+  scaffold: tf.compat.v1.train.Scaffold
+
+
+def training_that_warm_starts() -> Training | None:
+  """Whose WarmStartSettings are being unpacked; to be called where they are.
+
+  An Estimator does not tell its settings who it is. It unpacks them in a method, to train
+  in `_train_with_estimator_spec`, whose variables tell it.
+
+  Returns:
+    The training; None if whoever unpacks them is no Estimator, or does not train.
+  """
+  unpacking = sys._getframe(2).f_locals
+  estimator, spec = unpacking.get("self"), unpacking.get("estimator_spec")
+  # That of compat.v1 is the base of the other.
+  if not isinstance(estimator, tf.compat.v1.estimator.Estimator):
+    return None
+  if not isinstance(spec, tf.estimator.EstimatorSpec) or spec.mode != "train":
+    return None
+  return Training(estimator, spec.scaffold)
 
 
 def is_warm_started(estimator: tf.estimator.Estimator) -> bool:

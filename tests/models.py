@@ -67,7 +67,11 @@ def model_fn(features: Any, labels: Any, mode: str) -> Any:
 
 
 def estimator(
-  fn: Callable[..., Any], model_dir: Any, save_steps: int = 5, **config: Any
+  fn: Callable[..., Any],
+  model_dir: Any,
+  save_steps: int = 5,
+  warm_start_from: Any = None,
+  **config: Any,
 ) -> tf.estimator.Estimator:
   """An Estimator that saves every few steps."""
   return tf.estimator.Estimator(
@@ -79,6 +83,7 @@ def estimator(
       log_step_count_steps=None,
       **config,
     ),
+    warm_start_from=warm_start_from,
   )
 
 

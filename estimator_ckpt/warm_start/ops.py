@@ -91,6 +91,22 @@ def build(plan: WarmStartPlan) -> WarmStartOps:
   return WarmStartOps(assignments, variables, rows_kept)
 
 
+def run_rows_kept(
+  session: tf.compat.v1.Session, rows_kept: dict[str, tf.Tensor]
+) -> dict[str, int]:
+  """How many entries of changed vocabularies had an old one.
+
+  Args:
+    session: the session that the variables were started in.
+    rows_kept: that of the WarmStartOps.
+
+  Returns:
+    The numbers by variable.
+  """
+  counts = session.run(rows_kept) if rows_kept else {}
+  return {name: int(count) for name, count in counts.items()}
+
+
 def _check_data_files(plan: WarmStartPlan) -> None:
   """Finds now what TensorFlow would find while the session begins."""
   index = plan.source.index

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
 from typing import Any, Callable
 
 from estimator_ckpt import errors
 from estimator_ckpt import tensorflow_private as tfp
-from estimator_ckpt.bundle import files
 from estimator_ckpt.saver import CheckpointSaver
 from estimator_ckpt.tensorflow_private import tf
 from estimator_ckpt.warm_start import ops as warm_start_ops
-from estimator_ckpt.warm_start import report as warm_start_report
+from estimator_ckpt.warm_start import report_files
 from estimator_ckpt.warm_start.plan import WarmStartPlan
 from estimator_ckpt.warm_start.request import WarmStart
 
-REPORT_FILE = "warm_start.json"
-_TAG = "warm_start"
 _STEP = re.compile(r".*-(\d+)")
-_logger = logging.getLogger(__name__)
 
 InitFn = Callable[[Any, tf.compat.v1.Session], None]
 
@@ -45,7 +39,7 @@ class WarmStarter:
     self._run_op: tf.Operation | None = None
     self._init_op: tf.Operation | None = None
     self._rows_kept: dict[str, tf.Tensor] = {}
-    self._report: dict[str, Any] | None = None
+    self._kept: dict[str, int] | None = None
 
   def build(self) -> None:
     """Plans, and adds the ops to the graph, which is about to be finalized.
@@ -85,11 +79,8 @@ class WarmStarter:
       )
     if self._init_op is None or getattr(init_op, "op", init_op) is not self._init_op:
       session.run(self._run_op)
-    rows_kept = session.run(self._rows_kept) if self._rows_kept else {}
-    log = _logger.warning if self._plan.problems else _logger.info
-    log("%s", warm_start_report.summary(self._plan))
-    kept = {name: int(count) for name, count in rows_kept.items()}
-    self._report = warm_start_report.as_json(self._plan, kept)
+    self._kept = warm_start_ops.run_rows_kept(session, self._rows_kept)
+    report_files.log(self._plan)
 
   def report(self, prefix: str) -> None:
     """Writes what was done beside the first checkpoint that is saved after it.
@@ -97,31 +88,12 @@ class WarmStarter:
     Args:
       prefix: that checkpoint.
     """
-    if self._report is None or self._plan is None:
+    if self._kept is None or self._plan is None:
       return
-    directory = os.path.dirname(prefix) or "."
-    data = json.dumps(self._report, indent=2).encode() + b"\n"
-    files.write_atomic(os.path.join(directory, REPORT_FILE), data, sync=False)
     match = _STEP.fullmatch(prefix)
-    writer = tf.compat.v1.summary.FileWriterCache.get(directory)
-    writer.add_summary(
-      _text_summary(warm_start_report.markdown(self._plan)),
-      int(match[1]) if match else 0,
-    )
-    writer.flush()
-    self._report = None
-
-
-def _text_summary(text: str) -> tf.compat.v1.Summary:
-  """A summary that TensorBoard's text dashboard renders."""
-  summary = tf.compat.v1.Summary()
-  metadata = tf.compat.v1.SummaryMetadata(
-    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="text")
-  )
-  summary.value.add(
-    tag=_TAG, metadata=metadata, tensor=tf.make_tensor_proto(text, tf.string)
-  )
-  return summary
+    step = int(match[1]) if match else 0
+    report_files.write(self._plan, self._kept, os.path.dirname(prefix) or ".", step)
+    self._kept = None
 
 
 class WarmStartingSaver(CheckpointSaver):

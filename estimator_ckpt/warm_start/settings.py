@@ -7,7 +7,6 @@ own argument `warm_start_from=` can be reached.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -16,10 +15,9 @@ from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.tensorflow_private import tf
 from estimator_ckpt.warm_start import ops as warm_start_ops
-from estimator_ckpt.warm_start import report as warm_start_report
+from estimator_ckpt.warm_start import report_files
+from estimator_ckpt.warm_start.plan import WarmStartPlan
 from estimator_ckpt.warm_start.request import WarmStart
-
-_logger = logging.getLogger(__name__)
 
 
 class _Settings(tf.estimator.WarmStartSettings):
@@ -44,9 +42,27 @@ class _Settings(tf.estimator.WarmStartSettings):
       ops = warm_start_ops.build(plan)
       for variable, assignment in zip(ops.variables, ops.assignments):
         tfp.replace_initializer(variable, assignment)
-      log = _logger.warning if plan.problems else _logger.info
-      log("%s", warm_start_report.summary(plan))
+      training = tfp.training_that_warm_starts()
+      if training is None:
+        report_files.log(plan)
+      else:
+        _report_when_started(training, plan, ops)
     return super().__iter__()
+
+
+def _report_when_started(
+  training: tfp.Training, plan: WarmStartPlan, ops: warm_start_ops.WarmStartOps
+) -> None:
+  """Reports when the session has initialized the variables, which the chief's does."""
+
+  def report(session: tf.compat.v1.Session) -> None:
+    rows_kept = warm_start_ops.run_rows_kept(session, ops.rows_kept)
+    step = tf.compat.v1.train.global_step(session, tf.compat.v1.train.get_global_step())
+    report_files.log(plan)
+    report_files.write(plan, rows_kept, training.estimator.model_dir, step)
+
+  if training.estimator.config.is_chief:
+    tfp.call_when_initialized(training.scaffold, report)
 
 
 def warm_start_settings(
@@ -54,8 +70,8 @@ def warm_start_settings(
 ) -> tf.estimator.WarmStartSettings:
   """Makes what an Estimator's own `warm_start_from=` takes, from any checkpoint.
 
-  What is started is logged, and is not written to the model_dir. TensorFlow's line
-  "Warm-started 0 variables" counts what was left for it to do.
+  What was started is logged when training begins, and written to the model_dir.
+  TensorFlow's line "Warm-started 0 variables" counts what was left for it to do.
 
   Args:
     warm_start: a WarmStart, or the path of a checkpoint.

@@ -156,6 +156,7 @@ def train(
   umask: int = 0o022,
   config: dict[str, Any] | None = None,
   options: dict[str, Any] | None = None,
+  warm_start_from: str | None = None,
   evaluation: dict[str, Any] | None = None,
   started_path: str | None = None,
   extra_hooks: Any = None,
@@ -174,6 +175,7 @@ def train(
     umask: of the process; the files it makes show by their mode who made them.
     config: further arguments of RunConfig.
     options: of the decorator.
+    warm_start_from: what the Estimator's own argument is to start from.
     evaluation: further arguments of EvalSpec.
     started_path: a file for what a session found, for a task that will be killed.
     extra_hooks: a function from the Estimator to hooks that are added.
@@ -192,6 +194,7 @@ def train(
     decorated(checkpoint_format, partitions, optimizer, **(options or {})),
     model_dir,
     save_steps,
+    warm_start_from and eckpt.warm_start_settings(warm_start_from),
     # A worker would first wait, 5 s for each before it.
     experimental_max_worker_delay_secs=0,
     **(config or {}),

@@ -11,7 +11,7 @@ from tests import models
 from tests.cluster import tasks
 
 
-@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+@pytest.mark.parametrize("checkpoint_format", [None, "tf1", "tf2", "dual"])
 def test_the_chief_starts_and_a_worker_begins_with_what_it_started(
   new_cluster, tmp_path, checkpoint_format
 ):
@@ -25,8 +25,11 @@ def test_the_chief_starts_and_a_worker_begins_with_what_it_started(
     "model_dir": str(model_dir),
     "checkpoint_format": checkpoint_format,
     "steps": 10,
-    "options": {"warm_start": str(source)},
   }
+  if checkpoint_format is None:
+    arguments["warm_start_from"] = str(source)
+  else:
+    arguments["options"] = {"warm_start": str(source)}
   cluster.start_servers(**arguments)
   chief = cluster.start("chief/0", **arguments)
   # A worker trains from when the variables are started, be they saved or not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -87,6 +88,13 @@ def test_a_canned_estimator_with_another_vocabulary(tmp_path, how, source_format
   # The last row's word is in no vocabulary, and its bucket begins anew.
   np.testing.assert_allclose(found[:-1], expected[:-1], rtol=1e-5, atol=1e-6)
   assert not np.allclose(found[-1], expected[-1], rtol=1e-3)
+  data = golden.data(name)
+  features = {"numbers": data["numbers"], "word": data["word"]}
+  labels = np.zeros(len(features["word"]), np.int64)
+  estimator.train(lambda: tf.data.Dataset.from_tensors((features, labels)), steps=1)
+  with open(tmp_path / "model" / "warm_start.json", encoding="utf-8") as file:
+    started = {item["variable"]: item for item in json.load(file)["started"]}
+  assert started[variable]["vocabulary"]["entries_kept"] == 6
 
 
 def test_two_warm_starts_are_one_too_many(tmp_path):

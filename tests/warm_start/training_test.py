@@ -283,12 +283,31 @@ def test_a_damaged_source_is_an_error_before_anything_is_written(trained, tmp_pa
     models.estimator(model_fn, tmp_path / "model").train(models.input_fn, steps=1)
 
 
-def test_what_was_started_is_logged_and_written(trained, tmp_path, caplog):
+WAYS = ["warm_start=", "warm_start_from="]
+
+
+def warm_start_lines(caplog):
+  messages = [record.getMessage() for record in caplog.records]
+  return [message for message in messages if message.startswith("Warm start")]
+
+
+def train_started(way, source, model_dir):
+  """Trains an Estimator for a step, warm-started in one of the two ways."""
+  if way == "warm_start=":
+    begun(eckpt.dual_checkpointing(warm_start=source)(models.model_fn), model_dir)
+  else:
+    settings = warm_start_settings(source)
+    models.estimator(models.model_fn, model_dir, warm_start_from=settings).train(
+      models.input_fn, steps=1
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_started_is_logged_and_written(trained, tmp_path, caplog, way):
   source, expected = trained
   caplog.set_level(logging.INFO, "estimator_ckpt")
-  model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
-  begun(model_fn, tmp_path)
-  [line] = [r.getMessage() for r in caplog.records if "Warm start" in r.getMessage()]
+  train_started(way, source, tmp_path)
+  [line] = warm_start_lines(caplog)
   assert "started 8 of 23 variables" in line
   assert "net/hidden/bias <- net/hidden/bias (same name)" in line
   assert "... and 3 more" in line
@@ -305,18 +324,25 @@ def test_what_was_started_is_logged_and_written(trained, tmp_path, caplog):
   assert left["global_step"] == "the step; global_step=True starts it"
 
 
-def test_what_was_started_is_in_tensorboard_as_a_table(trained, tmp_path):
-  model_fn = eckpt.dual_checkpointing(warm_start=trained[0])(models.model_fn)
-  begun(model_fn, tmp_path)
+def texts_in_tensorboard(model_dir):
+  """The step and the text of what TensorBoard shows as text."""
   texts = []
-  for name in os.listdir(tmp_path):
+  for name in os.listdir(model_dir):
     if "tfevents" in name:
-      for event in v1.train.summary_iterator(str(tmp_path / name)):
+      for event in v1.train.summary_iterator(os.path.join(model_dir, name)):
         for value in event.summary.value:
           if value.metadata.plugin_data.plugin_name == "text":
             assert value.tag == "warm_start"
-            texts.append(tf.make_ndarray(value.tensor).item().decode())
-  [text] = texts
+            text = tf.make_ndarray(value.tensor).item().decode()
+            texts.append((event.step, text))
+  return texts
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_started_is_in_tensorboard_as_a_table(trained, tmp_path, way):
+  train_started(way, trained[0], tmp_path)
+  [(step, text)] = texts_in_tensorboard(tmp_path)
+  assert step == 0
   assert (
     "| variable | from | dtype and shape | matched by |\n| --- | --- | --- | --- |"
     in text
@@ -372,6 +398,56 @@ def test_settings_for_an_estimators_own_argument(trained, tmp_path):
   assert_begins_with(values, expected)
   estimator.train(models.input_fn, steps=1)
   assert models.steps_on_disk(tmp_path) == [0, 1, 2]
+
+
+def test_settings_write_their_report_when_training_starts_and_only_then(
+  trained, tmp_path, caplog
+):
+  caplog.set_level(logging.INFO, "estimator_ckpt")
+  warm_start = WarmStart(trained[0], global_step=True)
+  seen = []
+
+  def init_fn(scaffold, session):
+    seen.append((os.listdir(tmp_path), session.run(v1.train.get_global_step())))
+
+  def model_fn(features, labels, mode):
+    spec = models.model_fn(features, labels, mode)
+    return spec._replace(scaffold=v1.train.Scaffold(init_fn=init_fn))
+
+  settings = warm_start_settings(warm_start)
+  estimator = models.estimator(model_fn, tmp_path, warm_start_from=settings)
+  # Both use the settings, and leave nothing.
+  estimator.evaluate(models.eval_input_fn)
+  next(estimator.predict(models.eval_input_fn))
+  assert len(warm_start_lines(caplog)) == 2
+  assert "warm_start.json" not in os.listdir(tmp_path)
+  del seen[:]
+  estimator.train(models.input_fn, steps=1)
+  [(files, step)] = seen
+  assert "warm_start.json" in files
+  assert step == 3
+  assert len(warm_start_lines(caplog)) == 3
+  [(step, _)] = texts_in_tensorboard(tmp_path)
+  assert step == 3
+  os.remove(tmp_path / "warm_start.json")
+  estimator.train(models.input_fn, steps=1)
+  assert "warm_start.json" not in os.listdir(tmp_path)
+  assert len(texts_in_tensorboard(tmp_path)) == 1
+
+
+def test_settings_report_where_nothing_is_saved(trained, tmp_path):
+  config = tf.estimator.RunConfig(
+    save_checkpoints_steps=None,
+    save_checkpoints_secs=None,
+    save_summary_steps=None,
+    log_step_count_steps=None,
+  )
+  model_dir = tmp_path / "new" / "model"
+  settings = warm_start_settings(trained[0])
+  tf.estimator.Estimator(
+    models.model_fn, str(model_dir), config, warm_start_from=settings
+  ).train(models.input_fn, steps=1)
+  assert "warm_start.json" in os.listdir(model_dir)
 
 
 def test_settings_name_one_variable_and_still_map_the_rest(tmp_path):
