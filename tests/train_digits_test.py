@@ -12,9 +12,8 @@ import estimator_ckpt as eckpt
 _READERS = 4
 
 
-def _run(model_dir, *arguments):
-  """What it prints, and the accuracies in its table."""
-  done = subprocess.run(
+def _process(model_dir, *arguments):
+  return subprocess.run(
     [
       *(sys.executable, "-m", "estimator_ckpt.examples.train_digits"),
       f"--model_dir={model_dir}",
@@ -24,6 +23,11 @@ def _run(model_dir, *arguments):
     capture_output=True,
     text=True,
   )
+
+
+def _run(model_dir, *arguments):
+  """What it prints, and the accuracies in its table."""
+  done = _process(model_dir, *arguments)
   assert done.returncode == 0, done.stderr
   table = re.findall(r"^(\S.*?) {2,}(0\.\d{4})$", done.stdout, re.MULTILINE)
   return done.stdout, [float(accuracy) for _, accuracy in table]
@@ -47,3 +51,11 @@ def test_it_trains_and_resumes_in_every_format(tmp_path):
   assert f"{tmp_path}/model.ckpt-600 (tf1)" in output and "needs tf2 or dual" in output
   assert len(third) == _READERS - 1 and len(set(third)) == 1
   assert third[0] > 0.95
+
+
+def test_a_flag_that_does_not_fit_is_answered_in_a_sentence(tmp_path):
+  done = _process(tmp_path / "new", f"--warm_start_from={tmp_path}/nowhere")
+  assert done.returncode == 1
+  assert "Traceback" not in done.stderr
+  *_, last = done.stderr.splitlines()
+  assert last.startswith(f"train_digits: {tmp_path}/nowhere: no checkpoint there")

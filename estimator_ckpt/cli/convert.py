@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
   from estimator_ckpt.convert import convert
 
   options = _keras_options(args)
-  with rewriting.collector_paused(), terminal.ProgressBar("converting") as bar:
+  with terminal.ProgressBar("converting") as bar:
     report = convert(
       args.source,
       args.target,

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
   """
   from estimator_ckpt.merge import merge
 
-  with rewriting.collector_paused(), terminal.ProgressBar("merging") as bar:
+  with terminal.ProgressBar("merging") as bar:
     report = merge(
       args.sources,
       args.target,

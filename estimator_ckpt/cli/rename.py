@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
   """
   from estimator_ckpt.rename import rename
 
-  with rewriting.collector_paused(), terminal.ProgressBar("renaming") as bar:
+  with terminal.ProgressBar("renaming") as bar:
     report = rename(
       args.source,
       args.target,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
-from collections.abc import Iterator
 
 from estimator_ckpt.bundle.shards import PLACEMENTS
 from estimator_ckpt.cli import terminal
@@ -50,21 +47,6 @@ def add_name_map(parser: argparse.ArgumentParser, required: bool) -> None:
     " expression for the whole name, whose groups NEW may use as \\1; or a file with"
     " one such rule a line. May be repeated; the first rule that matches counts",
   )
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-  """Pauses the search for reference cycles, of which an index has none.
-
-  With a hundred thousand variables, it would take a quarter of the time.
-  """
-  was_enabled = gc.isenabled()
-  gc.disable()
-  try:
-    yield
-  finally:
-    if was_enabled:
-      gc.enable()
 
 
 def show(report: Report, as_json: bool) -> int:

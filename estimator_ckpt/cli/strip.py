@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
   """
   from estimator_ckpt.strip import strip
 
-  with rewriting.collector_paused(), terminal.ProgressBar("stripping") as bar:
+  with terminal.ProgressBar("stripping") as bar:
     report = strip(
       args.source,
       args.target,

@@ -1,7 +1,7 @@
 r"""A parameter-server cluster on one machine, training the digits.
 
   ./bazelw run //estimator_ckpt/examples:cluster
-  ./bazelw run //estimator_ckpt/examples:cluster -- --num_ps=3 --model_dir=/tmp/cluster
+  ./bazelw run //estimator_ckpt/examples:cluster -- --num_ps=3 --model_dir=cluster_model
 
 Starts a chief, workers, parameter servers and an evaluator as processes of their own,
 each with its TF_CONFIG, as a scheduler would on several machines. Variables are spread

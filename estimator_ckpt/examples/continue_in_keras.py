@@ -2,7 +2,7 @@ r"""Trains a text classifier as a TF1 Estimator, goes on in Keras 3, and plots t
 
 ./bazelw run //estimator_ckpt/examples:continue_in_keras
 ./bazelw run //estimator_ckpt/examples:continue_in_keras -- \
-      --output_dir=/tmp/seam --estimator_steps=300 --keras_steps=300
+      --output_dir=seam --estimator_steps=300 --keras_steps=300
 
 Three legs: an Estimator for some steps; Keras from its checkpoint, weights and Adam's
 state, for some more; and, to compare with, an Estimator for all of them. All see the

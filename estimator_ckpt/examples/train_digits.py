@@ -2,7 +2,7 @@ r"""Trains an Estimator on handwritten digits and reads its checkpoint in every 
 
 ./bazelw run //estimator_ckpt/examples:train_digits
 ./bazelw run //estimator_ckpt/examples:train_digits -- \
-      --model_dir=/tmp/digits --checkpoint_format=tf2 --train_steps=500
+      --model_dir=digits_model --checkpoint_format=tf2 --train_steps=500
 
 From a checkpoint of TensorFlow 1.15 whose scopes have other names:
 
@@ -13,6 +13,7 @@ From a checkpoint of TensorFlow 1.15 whose scopes have other names:
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Callable
@@ -104,6 +105,15 @@ def main(argv: Sequence[str]) -> None:
   tf.get_logger().propagate = False
   # `bazel run` starts elsewhere than where its user stands.
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+  try:
+    train_and_read()
+  except eckpt.CheckpointError as error:
+    # It says what to do; where it was raised does not matter to who typed a flag.
+    sys.exit(f"train_digits: {error}")
+
+
+def train_and_read() -> None:
+  """Does what `main` does, as the flags say."""
   train, test = digits.load()
   model_dir = FLAGS.model_dir or tempfile.mkdtemp(prefix="train_digits_")
   saving: dict[str, Any] = (

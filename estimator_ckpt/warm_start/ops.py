@@ -11,9 +11,9 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, slice_specs
 from estimator_ckpt import tensorflow_private as tfp
-from estimator_ckpt.bundle import Shards, dtypes, slices
+from estimator_ckpt.bundle import Shards, TensorSlice, dtypes, slices
 from estimator_ckpt.tensorflow_private import tf
 from estimator_ckpt.warm_start.plan import Started, WarmStartPlan
 from estimator_ckpt.warm_start.source import SourceTensor
@@ -226,18 +226,17 @@ def _bounds(slice_spec: str, shape: Sequence[int] | None) -> Bounds | None:
   """Where a part begins and ends in each dimension; None if the shape is not known."""
   if not slice_spec:
     return None if shape is None else tuple((0, n) for n in shape)
-  # The whole shape, then start,length for each dimension, or - for all of it.
-  *dims, extents = slice_spec.split()
-  bounds = []
-  for size, extent in zip(dims, extents.split(":")):
-    start, length = (0, int(size)) if extent == "-" else map(int, extent.split(","))
-    bounds.append((start, start + length))
-  return tuple(bounds)
+  of_shape = map(int, slice_spec.split()[:-1])
+  extents = slice_specs.parse(slice_spec).extents
+  return tuple(
+    (start, size if length == -1 else start + length)
+    for size, (start, length) in zip(of_shape, extents)
+  )
 
 
 def _slice_spec(shape: Sequence[int], bounds: Bounds) -> str:
-  extents = ":".join(f"{start},{end - start}" for start, end in bounds)
-  return f"{' '.join(map(str, shape))} {extents}"
+  extents = tuple((start, end - start) for start, end in bounds)
+  return slice_specs.serialize(TensorSlice(extents), shape)
 
 
 def _whole(shape: Sequence[int]) -> Bounds:
