@@ -408,7 +408,16 @@ def assign(saveable: SaveableObject, value: tf.Tensor) -> tf.Operation:
 
 
 def replace_initializer(variable: Any, op: tf.Operation) -> None:
-  """Makes another op initialize a variable, as `init_from_checkpoint` does."""
+  """Makes another op initialize a variable, as `init_from_checkpoint` does.
+
+  That leaves what was grouped before, as a model_fn does with
+  `global_variables_initializer()` for its own init_op. There the op takes the place too.
+  """
+  for initializer in _initializers(variable):
+    # A copy: what is changed is what is listed.
+    for group in list(initializer._control_outputs):
+      _drop_inputs(group, {initializer})
+      group._add_control_input(op)
   variable._initializer_op = op
 
 

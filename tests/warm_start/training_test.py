@@ -54,6 +54,15 @@ def begun(model_fn, model_dir, steps=1):
   return estimator, models.named_values(first)
 
 
+def predicted(values):
+  """What the model makes of all features with these values."""
+  get = {name.removeprefix("net/"): value for name, value in values.items()}.get
+  h = np.tanh(models.X @ get("hidden/kernel") + get("hidden/bias"))
+  h = (h - get("norm/moving_mean")) / np.sqrt(get("norm/moving_variance") + 1e-3)
+  h = h * get("norm/gamma") + get("norm/beta")
+  return h @ get("out/kernel") + get("out/bias")
+
+
 def assert_begins_with(values, expected):
   for name, value in expected.items():
     np.testing.assert_array_equal(values[name], value, err_msg=name)
@@ -222,6 +231,26 @@ def test_the_users_own_init_op(trained, tmp_path):
   source, expected = trained
   _, values = begun(eckpt.dual_checkpointing(warm_start=source)(model_fn), tmp_path)
   assert_begins_with(values, model_values(expected))
+
+
+@pytest.mark.parametrize("parts", [None, 2])
+def test_the_users_own_init_op_does_not_undo_settings(trained, tmp_path, parts):
+  partitioner = v1.fixed_size_partitioner(parts) if parts else None
+
+  def model_fn(features, labels, mode):
+    with v1.variable_scope("", partitioner=partitioner):
+      made = models.model_fn(features, labels, mode)
+    init_op = tf.group(v1.global_variables_initializer(), name="mine")
+    return made._replace(scaffold=v1.train.Scaffold(init_op=init_op))
+
+  source, expected = trained
+  settings = warm_start_settings(source)
+  estimator = models.estimator(model_fn, tmp_path, warm_start_from=settings)
+  # Before there is a checkpoint they start what is evaluated, too.
+  found = estimator.evaluate(models.eval_input_fn)
+  assert found["mae"] == pytest.approx(np.mean(np.abs(predicted(expected) - models.Y)))
+  estimator.train(models.input_fn, steps=1)
+  assert_begins_with(models.values(tmp_path / "model.ckpt-0"), model_values(expected))
 
 
 def test_objects_of_the_model_fn_in_the_map(trained, tmp_path):
