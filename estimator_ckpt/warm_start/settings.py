@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from estimator_ckpt import errors
 from estimator_ckpt import prefix as prefix_lib
 from estimator_ckpt import tensorflow_private as tfp
 from estimator_ckpt.tensorflow_private import tf
@@ -30,7 +31,12 @@ class _Settings(tf.estimator.WarmStartSettings):
   """
 
   def __new__(cls, warm_start: WarmStart) -> _Settings:
-    settings = super().__new__(cls, prefix_lib.resolve(warm_start.checkpoint), [])
+    try:
+      prefix = prefix_lib.resolve(warm_start.checkpoint)
+    except errors.CheckpointError:
+      # A job that resumes does not need it any more; `plan` raises where one does.
+      prefix = warm_start.checkpoint
+    settings = super().__new__(cls, prefix, [])
     settings._warm_start = warm_start
     return settings
 
@@ -78,10 +84,8 @@ def warm_start_settings(
 
   Returns:
     The settings. `train`, `evaluate` and `predict` use them if the model_dir has no
-    checkpoint, and raise VariableMismatchError if something does not fit.
-
-  Raises:
-    CheckpointNotFoundError: there is no checkpoint to start from.
+    checkpoint; then they raise CheckpointNotFoundError if there is none to start from
+    either, and VariableMismatchError if something does not fit.
 
   Example:
     tf.estimator.DNNClassifier(

@@ -479,6 +479,26 @@ def test_settings_report_where_nothing_is_saved(trained, tmp_path):
   assert "warm_start.json" in os.listdir(model_dir)
 
 
+def test_settings_whose_source_is_gone_resume(trained, tmp_path):
+  source = str(tmp_path / "source")
+  shutil.copytree(trained[0], source)
+  model_dir = tmp_path / "model"
+  settings = warm_start_settings(source)
+  models.estimator(models.model_fn, model_dir, warm_start_from=settings).train(
+    models.input_fn, steps=1
+  )
+  shutil.rmtree(source)
+  # Another process makes its settings anew.
+  settings = warm_start_settings(source)
+  again = models.estimator(models.model_fn, model_dir, warm_start_from=settings)
+  again.train(models.input_fn, steps=1)
+  assert models.steps_on_disk(model_dir) == [0, 1, 2]
+  new = models.estimator(models.model_fn, tmp_path / "new", warm_start_from=settings)
+  with pytest.raises(errors.CheckpointNotFoundError, match=re.escape(source)):
+    new.train(models.input_fn, steps=1)
+  assert not os.path.exists(tmp_path / "new") or not os.listdir(tmp_path / "new")
+
+
 def test_settings_name_one_variable_and_still_map_the_rest(tmp_path):
   path = golden.path("tf2.15/converted_names")
   expected = golden.expected("tf1.15/adam_dense")
