@@ -89,7 +89,7 @@ class _Planner:
 
   def plan(self) -> WarmStartPlan:
     order = sorted(
-      self._targets.values(), key=lambda t: (self._of(t) is not None, t.name)
+      self._targets.values(), key=lambda t: (self._is_decided_later(t), t.name)
     )
     for target in order:
       self._decide(target)
@@ -143,8 +143,17 @@ class _Planner:
     # Nothing that an optimizer trains is its own state, whatever it is called.
     return Role(RoleKind.VARIABLE) if target.trainable else role
 
-  def _of(self, target: Target) -> str | None:
-    return self._role(target).of
+  def _is_decided_later(self, target: Target) -> bool:
+    role = self._role(target)
+    return role.of is not None or role.kind is RoleKind.NON_SLOT
+
+  def _is_asked_for(self, role: Role) -> bool:
+    """Whether an argument of its own asks for it, so that it need not be selected."""
+    if role.kind is RoleKind.NON_SLOT and self._options.optimizer_state:
+      # It goes with all slots of its optimizer, and no name tells which these are.
+      roles = map(self._role, self._targets.values())
+      return all(r.of in self._started for r in roles if r.kind is RoleKind.SLOT)
+    return role.kind is RoleKind.GLOBAL_STEP and self._options.global_step
 
   def _decide(self, target: Target) -> None:
     candidates = self._mapped.get(target.name, [])
@@ -171,7 +180,8 @@ class _Planner:
     if entry is not None and role.of is None and not role.is_optimizer_state:
       self._missing_below(target, entry)
       return
-    if self._options.only_mapped and not self._follows_mapped(role):
+    is_meant = self._follows_mapped(role) or self._is_asked_for(role)
+    if self._options.only_mapped and not is_meant:
       self._leave(target, "not in the map, and only_mapped=True", is_open=True)
       return
     self._by_name(target, role)
@@ -183,7 +193,7 @@ class _Planner:
     if role.of is not None and role.of in self._targets:
       if role.of not in self._started:
         return "it belongs to a variable that is not started"
-    elif options.variables is not None and not self._is_selected(target.name):
+    elif not self._is_selected(target.name) and not self._is_asked_for(role):
       return "not selected by variables="
     if role.kind is RoleKind.GLOBAL_STEP and not options.global_step:
       return "the step; global_step=True starts it"
@@ -401,11 +411,13 @@ class _Planner:
         )
       for name, kind in kinds.items():
         if kind is RoleKind.NON_SLOT and started and name not in self._started:
+          hint = _hint(self._free.to(name))
           self._problem(
             name,
-            f"optimizer_state=True: {name!r} is not in the checkpoint, and the slots that "
-            "are there go with a later value of it than the initial one. Map what has "
-            f"its value, 'its name': {name!r}, or leave optimizer_state=True out",
+            f"optimizer_state=True: {name!r} is left out ({self._left[name].reason}), and "
+            "the slots that are started go with a later value of it than the initial "
+            f"one. Map what has its value{hint}, 'its name': {name!r}, or leave "
+            "optimizer_state=True out",
           )
     step = optimizer_names.GLOBAL_STEP
     if options.global_step and step in self._targets and step not in self._started:

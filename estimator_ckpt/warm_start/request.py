@@ -46,9 +46,9 @@ class WarmStart:
       and object paths. See `estimator_ckpt.assignment_map`.
     only_mapped: whether variables that the map does not mention are left alone. By
       default they are matched by name.
-    optimizer_state: whether slots and beta powers are started too. They follow their
-      variables through the map.
-    global_step: whether the step is started too.
+    optimizer_state: whether slots and beta powers are started too. Slots follow their
+      variables through the map; beta powers need not be selected where all slots are.
+    global_step: whether the step is started too; it need not be selected.
     moving_averages: "match" starts a moving average from that of the same variable, or
       from the variable itself where the checkpoint has none. "use" also starts the
       variables from their moving averages. "skip" leaves moving averages alone.

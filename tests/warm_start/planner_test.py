@@ -104,7 +104,32 @@ def test_slots_that_canned_estimators_name_after_parts():
 def test_beta_powers_that_are_missing_are_a_problem():
   tensors = {name: kind for name, kind in ADAM.items() if "power" not in name}
   made = plan(tensors, ADAM, optimizer_state=True)
-  assert "'beta1_power' is not in the checkpoint" in problems(made)
+  assert "'beta1_power' is left out (not in the checkpoint)" in problems(made)
+
+
+@pytest.mark.parametrize(
+  "narrowed",
+  [{"variables": "w"}, {"assignment_map": {"w": "w"}, "only_mapped": True}],
+)
+def test_the_step_and_beta_powers_that_are_asked_for_need_not_be_selected(narrowed):
+  made = plan(ADAM, ADAM, optimizer_state=True, global_step=True, **narrowed)
+  assert not made.problems
+  assert started(made) == {name: name for name in ADAM}
+  made = plan(ADAM, ADAM, **narrowed)
+  assert started(made) == {"w": "w"}
+
+
+def test_beta_powers_of_some_slots_are_not_guessed_to_be_of_these():
+  both = {**ADAM, "u": (2,), "u/Adam": (2,), "u/Adam_1": (2,)}
+  made = plan(both, both, optimizer_state=True, variables="u")
+  assert sorted(started(made)) == ["u", "u/Adam", "u/Adam_1"]
+  assert (
+    "'beta1_power' is left out (not selected by variables=), and the slots that are "
+    "started go with a later value of it than the initial one. Map what has its value "
+    "(nearest: 'beta1_power')" in problems(made)
+  )
+  made = plan(both, both, optimizer_state=True, variables=["u", "beta"])
+  assert not made.problems
 
 
 def test_a_variable_that_may_be_state_is_left_out_unless_it_is_trained():
