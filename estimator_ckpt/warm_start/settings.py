@@ -41,9 +41,12 @@ class _Settings(tf.estimator.WarmStartSettings):
     return settings
 
   def __iter__(self) -> Iterator[Any]:
+    values = list(super().__iter__())
     variables = tf.compat.v1.global_variables()
     if variables:
       plan = self._warm_start.plan(variables)
+      # When the settings were made, there may have been none, or another.
+      values[0] = plan.prefix
       plan.raise_for_problems()
       ops = warm_start_ops.build(plan)
       for variable, assignment in zip(ops.variables, ops.assignments):
@@ -53,7 +56,7 @@ class _Settings(tf.estimator.WarmStartSettings):
         report_files.log(plan)
       else:
         _report_when_started(training, plan, ops)
-    return super().__iter__()
+    return iter(values)
 
 
 def _report_when_started(

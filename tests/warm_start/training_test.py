@@ -499,6 +499,19 @@ def test_settings_whose_source_is_gone_resume(trained, tmp_path):
   assert not os.path.exists(tmp_path / "new") or not os.listdir(tmp_path / "new")
 
 
+def test_settings_may_be_made_before_their_saved_model(tmp_path):
+  source = str(tmp_path / "exported")
+  settings = warm_start_settings(source)
+  variables = os.path.dirname(golden.path("tf1.15/saved_model"))
+  shutil.copytree(os.path.dirname(variables), source)
+  expected = golden.expected("tf1.15/saved_model")["net/dense/kernel"]
+  with tf.Graph().as_default(), v1.Session() as session:
+    kernel = v1.get_variable("net/dense/kernel", expected.shape)
+    v1.train.warm_start(*settings)
+    session.run(v1.global_variables_initializer())
+    np.testing.assert_array_equal(session.run(kernel), expected)
+
+
 def test_settings_name_one_variable_and_still_map_the_rest(tmp_path):
   path = golden.path("tf2.15/converted_names")
   expected = golden.expected("tf1.15/adam_dense")
