@@ -37,7 +37,7 @@ class WarmStart:
     checkpoint: a prefix, a model_dir (its latest checkpoint) or a SavedModel, of any
       format.
     variables: which variables of the graph: a regular expression, matched at the
-      beginning of names, or a list of such, of names, or of variables. A string and a
+      beginning of names, a variable, or a list of such, of names, or of variables. A string and a
       list of it mean the same. By default every variable of the model that the
       checkpoint can supply, moving statistics of batch normalization included.
     assignment_map: which tensor starts which variable where their names differ, as for
@@ -159,7 +159,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _patterns(variables: VariablesLike) -> tuple[re.Pattern[str], ...] | None:
   if variables is None:
     return None
-  if isinstance(variables, (str, re.Pattern)):
+  # A variable can be iterated over, too; it is one all the same.
+  if isinstance(variables, (str, re.Pattern)) or hasattr(variables, "name"):
     variables = [variables]
   patterns = []
   for item in variables:

@@ -101,6 +101,18 @@ def test_partitions_of_a_variable_in_the_map(golden):
   np.testing.assert_array_equal(found["new/bias"], expected["net/dense_1/bias"])
 
 
+@pytest.mark.parametrize("parts", [None, 2])
+def test_one_variable_of_the_graph_is_selected_without_a_list(golden, parts):
+  path, expected = golden("tf1.15/adam_dense")
+  kernel = variable("net/dense_1/kernel", (5, 4), parts=parts)
+  variable("net/dense_1/bias", (4,))
+  found = values(WarmStart(path, kernel))
+  np.testing.assert_array_equal(
+    found["net/dense_1/kernel"], expected["net/dense_1/kernel"]
+  )
+  np.testing.assert_array_equal(found["net/dense_1/bias"], [9, 9, 9, 9])
+
+
 def test_the_root_of_the_checkpoint_into_a_scope(golden):
   path, expected = golden("tf1.15/adam_dense")
   dense("outer/net/")
