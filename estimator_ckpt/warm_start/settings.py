@@ -40,6 +40,10 @@ class _Settings(tf.estimator.WarmStartSettings):
     settings._warm_start = warm_start
     return settings
 
+  def __reduce__(self) -> tuple[Any, ...]:
+    # Copies of a tuple are made from its items, which do not tell the warm start.
+    return (_Settings, (self._warm_start,))
+
   def __iter__(self) -> Iterator[Any]:
     values = list(super().__iter__())
     variables = tf.compat.v1.global_variables()

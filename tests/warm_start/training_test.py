@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -497,6 +498,15 @@ def test_settings_whose_source_is_gone_resume(trained, tmp_path):
   with pytest.raises(errors.CheckpointNotFoundError, match=re.escape(source)):
     new.train(models.input_fn, steps=1)
   assert not os.path.exists(tmp_path / "new") or not os.listdir(tmp_path / "new")
+
+
+def test_settings_can_be_copied(trained, tmp_path):
+  settings = copy.deepcopy(warm_start_settings(WarmStart(trained[0], "net/out/")))
+  estimator = models.estimator(models.model_fn, tmp_path, warm_start_from=settings)
+  estimator.train(models.input_fn, steps=1)
+  with open(tmp_path / "warm_start.json", encoding="utf-8") as file:
+    started = json.load(file)["started"]
+  assert [item["variable"] for item in started] == ["net/out/bias", "net/out/kernel"]
 
 
 def test_settings_may_be_made_before_their_saved_model(tmp_path):
