@@ -180,8 +180,8 @@ class _Planner:
     if entry is not None and role.of is None and not role.is_optimizer_state:
       self._missing_below(target, entry)
       return
-    is_meant = self._follows_mapped(role) or self._is_asked_for(role)
-    if self._options.only_mapped and not is_meant:
+    is_meant = role.of in self._started or not self._options.only_mapped
+    if not is_meant and not self._is_asked_for(role):
       self._leave(target, "not in the map, and only_mapped=True", is_open=True)
       return
     self._by_name(target, role)
@@ -232,9 +232,6 @@ class _Planner:
       return average, f"moving average of {origin.name!r}"
     # Where an average begins, it is the variable itself.
     return origin, f"no moving average in the checkpoint; that of {role.of!r} itself"
-
-  def _follows_mapped(self, role: Role) -> bool:
-    return role.of is not None and role.of in self._started
 
   def _mentioned(self, target: Target) -> Entry | None:
     """The scope entry that speaks of a variable, though the checkpoint has nothing."""
@@ -428,11 +425,14 @@ class _Planner:
           f"'its name': {step!r}",
         )
     if options.moving_averages == USE and not self._source.has_averages:
-      self._problem(
-        "moving_averages",
-        'moving_averages="use": the checkpoint has no ExponentialMovingAverage of any '
-        "variable",
-      )
+      name, alone = "moving_averages", self._source.average_alone
+      what = "no ExponentialMovingAverage of any variable"
+      if alone is not None:
+        what = (
+          f"{alone!r}, but no variable that it is of. Leave it out, and map averages "
+        )
+        what += "to variables: '(.*)/ExponentialMovingAverage': r'\\1'"
+      self._problem(name, f'{name}="use": the checkpoint has {what}')
 
   def _check_vocabularies(self) -> None:
     for name in self._options.vocabularies:

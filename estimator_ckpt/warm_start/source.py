@@ -181,6 +181,12 @@ class Source:
     """Whether there is a moving average of anything."""
     return bool(self._averages)
 
+  @property
+  def average_alone(self) -> str | None:
+    """A moving average whose variable is not there, as what only serves has; or None."""
+    of = (t.name for t in self.tensors if t.role.kind is RoleKind.VARIABLE)
+    return next((name for name in of if _AVERAGE.fullmatch(name)), None)
+
 
 def distinct(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
   """Without those that stand for the same bytes as one before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import types
 
 import pytest
@@ -179,6 +180,16 @@ def test_moving_averages_through_a_map_into_a_graph_without_them():
 def test_moving_averages_that_are_not_there():
   made = plan({"w": (2,)}, {"w": (2,)}, moving_averages="use")
   assert 'moving_averages="use": the checkpoint has no' in problems(made)
+
+
+def test_moving_averages_without_their_variables_are_mapped():
+  tensors = {"w/ExponentialMovingAverage": (2,)}
+  said = problems(plan(tensors, {"w": (2,)}, moving_averages="use"))
+  assert "has 'w/ExponentialMovingAverage', but no variable that it is of" in said
+  old, new = said.rpartition("variables: ")[2].split(": r")
+  pasted = {ast.literal_eval(old): ast.literal_eval("r" + new)}
+  made = plan(tensors, {"w": (2,)}, assignment_map=pasted)
+  assert started(made) == {"w": "w/ExponentialMovingAverage"}
 
 
 def test_what_the_map_does_not_mention_is_matched_by_name():
