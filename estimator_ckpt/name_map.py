@@ -243,7 +243,11 @@ def check_distinct(names: Mapping[str, str]) -> None:
 
 def _follow(name: str, of: str, new_of: str) -> str:
   """The name of a slot or moving average after its variable has got another one."""
-  position = name.rfind(of)
+  # Whole steps only, as `a` is in `Adam` too; and not the slot's own step, which may be
+  # called as its variable. Some of Keras have the variable last: `Adam/m/dense/kernel`.
+  position = f"/{name.rpartition('/')[0]}/".rfind(f"/{of}/")
+  if position < 0:
+    position = f"/{name}/".rfind(f"/{of}/")
   return name[:position] + new_of + name[position + len(of) :]
 
 

@@ -62,6 +62,22 @@ def test_a_slot_and_an_average_go_with_their_variable():
   ]
 
 
+@pytest.mark.parametrize(
+  "of, slot, expected",
+  [
+    ("a", "a/Adam", "new/Adam"),
+    ("a", "a/ExponentialMovingAverage/biased", "new/ExponentialMovingAverage/biased"),
+    ("m", "net/m/part_0/Momentum_1", "net/new/part_0/Momentum_1"),
+    ("Adam", "Adam/Adam", "new/Adam"),
+    ("a", "a/a/Adam", "a/new/Adam"),
+    ("d", "Adam/m/d", "Adam/m/new"),
+    ("d", "Adam/d/m", "Adam/new/m"),
+  ],
+)
+def test_a_slot_has_its_variables_name_as_whole_steps(of, slot, expected):
+  assert _apply({of: "new"}, [of, slot]) == {of: "new", slot: expected}
+
+
 def test_a_regular_expression_that_is_meant_for_a_variable_takes_its_slots_along():
   names = ["net/a/w", "net/a/w/Adam", "net/a/w/Adam_1", "net/Adam/a/w/m"]
   assert list(_apply(r"net/(.*)/(.*):lib/\1_\2", names).values()) == [
