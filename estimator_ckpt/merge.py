@@ -123,7 +123,7 @@ def plan_merge(
     OptionError: clashes, or object graphs that do not go together.
   """
   places: dict[str, tuple[int, str]] = {}
-  lost: dict[tuple[int, tuple[bytes, ...]], str] = {}
+  lost: dict[tuple[int, tuple[bytes, ...], str], str] = {}
   clashes: list[str] = []
   for number, plan in enumerate(plans):
     for key, source_key in plan.keys.items():
@@ -138,13 +138,13 @@ def plan_merge(
       if on_clash == "last":
         loser, winner = winner, loser
       places[key] = winner
-      lost[loser[0], sources[loser[0]].index.location(loser[1])] = key
+      lost[_tensor(sources, loser)] = key
   if clashes and on_clash == "error":
     raise errors.OptionError(_clash_message(sources, places, clashes))
   left_out: dict[str, str] = {}
   for number, plan in enumerate(plans):
     for key, source_key in plan.keys.items():
-      clash = lost.get((number, sources[number].index.location(source_key)))
+      clash = lost.get(_tensor(sources, (number, source_key)))
       if clash is None:
         continue
       left_out[f"{sources[number].prefix}: {source_key}"] = f"another has {clash!r}"
@@ -173,6 +173,17 @@ def plan_merge(
   }
   merged = Plan(checkpoint_format, keys, graph, scalars, left_out=left_out)
   return MergePlan(merged, places)
+
+
+def _tensor(
+  sources: Sequence[rewrite.Source], place: tuple[int, str]
+) -> tuple[int, tuple[bytes, ...], str]:
+  """What two keys have in common that stand for one tensor of a source."""
+  number, key = place
+  index = sources[number].index
+  parts = [part for _, part in index.slice_entries(key)] or [index.entry(key)]
+  # Tensors without bytes may stand at one place and be several.
+  return number, index.location(key), "" if any(p.size for p in parts) else key
 
 
 def _equal(

@@ -69,6 +69,16 @@ def test_the_one_that_wins_is_the_one_under_every_key(
     assert graph.lookup(("var_list", name)) == graph.lookup(tuple(name.split("/")))
 
 
+def test_empty_tensors_at_one_place_are_several(tmp_path):
+  # TensorFlow writes them so: one ends, and the next begins, where the other does.
+  empty = stored.Stored("float32", (0, 3), (("", b""),))
+  other = empty._replace(shape=(0, 5))
+  both = stored.write(tmp_path / "both", {"a": empty, "b": empty})
+  one = stored.write(tmp_path / "one", {"a": other})
+  merge([both, one], tmp_path / "out", on_clash="last")
+  assert stored.stored(tmp_path / "out") == {"a": other, "b": empty}
+
+
 def test_the_parts_of_a_checkpoint_make_it_again(tmp_path):
   whole = golden.path("tf1.15/momentum_partitioned")
   strip(whole, tmp_path / "a", variables=["net/(embedding|dense).*"], compact=True)
