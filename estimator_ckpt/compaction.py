@@ -50,7 +50,8 @@ def compact_data(
       position = 0
       for run in _runs([own[place] for place in sorted(own)]):
         check = _Checksums(shards.path(shard_id), run)
-        begin, end = run[0][1].offset, run[-1][1].offset + run[-1][1].size
+        begin = run[0][1].offset
+        end = max(entry.offset + entry.size for _, entry in run)
         for _, entry in run:
           offset = position + entry.offset - begin
           moved[shard_id, entry.offset, entry.size] = new_id, offset
@@ -69,13 +70,18 @@ def compact_data(
 
 
 def _runs(entries: _Run) -> Iterator[_Run]:
-  """Groups entries, ordered by offset, that stand one right behind the other."""
+  """Groups entries, ordered by offset, whose bytes overlap or touch.
+
+  Those of a tensor as a whole and those of its slices may be the same, and stay so.
+  """
   run: _Run = []
+  end = 0
   for key, entry in entries:
-    if run and entry.offset != run[-1][1].offset + run[-1][1].size:
+    if run and entry.offset > end:
       yield run
-      run = []
+      run, end = [], 0
     run.append((key, entry))
+    end = max(end, entry.offset + entry.size)
   if run:
     yield run
 
@@ -87,30 +93,32 @@ class _Checksums:
     self._path = path
     # From the last on, so that the next one is at the end.
     self._left = run[::-1]
-    self._crc = 0
-    self._seen = 0
+    # Those that have begun, each with the checksum so far.
+    self._begun: list[tuple[str, BundleEntry, int]] = []
+    self._position = run[0][1].offset
 
   def update(self, chunk: bytes) -> None:
     """Takes the next bytes."""
-    position = 0
-    while self._left:
-      key, entry = self._left[-1]
-      part = chunk[position : position + entry.size - self._seen]
+    start = self._position
+    self._position += len(chunk)
+    while self._left and self._left[-1][1].offset <= self._position:
+      key, entry = self._left.pop()
       # Strings have a checksum of another kind.
-      numbers = dtypes.item_size(entry.dtype) is not None
-      if numbers and part:
-        self._crc = checksum.extend(self._crc, part)
-      self._seen += len(part)
-      position += len(part)
-      if self._seen < entry.size:
-        return
-      if numbers and checksum.mask(self._crc) != entry.crc32c:
+      if dtypes.item_size(entry.dtype) is not None:
+        self._begun.append((key, entry, 0))
+    unfinished = []
+    for key, entry, crc in self._begun:
+      end = entry.offset + entry.size
+      part = chunk[max(entry.offset - start, 0) : end - start]
+      crc = checksum.extend(crc, part) if part else crc
+      if end > self._position:
+        unfinished.append((key, entry, crc))
+      elif checksum.mask(crc) != entry.crc32c:
         raise errors.CorruptCheckpointError(
           f"{self._path}: the checksum of {key!r} does not match its bytes; nothing was"
           " written. Without compact, the bytes are kept as they are"
         )
-      self._left.pop()
-      self._crc = self._seen = 0
+    self._begun = unfinished
 
 
 def _moved(

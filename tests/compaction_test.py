@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from estimator_ckpt.bundle import BundleEntry, BundleWriter, Index, Shards, files
 from estimator_ckpt.compaction import compact_data
 from estimator_ckpt.conversion_plan import Plan
+from estimator_ckpt.convert import convert
+from estimator_ckpt.diff import diff
 from estimator_ckpt.errors import CorruptCheckpointError
 from estimator_ckpt.rewrite import Source, write
-from tests import stored
+from estimator_ckpt.strip import strip
+from tests import golden, stored
 
 
-def test_overlapping_tensors_are_both_written_when_compacting(tmp_path):
+def test_overlapping_tensors_overlap_when_compacted(tmp_path):
   prefix = stored.write(tmp_path / "x", {"a": stored.vector(1, 2, 3)})
   index = Index.read(prefix)
   for number in (0, 1):
@@ -28,7 +31,20 @@ def test_overlapping_tensors_are_both_written_when_compacting(tmp_path):
   plan = Plan(source.format, {key: key for key in before})
   write(source, str(tmp_path / "y"), plan, compact=True)
   assert stored.stored(tmp_path / "y") == before
-  assert os.path.getsize(tmp_path / "y.data-00000-of-00001") == 16
+  assert os.path.getsize(tmp_path / "y.data-00000-of-00001") == 12
+
+
+def test_parts_and_the_whole_stay_one_tensor(tmp_path):
+  # float16 is whole under the object's key, over the bytes of the name's parts.
+  names = golden.path("tf1.15/partitioned_half")
+  convert(names, tmp_path / "dual", "dual")
+  dual = str(tmp_path / "dual")
+  size = os.path.getsize(dual + ".data-00000-of-00002")
+  strip(dual, tmp_path / "compact", compact=True)
+  assert os.path.getsize(tmp_path / "compact.data-00000-of-00002") == size
+  assert not diff(dual, tmp_path / "compact", values=True).differences
+  convert(tmp_path / "compact", tmp_path / "names", "tf1")
+  assert stored.stored(tmp_path / "names") == stored.stored(names)
 
 
 def _compact(prefix, target):
