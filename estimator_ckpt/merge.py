@@ -230,11 +230,13 @@ def _merged_graph(
     own = plan.object_graph if plan.object_graph is not None else source.graph
     assert own is not None
     graph = object_graph_edit.copy_graph(own)
-    # What lost a clash under another name has no tensor any more.
+    # What lost a clash under another name has no tensor any more. The counter of saves
+    # is always there, though it may have lost with the step that it stood for.
     gone = {
       attribute.checkpoint_key
       for _, attribute in graph.attributes()
-      if _has(plan.keys, attribute.checkpoint_key)
+      if attribute.checkpoint_key not in _OWN_KEYS
+      and _has(plan.keys, attribute.checkpoint_key)
       and not _has(places, attribute.checkpoint_key)
     }
     object_graph_edit.remove_values(graph, gone)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from estimator_ckpt import CheckpointFormat, detect_format, layout
+from estimator_ckpt import CheckpointFormat, detect_format, layout, verify
 from estimator_ckpt.bundle import Index
 from estimator_ckpt.cli import main
 from estimator_ckpt.convert import convert
@@ -65,6 +65,8 @@ def test_the_one_that_wins_is_the_one_under_every_key(
   assert detect_format(tmp_path / "out") is CheckpointFormat(to)
   graph = stored.object_graph(tmp_path / "out")
   assert {a.checkpoint_key for _, a in graph.attributes()} <= set(after)
+  assert graph.lookup(("save_counter",)) is not None
+  assert not verify(tmp_path / "out").findings
   for name in ("a/w", "b/w", "shared"):
     assert graph.lookup(("var_list", name)) == graph.lookup(tuple(name.split("/")))
 
