@@ -129,16 +129,20 @@ def new_names(
   if not name_map:
     _check_named(unnamed, {})
     return [(tensor, tensor.name) for tensor in tensors]
+  # TensorFlow finds its counter of saves at one place; a rule for all names leaves it.
+  movable = [tensor for tensor in tensors if not tensor.is_save_counter]
   further: dict[str, str] = {}
-  for tensor in tensors:
+  for tensor in movable:
     for key in (tensor.object_key, tensor.path_name):
       if key:
         further.setdefault(key, called[tensor.owner])
   shapes = {called[t.owner]: index.entry(t.key).shape for t in tensors}
   roles = optimizer_names.classify(called.values(), shapes)
-  mapped = name_map.apply(called.values(), further, roles)
+  mapped = name_map.apply([called[t.owner] for t in movable], further, roles)
   _check_named(unnamed, mapped)
-  return [(tensor, mapped[called[tensor.owner]]) for tensor in tensors]
+  return [
+    (t, t.name if t.is_save_counter else mapped[called[t.owner]]) for t in tensors
+  ]
 
 
 def _check_named(unnamed: Sequence[NamedTensor], mapped: Mapping[str, str]) -> None:

@@ -109,5 +109,12 @@ def plan_rename(index: Index, graph: ObjectGraph | None, name_map: NameMap) -> P
       keys[layout_lib.OBJECT_GRAPH_KEY] = layout_lib.OBJECT_GRAPH_KEY
   names = {tensor.name: name for tensor, name in renamed if tensor.name != name}
   plan = Plan(format_of(index, graph), keys, edited, names=names)
+  step = conversion_plan.GLOBAL_STEP
+  if step in names:
+    note = (
+      f"the step is called {names[step]!r} now, where an Estimator does not look for it;"
+      f" a first rule {step}:{step} keeps its name"
+    )
+    plan = conversion_plan.with_notes(plan, [note])
   conversion_plan.check_complete(plan, index)
   return plan

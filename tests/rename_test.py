@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from estimator_ckpt import CheckpointFormat, detect_format, layout
+from estimator_ckpt import CheckpointFormat, detect_format, layout, verify
 from estimator_ckpt.cli import main
 from estimator_ckpt.convert import convert
 from estimator_ckpt.errors import OptionError
@@ -75,6 +75,24 @@ def test_every_key_and_path_of_a_dual_checkpoint_follows(source, tmp_path):
   assert graph.lookup(("w",)) == graph.lookup(("var_list", "w")) is not None
   assert graph.lookup(("net", "dense_1", "kernel")) is None
   assert graph.lookup(("net", "dense_1", "bias")) is not None
+
+
+@pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
+def test_a_rule_for_all_names_leaves_the_counter_of_saves(
+  source, tmp_path, checkpoint_format
+):
+  prefix = source(checkpoint_format)
+  everything = r"(.*):sc/\1"
+  [report] = rename(prefix, tmp_path / "there", everything).checkpoints
+  assert "a first rule global_step:global_step keeps its name" in str(report)
+  assert not verify(tmp_path / "there").findings
+  rename(tmp_path / "there", tmp_path / "back", "sc/:")
+  assert _paths(tmp_path / "back") == _paths(prefix)
+  [report] = rename(
+    prefix, tmp_path / "kept", ["global_step:global_step", everything]
+  ).checkpoints
+  assert "global_step" in stored.stored(tmp_path / "kept")
+  assert not report.plan.notes
 
 
 def test_names_can_be_swapped(source, tmp_path):
