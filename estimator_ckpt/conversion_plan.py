@@ -139,6 +139,12 @@ def new_names(
   shapes = {called[t.owner]: index.entry(t.key).shape for t in tensors}
   roles = optimizer_names.classify(called.values(), shapes)
   mapped = name_map.apply([called[t.owner] for t in movable], further, roles)
+  for old, new in mapped.items():
+    if new == layout_lib.OBJECT_GRAPH_KEY:
+      raise errors.OptionError(
+        f"{old!r} cannot be called {new!r}, which is the key of the object graph and of"
+        " no variable; choose another name"
+      )
   _check_named(unnamed, mapped)
   return [
     (t, t.name if t.is_save_counter else mapped[called[t.owner]]) for t in tensors

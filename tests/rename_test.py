@@ -95,6 +95,16 @@ def test_a_rule_for_all_names_leaves_the_counter_of_saves(
   assert not report.plan.notes
 
 
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_nothing_takes_the_place_of_the_object_graph(
+  source, tmp_path, checkpoint_format
+):
+  rule = {"net/dense_1/kernel": layout.OBJECT_GRAPH_KEY}
+  with pytest.raises(OptionError, match="the key of the object graph"):
+    rename(source(checkpoint_format), tmp_path / "out", rule)
+  assert not list(tmp_path.glob("out*"))
+
+
 def test_names_can_be_swapped(source, tmp_path):
   prefix = source("dual")
   a, b = "net/dense_1/bias", "net/dense_1/kernel"
