@@ -33,6 +33,7 @@ NameMapLike = Union[
 
 # A colon between the two names: not `\:`, and not the one in `(?:...)`.
 _COLON = re.compile(r"(?<!\\)(?<!\(\?):")
+_COMMENT = re.compile(r"\s#")
 _SHOWN = 10
 
 
@@ -292,7 +293,8 @@ def _parse_item(item: str, called: str) -> list[Rule]:
 
 def _parse_file(path: str) -> list[Rule]:
   try:
-    text = files.read(path).decode("utf-8")
+    # Some editors put a byte order mark before the text.
+    text = files.read(path).decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise errors.OptionError(f"{path}: a name map is UTF-8 text: {error}") from error
   if text.lstrip().startswith("{"):
@@ -307,6 +309,11 @@ def _parse_file(path: str) -> list[Rule]:
   for number, line in enumerate(text.splitlines(), 1):
     line = line.strip()
     if line and not line.startswith("#"):
+      if _COMMENT.search(line):
+        raise errors.OptionError(
+          f"{path}:{number}: {line!r} seems to end in a comment, which would become part"
+          " of the name; comments have lines of their own"
+        )
       rules.append(_parse_rule(line, f"{path}:{number}"))
   if not rules:
     raise errors.OptionError(f"{path}: the file has no rules 'old:new'")

@@ -120,6 +120,12 @@ def test_a_file_of_rules(tmp_path):
   assert [str(rule) for rule in NameMap.parse([str(path), "x:y"]).rules][-1] == "x:y"
 
 
+def test_a_file_of_an_editor_that_marks_it(tmp_path):
+  path = tmp_path / "names.txt"
+  path.write_bytes(b"\xef\xbb\xbfa:b\r\nc:d\r\n")
+  assert _apply(path, ["a", "c"]) == {"a": "b", "c": "d"}
+
+
 def test_a_json_file(tmp_path):
   path = tmp_path / "names.json"
   path.write_text(json.dumps({"a": "b", "ü/": "u/"}), encoding="utf-8")
@@ -133,6 +139,7 @@ def test_a_json_file(tmp_path):
     (b"# nothing\n", "has no rules"),
     (b"a:b\nc\n", r":2: 'c' is no rule 'old:new'"),
     (b"\xff", "UTF-8"),
+    (b"a:b\nc:d  # new\n", ":2: .* comments have lines of their own"),
     (b'{"a": ', "no valid JSON"),
     (b'{"a": 1}', "a name is text, and not 'a': 1"),
   ],
