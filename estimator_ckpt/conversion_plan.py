@@ -392,8 +392,8 @@ def check_complete(plan: Plan, index: Index) -> None:
     lost = [k for k in lost if tensor_names.small_content(index, k) not in content]
   if lost:
     # So may a partitioned tensor, as slices and as a whole over the same bytes.
-    wholes = [_whole(index, key) for key in sources]
-    lost = [key for key in lost if _whole(index, key) not in wholes]
+    wholes = [whole_entry(index, key) for key in sources]
+    lost = [key for key in lost if whole_entry(index, key) not in wholes]
   if lost:
     raise errors.CheckpointError(
       f"{index.name}: {_listed(lost)} would be lost; nothing was written. This is an"
@@ -401,7 +401,7 @@ def check_complete(plan: Plan, index: Index) -> None:
     )
 
 
-def _whole(index: Index, key: str) -> BundleEntry:
+def whole_entry(index: Index, key: str) -> BundleEntry:
   """The entry of a tensor as a whole, where its slices' bytes are that too."""
   return joined_entry(index, key) or index.entry(key)
 
@@ -415,11 +415,16 @@ def apply_plan(plan: Plan, index: Index) -> None:
   """
   rekey(index, plan.keys)
   if plan.checkpoint_format is not CheckpointFormat.TF1:
-    _join_parts(index, plan.keys)
+    join_parts(index, plan.keys)
 
 
-def _join_parts(index: Index, keys: Iterable[str]) -> None:
-  """Makes whole under its object key what TensorFlow cannot put together, as training does."""
+def join_parts(index: Index, keys: Iterable[str]) -> None:
+  """Makes whole under its object key what TensorFlow cannot put together, as training does.
+
+  Args:
+    index: the index to change.
+    keys: keys that it has; those of names keep their parts.
+  """
   for key in keys:
     entry = index.entry(key)
     if entry.slices and not tensorflow_stitches(entry.dtype):

@@ -189,7 +189,14 @@ def _tensor(
 def _equal(
   sources: Sequence[rewrite.Source], a: tuple[int, str], b: tuple[int, str]
 ) -> bool:
-  return _content(sources[a[0]].index, a[1]) == _content(sources[b[0]].index, b[1])
+  indexes = sources[a[0]].index, sources[b[0]].index
+  first, second = _content(indexes[0], a[1]), _content(indexes[1], b[1])
+  if first == second:
+    return True
+  # One may have it in parts, or both in others.
+  wholes = [conversion_plan.whole_entry(i, k) for i, k in zip(indexes, (a[1], b[1]))]
+  first, second = ([e.dtype, e.shape, e.size, e.crc32c, e.slices] for e in wholes)
+  return first == second and not wholes[0].slices
 
 
 def _content(index: Index, key: str) -> list[object]:
@@ -265,6 +272,8 @@ def _write(
       if owner == number:
         _put(index, key, source.index, source_key, first)
     first += shards[number].num_shards
+  if merged.plan.checkpoint_format is not CheckpointFormat.TF1:
+    conversion_plan.join_parts(index, merged.places)
   extras = rewrite.extra_tensors(merged.plan)
   counter = rewrite.Counter(sum(map(sum, sizes)), progress)
   with BundleWriter(target, first + bool(extras), overwrite=overwrite) as bundle:

@@ -81,6 +81,24 @@ def test_empty_tensors_at_one_place_are_several(tmp_path):
   assert stored.stored(tmp_path / "out") == {"a": other, "b": empty}
 
 
+@pytest.mark.parametrize("to", ["tf2", "dual"])
+def test_float16_in_parts_is_whole_for_objects(towers, tmp_path, to):
+  # TensorFlow cannot put slices of float16 together; a conversion does the same.
+  half = golden.path("tf1.15/partitioned_half")
+  convert(half, tmp_path / "converted", to)
+  expected = {
+    key: value
+    for key, value in stored.stored(tmp_path / "converted").items()
+    if value.dtype == "float16"
+  }
+  assert {len(expected[k].parts) for k in expected if k.endswith(_VALUE)} == {1}
+  merge([half, towers[0]], tmp_path / "out", to=to, on_clash="first")
+  assert expected.items() <= stored.stored(tmp_path / "out").items()
+  # In parts and as a whole it is the same, and no clash.
+  merge([half, tmp_path / "converted"], tmp_path / "again", to=to)
+  assert expected.items() <= stored.stored(tmp_path / "again").items()
+
+
 def test_the_parts_of_a_checkpoint_make_it_again(tmp_path):
   whole = golden.path("tf1.15/momentum_partitioned")
   strip(whole, tmp_path / "a", variables=["net/(embedding|dense).*"], compact=True)
