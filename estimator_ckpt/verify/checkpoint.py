@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Callable
 
@@ -15,6 +16,7 @@ from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.errors import (
   CheckpointError,
   CheckpointNotFoundError,
+  CorruptCheckpointError,
   UnsupportedCheckpointError,
 )
 from estimator_ckpt.verify.data import Progress, check_data
@@ -197,7 +199,9 @@ class _Bundle:
       self.findings.error("graph-damaged", str(error), layout.OBJECT_GRAPH_KEY)
       return
     assert graph is not None
-    check_graph(index, graph, self.findings)
+    # That an entry is damaged has been found.
+    with contextlib.suppress(CorruptCheckpointError):
+      check_graph(index, graph, self.findings)
     if not self.prefix.endswith(_SAVED_MODEL_VARIABLES):
       check_save_counter(index, graph, self.findings)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import Index
+from estimator_ckpt.bundle import Index, table
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
 from estimator_ckpt.verify import Severity, checkpoint, verify
 from tests import golden
@@ -42,6 +42,20 @@ def test_a_dual_checkpoint_is_sound_and_its_bytes_are_read_once(tmp_path):
   assert report.findings == ()
   assert report.tensors == 6
   assert report.bytes_read == os.path.getsize(f"{prefix}.data-00000-of-00001")
+
+
+@pytest.mark.parametrize("key", ["net/w", "var_list/net.Sw/.ATTRIBUTES/VARIABLE_VALUE"])
+def test_a_damaged_entry_of_an_object_is_one_finding_among_others(tmp_path, key):
+  builder = dual_builder()
+  builder.shards[0][30] ^= 1
+  prefix = builder.write(tmp_path / "model.ckpt-7")
+  entries = dict(table.read_table((tmp_path / "model.ckpt-7.index").read_bytes(), ""))
+  entries[key.encode()] = b"\x08\xff"
+  path = tmp_path / "model.ckpt-7.index"
+  path.write_bytes(table.write_table(sorted(entries.items())))
+  codes = [code for _, code, _ in _codes(verify(prefix))]
+  assert codes.count("entry-damaged") == 1
+  assert len(codes) > 1
 
 
 def test_fast_reads_no_tensor(tmp_path):
