@@ -325,10 +325,10 @@ def _is_variable(index: Index, key: str) -> bool:
 def _notes(
   index: Index, plan: Plan, renamed: Sequence[tuple[NamedTensor, str]]
 ) -> list[str]:
-  """What an Estimator would miss in a checkpoint that it can restore by name."""
+  """What readers would miss in the result."""
+  notes = _parts_notes(index, plan)
   if plan.checkpoint_format is CheckpointFormat.TF2:
-    return []
-  notes = []
+    return notes
   names = {name for _, name in renamed}
   keras_adam = any(name.endswith("/Adam") and f"{name}_1" in names for name in names)
   if keras_adam and not any(name.endswith("beta1_power") for name in names):
@@ -339,6 +339,34 @@ def _notes(
   if GLOBAL_STEP not in plan.keys:
     notes.append(_no_step_note(index, renamed))
   return notes
+
+
+def _parts_notes(index: Index, plan: Plan) -> list[str]:
+  """What TensorFlow could restore as a whole only, and what has no bytes as a whole."""
+  torn = {
+    key
+    for key in index.slice_keys()
+    if key in index
+    and index.entry(key).slices
+    and not tensorflow_stitches(index.entry(key).dtype)
+    and joined_entry(index, key) is None
+  }
+  if plan.checkpoint_format is CheckpointFormat.TF1 or not torn:
+    return []
+  found = sorted(
+    source
+    for key, source in plan.keys.items()
+    if source in torn and layout_lib.parse_object_key(key) is not None
+  )
+  if not found:
+    return []
+  listed = [f"{key!r} ({dtypes.name(index.entry(key).dtype)})" for key in found]
+  note = (
+    f"tf.train.Checkpoint cannot restore {_listed(listed)}: TensorFlow does not put"
+    " parts of that type together, and they do not stand in one data file row after"
+    " row; save it in one part first"
+  )
+  return [note]
 
 
 def _no_step_note(index: Index, renamed: Sequence[tuple[NamedTensor, str]]) -> str:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt import formats
-from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.bundle import BundleEntry, Index, TensorSlice, dtypes
 from estimator_ckpt.conversion_plan import (
   Plan,
   apply_plan,
@@ -114,3 +114,19 @@ def test_slices_go_with_their_tensor(tmp_path):
   assert index.slice_entries(a) == before[b]
   assert index.slice_entries(b) == index.slice_entries("c") == before[a]
   assert stored.stored(prefix)
+
+
+@pytest.mark.parametrize("to", list(CheckpointFormat))
+def test_parts_that_nobody_can_put_together_are_noted(to):
+  # Those of the first checkpoint stand row after row; of the second, the other way.
+  noted = []
+  for offsets in ((0, 4), (4, 0)):
+    index = Index()
+    parts = [TensorSlice(((row, 1), (0, -1))) for row in (0, 1)]
+    half = dtypes.number("float16")
+    index.put("h", BundleEntry(half, (2, 2), slices=tuple(parts)))
+    for part, offset in zip(parts, offsets):
+      index.put("h", BundleEntry(half, (1, 2), 0, offset, 4), part)
+    notes = " ".join(plan_conversion(index, None, to).notes)
+    noted.append("cannot restore 'h' (float16)" in notes)
+  assert noted == [False, to is not CheckpointFormat.TF1]

@@ -10,6 +10,7 @@ import bisect
 import collections
 
 from estimator_ckpt import layout
+from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.object_graph import ObjectGraph
@@ -122,6 +123,15 @@ class _Checker:
           key,
         )
     known = {key for keys in self._stored.values() for key in keys}
+    for key in sorted(known):
+      entry = self._index.entry(key)
+      if entry.slices and not tensorflow_stitches(entry.dtype):
+        self._findings.warning(
+          "graph-key-in-parts",
+          f"tf.train.Checkpoint cannot restore it: it is in {len(entry.slices)} parts,"
+          f" and TensorFlow does not put parts of {dtypes.name(entry.dtype)} together",
+          key,
+        )
     unknown = [key for key in self._keys if _ATTRIBUTES in key and key not in known]
     for key in unknown:
       self._findings.warning(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from estimator_ckpt import formats, layout
-from estimator_ckpt.bundle import Index
+from estimator_ckpt.bundle import Index, dtypes
 from estimator_ckpt.object_graph import Attribute, Node, ObjectGraph, SlotVariable
 from estimator_ckpt.verify.findings import Findings
 from estimator_ckpt.verify.graph import (
@@ -15,6 +15,7 @@ from tests import golden
 from tests.bundle_builder import BundleBuilder, dual_builder
 
 _W = "w/.ATTRIBUTES/VARIABLE_VALUE"
+_PARTS = "parts/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def _check(builder, graph):
@@ -87,6 +88,19 @@ def test_an_object_key_that_no_object_has_is_a_warning(builder, graph):
   assert _check(builder, graph)[0] == [
     ("warning", "graph-key-unused", "stray/.ATTRIBUTES/VARIABLE_VALUE")
   ]
+
+
+@pytest.mark.parametrize(
+  "dtype, found",
+  [("bfloat16", []), ("float16", [("warning", "graph-key-in-parts", _PARTS)])],
+)
+def test_parts_that_tensorflow_does_not_put_together(builder, graph, dtype, found):
+  graph.add_variable([("parts",)], "parts")
+  for part in builder.partitioned(_PARTS, [[1, 2], [3, 4]], [1]):
+    [entry] = [e for own, e in builder.index.slice_entries(_PARTS) if own == part]
+    builder.index.put(_PARTS, entry._replace(dtype=dtypes.number(dtype)), part)
+  builder.change(_PARTS, dtype=dtypes.number(dtype))
+  assert _check(builder, graph)[0] == found
 
 
 def test_two_nodes_with_one_key_are_found(builder, graph):
