@@ -100,7 +100,8 @@ def plan_conversion(
   else:
     plan = _plan_from_graph(index, graph, renamed, to, step)
   notes = _notes(index, plan, renamed)
-  plan = dataclasses.replace(with_notes(plan, notes), names=names)
+  left_out = {**plan.left_out, **_other_form(index, plan, tensors)}
+  plan = dataclasses.replace(with_notes(plan, notes), names=names, left_out=left_out)
   check_complete(plan, index)
   return plan
 
@@ -277,6 +278,23 @@ def _plan_from_graph(
   return Plan(to, keys, edited, scalars)
 
 
+def _other_form(
+  index: Index, plan: Plan, tensors: Iterable[NamedTensor]
+) -> dict[str, str]:
+  """Keys left out as another has the tensor: one in parts, and one as a whole."""
+  parts = set(index.slice_keys())
+  sources = set(plan.keys.values()) if parts else set()
+  found = {}
+  for tensor in tensors:
+    if tensor.bare_key in parts and tensor.object_key is not None:
+      pair = {tensor.bare_key, tensor.object_key}
+      if len(pair & sources) == 1 and len({whole_entry(index, k) for k in pair}) == 2:
+        [key] = pair - sources
+        by_name = key == tensor.object_key
+        found[key] = f"the same is kept {'in parts' if by_name else 'in one piece'}"
+  return found
+
+
 def _has_tf1_form(tensor: NamedTensor) -> bool:
   return (
     tensor.attribute in (layout_lib.VARIABLE_VALUE, "table")
@@ -351,12 +369,8 @@ def _parts_notes(index: Index, plan: Plan) -> list[str]:
     and not tensorflow_stitches(index.entry(key).dtype)
     and joined_entry(index, key) is None
   }
-  if plan.checkpoint_format is CheckpointFormat.TF1 or not torn:
-    return []
   found = sorted(
-    source
-    for key, source in plan.keys.items()
-    if source in torn and layout_lib.parse_object_key(key) is not None
+    {s for k, s in plan.keys.items() if s in torn and layout_lib.parse_object_key(k)}
   )
   if not found:
     return []

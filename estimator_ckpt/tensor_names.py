@@ -24,8 +24,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from estimator_ckpt import layout as layout_lib
-from estimator_ckpt.bundle import Index
-from estimator_ckpt.bundle.joined import joined_entry
+from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.object_graph import Attribute, ObjectGraph
 from estimator_ckpt.optimizers import names as optimizer_names
 
@@ -177,9 +177,20 @@ def _same_content(index: Index, a: str, b: str) -> bool:
   a dual one has slices under the name that stand whole under the object's key.
   """
   if index.entry(a).slices:
-    return joined_entry(index, a) == index.entry(b)
+    whole, by_key = joined_entry(index, a), index.entry(b)
+    if whole is None:
+      # The bytes of columns, or of parts in several data files, do not tell. Training
+      # stores such a tensor twice where TensorFlow does not put its parts together.
+      whole = index.entry(a)
+      twice = not by_key.slices and not tensorflow_stitches(whole.dtype)
+      return twice and (whole.dtype, whole.shape) == (by_key.dtype, by_key.shape)
+    return _content(whole) == _content(by_key)
   content = small_content(index, a)
   return content is not None and content == small_content(index, b)
+
+
+def _content(entry: BundleEntry) -> tuple[object, ...]:
+  return entry.dtype, entry.shape, entry.size, entry.crc32c, entry.slices
 
 
 def small_content(index: Index, key: str) -> tuple[object, ...] | None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt import formats
-from estimator_ckpt.bundle import BundleEntry, Index, TensorSlice, dtypes
+from estimator_ckpt import formats, layout, tensor_names
+from estimator_ckpt.bundle import BundleEntry, Index, TensorSlice, dtypes, strings
 from estimator_ckpt.conversion_plan import (
   Plan,
   apply_plan,
@@ -17,6 +17,7 @@ from estimator_ckpt.conversion_plan import (
 from estimator_ckpt.errors import CheckpointError, OptionError
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.name_map import NameMap
+from estimator_ckpt.object_graph import ObjectGraph
 from tests import golden, stored
 
 
@@ -116,17 +117,43 @@ def test_slices_go_with_their_tensor(tmp_path):
   assert stored.stored(prefix)
 
 
+def _half_in_parts(index, offsets):
+  """Puts a float16 variable of two rows at these offsets."""
+  parts = [TensorSlice(((row, 1), (0, -1))) for row in (0, 1)]
+  half = dtypes.number("float16")
+  index.put("h", BundleEntry(half, (2, 2), slices=tuple(parts)))
+  for part, offset in zip(parts, offsets):
+    index.put("h", BundleEntry(half, (1, 2), 0, offset, 4), part)
+
+
+@pytest.mark.parametrize("to", list(CheckpointFormat))
+def test_a_tensor_in_parts_and_again_as_a_whole_is_one(to):
+  # So training writes float16 variables in columns, or in several data files.
+  index, graph = Index(), ObjectGraph()
+  _half_in_parts(index, (4, 0))
+  key = graph.add_variable([("var_list", "h")], "h")
+  index.put(key, BundleEntry(dtypes.number("float16"), (2, 2), 0, 8, 8))
+  data, crc = strings.encode([graph.serialize()])
+  graph_entry = BundleEntry(dtypes.STRING, (), 0, 16, len(data), crc)
+  index.put(layout.OBJECT_GRAPH_KEY, graph_entry)
+  [tensor] = tensor_names.named_tensors(index, graph)
+  assert (tensor.name, tensor.bare_key, tensor.object_key) == ("h", "h", key)
+  plan = plan_conversion(index, graph, to)
+  expected = {"tf1": {"h"}, "tf2": {key}, "dual": {"h", key}}[to.value]
+  assert {k: plan.keys[k] for k in plan.keys if k in ("h", key)} == {
+    k: k for k in expected
+  }
+  for gone in {"h", key} - expected:
+    assert "the same is kept in" in plan.left_out[gone]
+
+
 @pytest.mark.parametrize("to", list(CheckpointFormat))
 def test_parts_that_nobody_can_put_together_are_noted(to):
   # Those of the first checkpoint stand row after row; of the second, the other way.
   noted = []
   for offsets in ((0, 4), (4, 0)):
     index = Index()
-    parts = [TensorSlice(((row, 1), (0, -1))) for row in (0, 1)]
-    half = dtypes.number("float16")
-    index.put("h", BundleEntry(half, (2, 2), slices=tuple(parts)))
-    for part, offset in zip(parts, offsets):
-      index.put("h", BundleEntry(half, (1, 2), 0, offset, 4), part)
+    _half_in_parts(index, offsets)
     notes = " ".join(plan_conversion(index, None, to).notes)
     noted.append("cannot restore 'h' (float16)" in notes)
   assert noted == [False, to is not CheckpointFormat.TF1]
