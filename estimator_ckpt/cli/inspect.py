@@ -31,7 +31,7 @@ estimator-ckpt inspect model_dir --json | jq '.tensors[].name'
 _FORMATS = {
   "tf1": "name-based (TF1)",
   "tf2": "object-based (TF2)",
-  "dual": "dual: names (TF1) and objects (TF2) over the same bytes",
+  "dual": "dual: by name (TF1) and by object (TF2)",
 }
 _KINDS = {
   "variable": "variables",

@@ -53,8 +53,7 @@ def test_a_checkpoint_is_described_and_listed(inspect):
 def test_a_dual_checkpoint_says_that_paths_follow_from_names(inspect, tmp_path):
   lines = inspect(dual_builder().write(tmp_path / "m"))
   assert lines[1] == (
-    "format                  dual: names (TF1) and objects (TF2) over the same bytes,"
-    " 9 objects"
+    "format                  dual: by name (TF1) and by object (TF2), 9 objects"
   )
   assert (
     "Each object path is the name itself, below var_list/ or nested by scope." in lines
