@@ -98,6 +98,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     # Python flushes standard output once more at its end; that must not fail too.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _BROKEN_PIPE
+  except OSError as error:
+    # A file's errors are CheckpointErrors; this is of standard output.
+    if error.filename is not None:
+      raise
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _print_error(f"the output cannot be written: {error.strerror}")
+    return 1
   except KeyboardInterrupt:
     _print_error("interrupted")
     return _INTERRUPTED

@@ -211,3 +211,13 @@ def test_the_program_runs_as_a_file_though_its_directory_has_an_inspect_py():
     check=True,
   )
   assert result.stdout.startswith(b"estimator-ckpt ")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_output_that_cannot_be_written_is_an_error_of_one_line(monkeypatch, capsys):
+  with open("/dev/full", "w", encoding="utf-8") as full:
+    monkeypatch.setattr(sys, "stdout", full)
+    assert main.run(["inspect", _ADAM]) == 1
+  assert capsys.readouterr().err == (
+    "estimator-ckpt: error: the output cannot be written: No space left on device\n"
+  )
