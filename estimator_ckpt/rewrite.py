@@ -22,6 +22,7 @@ from estimator_ckpt.bundle import (
   checksum,
   dtypes,
   files,
+  index_path,
   parse_data_path,
   strings,
 )
@@ -152,7 +153,7 @@ def check_target(target: str, sources: Sequence[str]) -> None:
       " not one of a checkpoint's files"
     )
   for source in sources:
-    if _real(source) == _real(target):
+    if _shares_files(source, target):
       raise errors.OptionError(
         f"{target}: the destination is the source, which is never changed; choose"
         " another"
@@ -176,6 +177,23 @@ def _real(prefix: str) -> str:
     return prefix
   directory, name = os.path.split(files.local_path(prefix))
   return os.path.join(os.path.realpath(directory or "."), name)
+
+
+def _shares_files(source: str, target: str) -> bool:
+  """Whether to replace a destination's files would take them from a source."""
+  real = _real(target)
+  if _real(source) == real:
+    return True
+  if not (files.is_local(source) and files.is_local(target)):
+    return False
+  # Files of the source may be links to those of the destination.
+  own = [index_path(source), *files.glob_prefix(f"{source}.data-")]
+  return any(
+    os.path.realpath(files.local_path(path)).startswith(
+      (f"{real}.index", f"{real}.data-")
+    )
+    for path in own
+  )
 
 
 def write(

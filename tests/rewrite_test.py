@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from estimator_ckpt.conversion_plan import Plan
+from estimator_ckpt.convert import convert
 from estimator_ckpt.errors import OptionError
 from estimator_ckpt.formats import CheckpointFormat
 from estimator_ckpt.rewrite import (
@@ -93,3 +96,21 @@ def test_a_report_shows_some_of_many(tmp_path):
     "    left",
   ]
   assert report.as_dict()["left_out"] == {"w0": "why", key: "why"}
+
+
+@pytest.mark.parametrize("linked", [".index", ".data-00000-of-00001"])
+def test_a_source_of_links_to_the_destinations_files_is_the_destination(
+  tmp_path, linked
+):
+  store = stored.write(tmp_path / "store" / "m", {"a": stored.vector(1)})
+  (tmp_path / "links").mkdir()
+  for suffix in (".index", ".data-00000-of-00001"):
+    if suffix == linked:
+      os.symlink(f"../store/m{suffix}", tmp_path / "links" / f"m{suffix}")
+    else:
+      os.link(store + suffix, tmp_path / "links" / f"m{suffix}")
+  with pytest.raises(OptionError, match="the destination is the source"):
+    convert(tmp_path / "links" / "m", store, "tf2", overwrite=True)
+  # The other way round, links are replaced and what they lead to is kept.
+  convert(store, tmp_path / "links" / "m", "tf2", overwrite=True)
+  assert stored.stored(store) == {"a": stored.vector(1)}
