@@ -12,6 +12,7 @@ Of several rules that match a name, the first counts. An optimizer's slot or a m
 average that no rule matches goes with its variable, so `net/w:net/v` also makes
 `net/v/Adam` of `net/w/Adam`. So does one that a regular expression matches because it
 matches any name that begins with the variable's: `(.*)/(.*):\1_\2` is meant for `net/w`.
+TensorFlow's own `save_counter` of an object-based checkpoint keeps its name.
 """
 
 from __future__ import annotations
@@ -94,9 +95,9 @@ class NameMap:
     r"""Reads a name map in any of the forms a user may give.
 
     Args:
-      value: a rule `old:new`; the path of a file of rules, one a line, with `#` for
-        comments, or of a JSON object; several of these; a dict; or None. A colon within
-        a name is written `\:`.
+      value: a rule `old:new`; the path of a file of rules, one a line, with comments in
+        lines that begin with `#`, or of a JSON object; several of these; a dict; or
+        None. A colon within a name is written `\:`.
       called: what the user calls the map, for error messages.
 
     Returns:
