@@ -36,6 +36,8 @@ class Target:
       under a name of its own, that name.
     part_shape: for a part, its own shape.
     of_whole: for a part that has a name of its own, the same as a part of its variable.
+    is_renamed: whether a user's var_list gives the name, which then says what is to be
+      restored, as an average into its variable; the key is only where it is written.
   """
 
   name: str
@@ -46,6 +48,7 @@ class Target:
   part_name: str | None = None
   part_shape: tuple[int, ...] | None = None
   of_whole: Target | None = None
+  is_renamed: bool = False
 
 
 class Source(NamedTuple):
@@ -163,7 +166,8 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
   """Finds every target in a checkpoint of any format.
 
   A target is looked up by its object key, then by its name, then through the object
-  graph's `full_name`, then as a part of the same name and shape.
+  graph's `full_name`, then as a part of the same name and shape. A name that a user
+  gave comes before the key.
 
   Args:
     targets: the tensors of the graph.
@@ -266,7 +270,7 @@ class _Lookup:
 
     That is most of them, and `find` with all that it looks at takes much longer.
     """
-    if target.slice_spec or target.shape is None:
+    if target.slice_spec or target.shape is None or target.is_renamed:
       return None
     for key in (target.key, target.name):
       value = self._index.value(key) if key is not None else None
@@ -278,6 +282,10 @@ class _Lookup:
     return None
 
   def find(self, target: Target) -> Source | None:
+    if target.is_renamed:
+      by_name = self.find(dataclasses.replace(target, key=None, is_renamed=False))
+      if by_name is not None:
+        return by_name
     keys = [key for key in (target.key, target.name) if key is not None]
     found = [key for key in keys if key in self._index]
     by_full_name = self._by_full_name(target.name) if not found else None

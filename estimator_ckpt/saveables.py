@@ -341,10 +341,18 @@ class RecordedSaveable(tfp.SaveableObject):
           own_name,
         )
       )
+      if self._is_renamed(item):
+        self.targets[-1] = dataclasses.replace(self.targets[-1], is_renamed=True)
       spec = copy.copy(spec)
       spec.name = key + suffix if key is not None else spec.name
       specs.append(spec)
     super().__init__(inner.op, specs, key or inner.name)
+
+  def _is_renamed(self, item: Named) -> bool:
+    # What only objects reach has its key for a name.
+    own_names = (self.variable_name, item.saved.object_key)
+    reached = item.saved.object_key is not None
+    return reached and self.is_variable and item.saved.base not in own_names
 
   def restore(self, restored_tensors: Any, restored_shapes: Any) -> Any:
     """Adds the op that assigns what was read."""

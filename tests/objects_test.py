@@ -514,3 +514,43 @@ def test_without_v2_behavior(tmp_path):
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
   assert lines[::2] == lines[1::2] and len(set(lines)) == 4
+
+
+class _Weights(tf.Module):
+  """Two weights of a linear model."""
+
+  def __init__(self):
+    super().__init__(name="weights")
+    self.kernel = tf.Variable(tf.zeros([2, 1]), name="kernel")
+    self.bias = tf.Variable(tf.zeros([1]), name="bias")
+
+
+@pytest.mark.parametrize("checkpoint_format", _FORMATS)
+def test_moving_averages_of_objects_in_predictions(checkpoint_format, tmp_path):
+  net = []
+
+  @eckpt.checkpointing(checkpoint_format, checkpoint=lambda: {"net": net[-1]})
+  def model_fn(features, labels, mode):
+    net.append(_Weights())
+    weights = [net[-1].kernel, net[-1].bias]
+    y = tf.matmul(features["x"], weights[0]) + weights[1]
+    averages = tf.train.ExponentialMovingAverage(0.5)
+    if mode == tf.estimator.ModeKeys.TRAIN:
+      spec = models.spec(mode, y, labels)
+      with tf.control_dependencies([spec.train_op]):
+        return spec._replace(train_op=averages.apply(weights))
+    saver = v1.train.Saver(averages.variables_to_restore(weights))
+    return models.spec(mode, y, labels, scaffold=v1.train.Scaffold(saver=saver))
+
+  estimator = models.estimator(model_fn, tmp_path)
+  estimator.train(models.input_fn, steps=3)
+  values = models.named_values(tmp_path)
+  kernel = values["kernel/ExponentialMovingAverage"]
+  expected = models.X @ kernel + values["bias/ExponentialMovingAverage"]
+  raw = tf.train.load_variable(tmp_path, "net/kernel/.ATTRIBUTES/VARIABLE_VALUE")
+  assert not np.allclose(kernel, raw)
+  found = [p["y"] for p in estimator.predict(models.eval_input_fn)]
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
+  served = tf.saved_model.load(path.decode()).signatures["serving_default"]
+  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], expected, atol=1e-6)
