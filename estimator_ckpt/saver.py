@@ -332,10 +332,12 @@ class CheckpointSaver(tfp.SaverBase):
       if self._strict:
         raise errors.VariableMismatchError(plan.message())
       _logger.warning("%s\nThey are initialized instead.", plan.message())
-      restoring.initialize(sess, plan, self._restores)
     kept = {state.key for state in self._python_states}
     self._dropped = tuple(name for name in plan.unused if name not in kept)
     restoring.run(sess, plan, self._restores, self.saver_def)
+    if plan.problems:
+      # What begins as a copy of another variable, as an average does, needs that first.
+      restoring.initialize(sess, plan, self._restores)
     for state in self._python_states:
       if state.key in index:
         state.restore(read_scalar_string(prefix, index, state.key))

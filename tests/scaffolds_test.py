@@ -168,6 +168,22 @@ def test_strict_false_initializes_what_is_missing_and_says_so_once(
   assert "'shape' is float32 [3] in the graph, float32 [2] in" in record.getMessage()
 
 
+@pytest.mark.parametrize("make", _FACTORIES)
+def test_strict_false_begins_an_average_with_what_was_restored(make, tmp_path):
+  _write(tmp_path, {"w": np.float32(5)}, make)
+  with tf.Graph().as_default():
+    v1.train.get_or_create_global_step()
+    w = v1.get_variable("w", initializer=np.float32(1))
+    averages = tf.train.ExponentialMovingAverage(0.999)
+    averages.apply([w])
+    copied = v1.Variable(w, name="copied")
+    creator = v1.train.ChiefSessionCreator(
+      make(strict=False), checkpoint_dir=str(tmp_path)
+    )
+    with v1.train.MonitoredSession(creator) as session:
+      assert session.run([w, averages.average(w), copied]) == [5, 5, 5]
+
+
 @pytest.mark.parametrize(
   ("damage", "error"),
   [
