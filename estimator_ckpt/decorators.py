@@ -234,13 +234,14 @@ def _with_saver(
   if spec.mode == tf.estimator.ModeKeys.EVAL and spec.scaffold.saver is None:
     return spec._replace(scaffold=_EvaluationScaffold(saver, spec.scaffold, model_dir))
   init_fn = scaffolds.make_init_fn(saver, tfp.user_init_fn(spec.scaffold))
-  return spec._replace(
-    scaffold=tf.compat.v1.train.Scaffold(
-      saver=saver,
-      init_fn=_checking(init_fn, model_dir),
-      copy_from_scaffold=spec.scaffold,
-    )
+  scaffold = tf.compat.v1.train.Scaffold(
+    saver=saver,
+    init_fn=_checking(init_fn, model_dir),
+    copy_from_scaffold=spec.scaffold,
   )
+  for hook in (*spec.training_hooks, *spec.training_chief_hooks):
+    tfp.save_with(hook, spec.scaffold, scaffold)
+  return spec._replace(scaffold=scaffold)
 
 
 def _checking(init_fn: Any, model_dir: str | None) -> Any:

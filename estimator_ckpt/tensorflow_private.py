@@ -472,6 +472,28 @@ def user_init_fn(scaffold: tf.compat.v1.train.Scaffold) -> Any:
   return scaffold._user_init_fn
 
 
+def save_with(
+  hook: Any,
+  replaced: tf.compat.v1.train.Scaffold,
+  scaffold: tf.compat.v1.train.Scaffold,
+) -> None:
+  """Has a CheckpointSaverHook of one Scaffold, or of its saver, save with another.
+
+  A hook keeps what it was made with, and there is no other way to tell it. One with a
+  saver of its own is left alone. Checked on TensorFlow 2.12 and 2.15.
+
+  Args:
+    hook: any hook.
+    replaced: the Scaffold that it may have.
+    scaffold: the one that it is to have instead.
+  """
+  if not isinstance(hook, tf.compat.v1.train.CheckpointSaverHook):
+    return
+  has_saver = hook._saver is not None and hook._saver is replaced.saver
+  if has_saver or hook._scaffold is replaced:
+    hook._saver, hook._scaffold = None, scaffold
+
+
 def call_when_initialized(
   scaffold: tf.compat.v1.train.Scaffold, function: Callable[[Any], None]
 ) -> None:

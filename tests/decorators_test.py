@@ -257,6 +257,34 @@ def test_a_savers_var_list_is_kept(tmp_path):
   np.testing.assert_array_equal(predicted, np.broadcast_to(bias, predicted.shape))
 
 
+@pytest.mark.parametrize("has", ["scaffold", "scaffold with a saver", "saver"])
+def test_a_saver_hook_of_the_model_fn_writes_the_format(has, tmp_path):
+  saved = []
+
+  class Listener(v1.train.CheckpointSaverListener):
+    def after_save(self, session, global_step_value):
+      saved.append(int(global_step_value))
+
+  def model_fn(features, labels, mode):
+    spec = models.model_fn(features, labels, mode)
+    saver = v1.train.Saver(max_to_keep=2) if "saver" in has else None
+    scaffold = v1.train.Scaffold(saver=saver)
+    own = {"saver": saver} if has == "saver" else {"scaffold": scaffold}
+    hook = tf.estimator.CheckpointSaverHook(
+      str(tmp_path), save_steps=2, listeners=[Listener()], **own
+    )
+    return spec._replace(scaffold=scaffold, training_hooks=[hook])
+
+  estimator = models.estimator(eckpt.dual_checkpointing(model_fn), tmp_path)
+  estimator.train(models.input_fn, steps=5)
+  assert saved == [0, 2, 4, 5]
+  for step in models.steps_on_disk(tmp_path):
+    prefix = f"{tmp_path}/model.ckpt-{step}"
+    assert eckpt.detect_format(prefix) is eckpt.CheckpointFormat.DUAL
+  if "saver" in has:
+    assert models.steps_on_disk(tmp_path) == [4, 5]
+
+
 @pytest.mark.parametrize(
   "bad", [3, None, "model_fn", object(), lambda x, y: None, tf.estimator.Estimator]
 )
