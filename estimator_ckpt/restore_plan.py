@@ -272,22 +272,28 @@ class _Lookup:
     """
     if target.slice_spec or target.shape is None or target.is_renamed:
       return None
-    for key in (target.key, target.name):
+    for key in self._keys(target):
       value = self._index.value(key) if key is not None else None
-      if key is not None and value is not None:
+      if value is not None:
         if not is_plain(value, target.dtype, target.shape):
           return None
         self._used.add(value)
         return Source(key, "")
     return None
 
+  def _keys(self, target: Target) -> tuple[str, ...]:
+    if target.key is None:
+      return (target.name,)
+    # Without an object graph there are names only, though one may look like a key.
+    has_objects = layout_lib.OBJECT_GRAPH_KEY in self._index
+    return (target.key, target.name) if has_objects else (target.name, target.key)
+
   def find(self, target: Target) -> Source | None:
     if target.is_renamed:
       by_name = self.find(dataclasses.replace(target, key=None, is_renamed=False))
       if by_name is not None:
         return by_name
-    keys = [key for key in (target.key, target.name) if key is not None]
-    found = [key for key in keys if key in self._index]
+    found = [key for key in self._keys(target) if key in self._index]
     by_full_name = self._by_full_name(target.name) if not found else None
     if by_full_name is not None:
       found.append(by_full_name)

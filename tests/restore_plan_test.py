@@ -27,9 +27,17 @@ def _plan(index, *targets):
 
 
 def test_the_object_key_comes_before_the_name():
-  index = _index("w", _key("w"))
+  index = _index("w", _key("w"), layout.OBJECT_GRAPH_KEY)
   plan = _plan(index, Target("w", _key("w"), _FLOAT, (2,)))
   assert plan.sources == (Source(_key("w"), ""),)
+  assert not plan.problems
+
+
+def test_a_name_that_looks_like_an_object_key_is_no_other_variables():
+  index = _index("w", _key("w"))
+  targets = [Target(n, _key(n), _FLOAT, (2,)) for n in ("w", _key("w"))]
+  plan = _plan(index, *targets)
+  assert plan.sources == (Source("w", ""), Source(_key("w"), ""))
   assert not plan.problems
 
 
