@@ -255,6 +255,7 @@ def _merge_tracked(
   """Gives what the objects reach its object key, and adds what only they reach."""
   left = {tfp.slice_key(s): s for s in tracked if not tfp.is_save_only(s)}
   merged = []
+  renamed = {}
   for item in named:
     own = [left.pop(tfp.slice_key(saveable), None) for saveable in item.saveables]
     if len(own) == 1 and own[0] is not None:
@@ -263,6 +264,8 @@ def _merge_tracked(
       item = dataclasses.replace(
         item, saved=dataclasses.replace(item.saved, object_key=key)
       )
+      if item.saved.is_variable and tfp.slice_key(own[0]) != item.saved.base:
+        renamed[key] = item.saved.base
     elif any(own):
       # The objects have the parts of a partitioned variable.
       part_keys = tuple(
@@ -275,6 +278,14 @@ def _merge_tracked(
       )
     merged.append(item)
   full_names = {a.checkpoint_key: a.full_name for _, a in graph.attributes()}
+  # What a var_list calls a variable is its name in the checkpoint.
+  for node in graph.nodes:
+    node.attributes[:] = [
+      dataclasses.replace(a, full_name=renamed[a.checkpoint_key])
+      if a.checkpoint_key in renamed
+      else a
+      for a in node.attributes
+    ]
   for saveable in left.values():
     key = _object_key(saveable)
     name = full_names.get(key) or key

@@ -554,3 +554,31 @@ def test_moving_averages_of_objects_in_predictions(checkpoint_format, tmp_path):
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
   served = tf.saved_model.load(path.decode()).signatures["serving_default"]
   np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("writer", ["tf1", *_FORMATS])
+@pytest.mark.parametrize("reader", _FORMATS)
+def test_names_that_a_var_list_exchanges(writer, reader, tmp_path):
+  def run(checkpoint_format, values, change):
+    with tf.Graph().as_default(), v1.Session() as session:
+      step = v1.train.get_or_create_global_step()
+      module = tf.Module()
+      module.a = v1.get_variable("a", initializer=values[0])
+      module.b = v1.get_variable("b", initializer=values[1])
+      scaffold = getattr(eckpt, f"{checkpoint_format}_scaffold")(
+        var_list={"a": module.b, "b": module.a, "global_step": step},
+        checkpoint=None if checkpoint_format == "tf1" else {"module": module},
+      )
+      scaffold.finalize()
+      session.run(scaffold.init_op)
+      return change(session, scaffold.saver, [module.a, module.b])
+
+  def saved(session, saver, variables):
+    return saver.save(session, f"{tmp_path}/m")
+
+  def restored(session, saver, variables):
+    saver.restore(session, prefix)
+    return session.run(variables)
+
+  prefix = run(writer, [1.0, 2.0], saved)
+  assert run(reader, [0.0, 0.0], restored) == [1, 2]
