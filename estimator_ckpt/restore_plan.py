@@ -36,8 +36,6 @@ class Target:
       under a name of its own, that name.
     part_shape: for a part, its own shape.
     of_whole: for a part that has a name of its own, the same as a part of its variable.
-    is_renamed: whether a user's var_list gives the name, which then says what is to be
-      restored, as an average into its variable; the key is only where it is written.
   """
 
   name: str
@@ -48,7 +46,6 @@ class Target:
   part_name: str | None = None
   part_shape: tuple[int, ...] | None = None
   of_whole: Target | None = None
-  is_renamed: bool = False
 
 
 class Source(NamedTuple):
@@ -166,8 +163,7 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
   """Finds every target in a checkpoint of any format.
 
   A target is looked up by its object key, then by its name, then through the object
-  graph's `full_name`, then as a part of the same name and shape. A name that a user
-  gave comes before the key.
+  graph's `full_name`, then as a part of the same name and shape.
 
   Args:
     targets: the tensors of the graph.
@@ -270,7 +266,7 @@ class _Lookup:
 
     That is most of them, and `find` with all that it looks at takes much longer.
     """
-    if target.slice_spec or target.shape is None or target.is_renamed:
+    if target.slice_spec or target.shape is None:
       return None
     for key in self._keys(target):
       value = self._index.value(key) if key is not None else None
@@ -289,10 +285,6 @@ class _Lookup:
     return (target.key, target.name) if has_objects else (target.name, target.key)
 
   def find(self, target: Target) -> Source | None:
-    if target.is_renamed:
-      by_name = self.find(dataclasses.replace(target, key=None, is_renamed=False))
-      if by_name is not None:
-        return by_name
     found = [key for key in self._keys(target) if key in self._index]
     by_full_name = self._by_full_name(target.name) if not found else None
     if by_full_name is not None:

@@ -338,6 +338,10 @@ class RecordedSaveable(tfp.SaveableObject):
     self.restored: Any = None
     self.targets = []
     specs = []
+    if self._is_renamed(item):
+      # What a var_list calls it says what is to be restored, as an average into its
+      # variable. The object has what the variable itself was.
+      object_key = None
     for spec in inner.specs:
       own_name = None
       suffix = spec.name[len(item.base) :]
@@ -352,8 +356,6 @@ class RecordedSaveable(tfp.SaveableObject):
           own_name,
         )
       )
-      if self._is_renamed(item):
-        self.targets[-1] = dataclasses.replace(self.targets[-1], is_renamed=True)
       spec = copy.copy(spec)
       spec.name = key + suffix if key is not None else spec.name
       specs.append(spec)

@@ -528,6 +528,7 @@ class _Weights(tf.Module):
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_moving_averages_of_objects_in_predictions(checkpoint_format, tmp_path):
   net = []
+  averaged = True
 
   @eckpt.checkpointing(checkpoint_format, checkpoint=lambda: {"net": net[-1]})
   def model_fn(features, labels, mode):
@@ -537,6 +538,8 @@ def test_moving_averages_of_objects_in_predictions(checkpoint_format, tmp_path):
     averages = tf.train.ExponentialMovingAverage(0.5)
     if mode == tf.estimator.ModeKeys.TRAIN:
       spec = models.spec(mode, y, labels)
+      if not averaged:
+        return spec
       with tf.control_dependencies([spec.train_op]):
         return spec._replace(train_op=averages.apply(weights))
     saver = v1.train.Saver(averages.variables_to_restore(weights))
@@ -554,6 +557,14 @@ def test_moving_averages_of_objects_in_predictions(checkpoint_format, tmp_path):
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
   served = tf.saved_model.load(path.decode()).signatures["serving_default"]
   np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], expected, atol=1e-6)
+  # Where there are none, the weights do not take their place.
+  averaged = False
+  estimator = models.estimator(model_fn, tmp_path / "without")
+  estimator.train(models.input_fn, steps=3)
+  with pytest.raises(
+    errors.VariableMismatchError, match="bias/ExponentialMovingAverage"
+  ):
+    next(estimator.predict(models.eval_input_fn))
 
 
 @pytest.mark.parametrize("writer", ["tf1", *_FORMATS])
