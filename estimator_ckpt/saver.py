@@ -281,6 +281,16 @@ class CheckpointSaver(tfp.SaverBase):
         left = interrupted.clean(directory, self._started, latest_filename)
         if left:
           _logger.warning("Removed what an interrupted save left: %s", _listed(left))
+      stale = (
+        None if self._separates else separate_lib.left_behind(path, latest_filename)
+      )
+      if stale:
+        _logger.warning(
+          "%s is of a job with separate=True. This one writes no pairs, so readers of %s "
+          "stay at it. Give separate=True again, or remove that directory.",
+          stale,
+          os.path.dirname(stale),
+        )
     mine = self._recorded.get(state_file)
     if mine is not None and (found := _read_or_none(state_file)) not in (None, mine):
       _logger.warning(

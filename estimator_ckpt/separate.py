@@ -138,6 +138,25 @@ def record(prefix: str, state_file: str | None = None) -> None:
   _write(directory, latest, listed, name)
 
 
+def left_behind(prefix: str, state_file: str | None = None) -> str | None:
+  """The TF2 bundle that readers of tf2/ stay at, if nothing is kept apart any more.
+
+  Args:
+    prefix: a checkpoint that is about to be written, without a pair.
+    state_file: the state files' name; None for `checkpoint`.
+
+  Returns:
+    The latest one there, or None if no pair was ever written.
+  """
+  directory = os.path.dirname(tf2_prefix(prefix))
+  with contextlib.suppress(errors.CheckpointError):
+    current = state.read_state(directory, state_file or state.STATE_FILE)
+    # What eager code saved there has no name.
+    if current and GLOBAL_STEP in Index.read(current.model_checkpoint_path):
+      return current.model_checkpoint_path
+  return None
+
+
 def _lost_its_pair(path: str) -> bool:
   directory, name = os.path.split(path)
   if files.exists(index_path(os.path.join(os.path.dirname(directory), name))):

@@ -119,6 +119,21 @@ def test_it_resumes_evaluates_predicts_and_exports(model_dir):
   assert estimator.get_variable_value("global_step") == 18
 
 
+@pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
+def test_a_job_that_writes_no_pairs_any_more_says_so(
+  checkpoint_format, model_dir, caplog
+):
+  caplog.set_level(logging.WARNING, "estimator_ckpt")
+  _estimator(model_dir).train(models.input_fn, steps=1)
+  assert "stay at it" not in caplog.text
+  plain = eckpt.checkpointing(checkpoint_format)
+  _estimator(model_dir, plain).train(models.input_fn, steps=1)
+  [said] = [r.getMessage() for r in caplog.records if "stay at it" in r.getMessage()]
+  assert said.startswith(
+    f"{model_dir}/tf2/model.ckpt-11 is of a job with separate=True"
+  )
+
+
 def test_the_directory_in_tf2_can_be_a_model_dir(model_dir, tmp_path):
   moved = shutil.copytree(model_dir / "tf2", tmp_path / "moved")
   _estimator(moved, eckpt.tf2_checkpointing).train(models.input_fn, steps=1)
