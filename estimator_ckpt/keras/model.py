@@ -14,6 +14,7 @@ its variables' order legacy: none                    _trainable_variables
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -83,6 +84,7 @@ class KerasModel:
     self.model = model
     self.is_keras_3 = hasattr(model, "_trainable_variables")
     self._attribute_paths = _attribute_paths(model)
+    self._nested_names = _nested_names(model)
 
   @property
   def flavor(self) -> str:
@@ -110,7 +112,34 @@ class KerasModel:
     rest = [v for v in self._weights() if id(v) not in claimed]
     if rest:
       found.append(self._model_layer(self.model, rest, True))
-    return found
+    return self._told_apart(found)
+
+  def _told_apart(self, found: list[ModelLayer]) -> list[ModelLayer]:
+    """Gives variables of one name, in models within the model, a path each."""
+    paths = collections.Counter(path for layer in found for path in layer.variables)
+    firsts = collections.Counter(layer.info.names[:1] for layer in found)
+    seen: set[str] = set()
+    result = []
+    for layer in found:
+      info, variables = layer.info, layer.variables
+      clash = any(paths[path] > 1 for path in variables)
+      if clash or firsts[info.names[:1]] > 1:
+        own = self._nested_names.get(id(layer.layer))
+        if own:
+          names = tuple(dict.fromkeys([own, *info.names]))
+          info = dataclasses.replace(info, names=names)
+      if clash:
+        variables, weights = {}, []
+        for weight, v in zip(info.weights or (), layer.variables.values()):
+          path = f"{info.names[0]}/{weight.leaf}" if info.names else weight.path
+          if path in seen or (paths[path] and path not in layer.variables):
+            path = f"{path}#{len(seen)}"
+          variables[path] = v
+          weights.append(dataclasses.replace(weight, path=path))
+        info = dataclasses.replace(info, weights=tuple(weights))
+      seen.update(variables)
+      result.append(ModelLayer(layer.layer, info, variables))
+    return result
 
   def unbuilt(self) -> list[Any]:
     """The layers, the model among them, that are yet to make variables or layers."""
@@ -165,6 +194,7 @@ class KerasModel:
     for path in [
       getattr(layer, "path", None),
       *self._attribute_paths.get(id(layer), []),
+      self._nested_names.get(id(layer)),
     ]:
       if isinstance(path, str):
         yield path
@@ -233,6 +263,20 @@ def _attribute_paths(model: Any) -> dict[int, list[str]]:
 
   visit(model, "", frozenset([id(model)]))
   return paths
+
+
+def _nested_names(model: Any) -> dict[int, str]:
+  """What layers are called within the models they are in: `encoder/dense`."""
+  names: dict[int, str] = {}
+
+  def visit(layer: Any, scope: str) -> None:
+    for inner in layer._flatten_layers(recursive=False, include_self=False):
+      if id(inner) not in names:
+        names[id(inner)] = f"{scope}{inner.name}"
+        visit(inner, f"{names[id(inner)]}/")
+
+  visit(model, "")
+  return names
 
 
 class KerasOptimizer:

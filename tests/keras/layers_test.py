@@ -306,3 +306,44 @@ def test_another_shape_is_an_error_and_the_model_stays_as_it_is(tmp_path):
     estimator_ckpt.keras.load(model, prefix)
   for ours, old in zip(model.get_weights(), before):
     np.testing.assert_array_equal(ours, old)
+
+
+def _block_of_one(name):
+  inputs = tf.keras.Input((3,))
+  outputs = _layers.Dense(3, name="dense")(inputs)
+  return tf.keras.Model(inputs, outputs, name=name)
+
+
+def _two_blocks_of_one_name():
+  inputs = tf.keras.Input((3,))
+  blocks = [_block_of_one("encoder"), _block_of_one("decoder")]
+  model = tf.keras.Model(inputs, blocks[1](blocks[0](inputs)))
+  return model, [block.layers[1] for block in blocks]
+
+
+def test_layers_of_one_name_in_two_models_take_what_is_called_as_these(tmp_path):
+  values = {
+    **_prefixed("encoder/dense", _values(kernel=(3, 3), bias=(3,))),
+    **_prefixed("decoder/dense", _values(kernel=(3, 3), bias=(3,))),
+  }
+  model, layers = _two_blocks_of_one_name()
+  report = estimator_ckpt.keras.load(model, _write(tmp_path / "m", values))
+  for scope, layer in zip(("encoder", "decoder"), layers):
+    assert f"{scope}/dense/kernel" in str(report)
+    for leaf, value in zip(("kernel", "bias"), layer.get_weights()):
+      np.testing.assert_array_equal(value, values[f"{scope}/dense/{leaf}"])
+
+
+def test_layers_of_one_name_are_not_told_apart_by_guessing(tmp_path):
+  values = {
+    **_prefixed("dense", _values(kernel=(3, 3), bias=(3,))),
+    **_prefixed("dense_1", _values(kernel=(3, 3), bias=(3,))),
+  }
+  prefix = _write(tmp_path / "m", values)
+  model, layers = _two_blocks_of_one_name()
+  with pytest.raises(errors.VariableMismatchError, match="encoder/dense/kernel"):
+    estimator_ckpt.keras.load(model, prefix)
+  name_map = {"dense/": "encoder/dense/", "dense_1/": "decoder/dense/"}
+  estimator_ckpt.keras.load(model, prefix, name_map=name_map)
+  for scope, layer in zip(("dense", "dense_1"), layers):
+    np.testing.assert_array_equal(layer.get_weights()[0], values[f"{scope}/kernel"])
