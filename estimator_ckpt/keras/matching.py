@@ -19,11 +19,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from estimator_ckpt.keras.layers import Recipe, Shape, Stored
-from estimator_ckpt.keras.scopes import Layer, Scopes, Weight
+from estimator_ckpt.keras.scopes import Layer, Scopes, Weight, may_be
 
 _NUMBER = re.compile(r"\d+")
 _SUFFIX = re.compile(r"_\d+$")
@@ -95,6 +95,8 @@ class _Matcher:
     self._result = Matching([], [], [], [])
     self._left = list(range(len(layers)))
     self._reasons: dict[str, str] = {}
+    # Namesakes that layers do not take, since their numbers count from elsewhere.
+    self._doubtful: dict[int, str] = {}
 
   def run(self) -> Matching:
     for step in (
@@ -179,8 +181,41 @@ class _Matcher:
       for i in self._left
     }
 
+  def _out_of_rank(self, wanted: Mapping[int, str]) -> set[int]:
+    """Of layers and what they would take by name, those whose numbers are others'.
+
+    Where dense_1 and dense_2 stand for dense and dense_1, a namesake is not the same.
+    """
+    free = [*self._free_scopes()]
+    free += [n for n, v in self._scopes.variables.items() if v.name in self._free]
+    found: set[int] = set()
+    for pattern in dict.fromkeys(_pattern(scope) for scope in wanted.values()):
+      theirs = sorted((s for s in free if _pattern(s) == pattern), key=_numbers)
+      ours = {}
+      for i in self._left:
+        if self._layers[i].weights == ():
+          continue
+        for name in self._layers[i].names:
+          if any(end == _pattern(name) for end in _endings(pattern)):
+            ours[i] = name
+            break
+      if len(ours) != len(theirs) or wanted.keys() >= ours.keys():
+        continue
+      ranked = sorted(ours, key=lambda i: _numbers(ours[i]))
+      found |= {i for i, s in zip(ranked, theirs) if i in wanted and wanted[i] != s}
+    self._doubtful.update((i, wanted[i]) for i in found)
+    return found
+
   def _same_name(self) -> None:
     names = self._names()
+    known = [*self._scopes, *self._scopes.variables]
+    wanted = {
+      i: next(name for name in names[i] if name in known)
+      for i in self._left
+      if any(name in known for name in names[i])
+    }
+    for i in self._out_of_rank(wanted):
+      names[i] = []
     for rank in range(max(map(len, names.values()), default=0)):
       for i in list(self._left):
         if rank < len(names[i]):
@@ -202,8 +237,9 @@ class _Matcher:
         if len(longer) == 1 or (not longer and shorter):
           wanted.setdefault(i, (longer or shorter)[0])
     claims = collections.Counter(wanted.values())
+    out_of_rank = self._out_of_rank(wanted)
     for i, scope in wanted.items():
-      if claims[scope] == 1:
+      if claims[scope] == 1 and i not in out_of_rank:
         self._take(i, scope, "end of the name", whole=True)
 
   def _same_rank(self) -> None:
@@ -223,6 +259,8 @@ class _Matcher:
         continue
       members = sorted(members, key=lambda i: _natural(self._layers[i].names[0]))
       pairs = list(zip(members, sorted(scopes, key=_natural)))
+      if any(self._doubtful.get(i) == scope for i, scope in pairs):
+        continue
       fit = all(self._fits(i, scope) for i, scope in pairs)
       for i, scope in pairs:
         if fit:
@@ -261,10 +299,13 @@ class _Matcher:
       if weights and len(weights) == 1:
         wanting[weights[0].shape].append(i)
     for shape, members in wanting.items():
+      leaves = [w.leaf for i in members for w in self._layers[i].weights or ()]
       fitting = [
         name
         for name, stored in self._scopes.variables.items()
-        if stored.shape == shape and stored.name in self._free
+        if stored.shape == shape
+        and stored.name in self._free
+        and all(may_be(leaf, name.rpartition("/")[2]) for leaf in leaves)
       ]
       if len(members) == len(fitting) == 1:
         self._take_variable(members[0], fitting[0], "shapes")
@@ -332,6 +373,19 @@ def _one_pattern(scopes: Sequence[str]) -> bool:
 
 def _without_numbers(scope: str) -> str:
   return "/".join(_SUFFIX.sub("", part) for part in scope.split("/"))
+
+
+def _pattern(scope: str) -> str:
+  """What stays of a name without its numbers, of which a first one may lack its own."""
+  return _NUMBER.sub("#", _without_numbers(scope))
+
+
+def _numbers(scope: str) -> list[list[int]]:
+  """The numbers of each part of a name; 0 for a first one's."""
+  return [
+    [*map(int, _NUMBER.findall(part)), *([] if _SUFFIX.search(part) else [0])]
+    for part in scope.split("/")
+  ]
 
 
 def _natural(scope: str) -> list[tuple[str, int]]:

@@ -159,8 +159,25 @@ def _pair(
   for leaf, shape in weights.items():
     rivals = [w for w in weights if w not in found and weights[w] == shape]
     if leaf not in found and len(rivals) == 1:
-      take(leaf, list(left))
+      take(leaf, [name for name in left if may_be(leaf, name)])
   return {leaf: Recipe((stored[name].name,)) for leaf, name in found.items()}
+
+
+def may_be(leaf: str, name: str) -> bool:
+  """Whether names allow a variable to be a weight: beta is no moving_variance.
+
+  Args:
+    leaf: what the weight is called in its layer.
+    name: what the variable is called in its scope.
+
+  Returns:
+    False if both are known, and mean different things.
+  """
+  ours, theirs = (
+    [names for names in _SYNONYMS if plain.lstrip("_") in names]
+    for plain in (leaf, name)
+  )
+  return not ours or not theirs or any(names in theirs for names in ours)
 
 
 def _same_meaning(leaf: str) -> list[str]:

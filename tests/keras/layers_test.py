@@ -347,3 +347,77 @@ def test_layers_of_one_name_are_not_told_apart_by_guessing(tmp_path):
   estimator_ckpt.keras.load(model, prefix, name_map=name_map)
   for scope, layer in zip(("dense", "dense_1"), layers):
     np.testing.assert_array_equal(layer.get_weights()[0], values[f"{scope}/kernel"])
+
+
+def _line_of_dense(*names):
+  return tf.keras.Sequential(
+    [tf.keras.Input((3,)), *(_layers.Dense(3, name=name) for name in names)]
+  )
+
+
+@pytest.mark.parametrize(
+  ("scopes", "names"),
+  [
+    (["dense", "dense_1"], ["dense_1", "dense_2"]),
+    (["net/dense", "net/dense_1"], ["dense_1", "dense_2"]),
+    (["fc_0", "fc_1", "fc_2"], ["fc_1", "fc_2", "fc_3"]),
+    (["dense_2", "dense_3", "dense_4"], ["dense", "dense_1", "dense_2"]),
+  ],
+)
+def test_numbers_that_count_from_elsewhere_keep_the_order(scopes, names, tmp_path):
+  values = {}
+  for scope in scopes:
+    values.update(_prefixed(scope, _values(kernel=(3, 3), bias=(3,))))
+  model = _line_of_dense(*names)
+  estimator_ckpt.keras.load(model, _write(tmp_path / "m", values))
+  for scope, layer in zip(scopes, model.layers):
+    for leaf, value in zip(("kernel", "bias"), layer.get_weights()):
+      np.testing.assert_array_equal(value, values[f"{scope}/{leaf}"])
+
+
+def test_a_number_within_a_name_is_no_order_and_is_not_guessed(tmp_path):
+  values = {}
+  for scope in ("fc0", "fc1"):
+    values.update(_prefixed(scope, _values(kernel=(3, 3), bias=(3,))))
+  with pytest.raises(errors.VariableMismatchError, match="by shapes it could be of"):
+    estimator_ckpt.keras.load(
+      _line_of_dense("fc1", "fc2"), _write(tmp_path / "m", values)
+    )
+
+
+def test_a_name_counts_where_a_layer_or_a_scope_is_left_out(tmp_path):
+  values = {}
+  for scope in ("dense", "dense_1", "dense_2"):
+    values.update(_prefixed(scope, _values(kernel=(3, 3), bias=(3,))))
+  prefix = _write(tmp_path / "m", values)
+  model = _line_of_dense("dense_1", "dense_2")
+  estimator_ckpt.keras.load(model, prefix, ignore=["dense/"])
+  np.testing.assert_array_equal(
+    model.layers[0].get_weights()[0], values["dense_1/kernel"]
+  )
+  model = _line_of_dense("dense_1", "dense_2", "dense_3")
+  estimator_ckpt.keras.load(model, prefix, ignore=["dense/"], keep=[".*dense_3/.*"])
+  np.testing.assert_array_equal(
+    model.layers[1].get_weights()[0], values["dense_2/kernel"]
+  )
+
+
+@pytest.mark.parametrize(
+  ("layer", "stored"),
+  [
+    (lambda: _layers.Dense(3, name="a"), {"kernel": (3, 3), "gamma": (3,)}),
+    (lambda: _layers.LayerNormalization(center=False, name="a"), {"beta": (3,)}),
+    (
+      lambda: _layers.BatchNormalization(center=False, name="a"),
+      {"gamma": (3,), "beta": (3,), "moving_mean": (3,)},
+    ),
+  ],
+  ids=["bias", "gamma", "moving_variance"],
+)
+def test_a_variable_is_not_taken_for_what_its_name_says_it_is_not(
+  layer, stored, tmp_path
+):
+  prefix = _write(tmp_path / "m", _prefixed("a", _values(**stored)))
+  model = tf.keras.Sequential([tf.keras.Input((3,)), layer()])
+  with pytest.raises(errors.VariableMismatchError, match="in the checkpoint only"):
+    estimator_ckpt.keras.load(model, prefix)
