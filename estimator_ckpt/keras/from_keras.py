@@ -29,7 +29,7 @@ from estimator_ckpt.keras.template import template_layers
 from estimator_ckpt.name_map import NameMap, NameMapLike
 from estimator_ckpt.name_pattern import NamePattern, matches_any
 from estimator_ckpt.new_tensors import NewTensor
-from estimator_ckpt.optimizers.iterations import BETAS, Iterations, beta_power
+from estimator_ckpt.optimizers.iterations import BETAS, Iterations, beta_power, is_power
 from estimator_ckpt.optimizers.kinds import Flavor, Optimizer, parse_kind
 from estimator_ckpt.optimizers.state import StatePlan, plan_state
 from estimator_ckpt.reader import CheckpointReader
@@ -359,12 +359,32 @@ class ToTf1:
       beta = self._settings.get(setting, stored)
       if beta is None:
         beta = default
+        self._check_default(setting, default, known.get(name))
         notes.append(f"{name} is of {setting}={default}, which Keras does not store")
       power = beta_power(float(beta), steps)
       self.tensors[known.get(name, name)] = NewTensor.of_array(
         dtypes.number("float32"), (), functools.partial(_number, power)
       )
     return notes
+
+  def _check_default(self, setting: str, default: float, key: str | None) -> None:
+    """Refuses a default that a power in `like` shows not to be the beta."""
+    if self._like is None or key is None:
+      return
+    reader = CheckpointReader(self._like.prefix)
+    power = float(reader[key])
+    if is_power(power, default):
+      return
+    step = keras_source.scalar(reader, self._like.global_step)
+    hint = ""
+    if step is not None and 0.0 < power < 1.0:
+      hint = f", but at global step {step} of {power ** (1 / (step + 1)):.6g}"
+    raise errors.OptionError(
+      f"{self.source.prefix}: {setting} of Adam is not stored by Keras, and in "
+      f"{self._like.prefix} {key} is {power:.9g}, which is no power of TensorFlow 1's "
+      f"default {default}{hint}. Give it: settings={{{setting!r}: ...}}, "
+      f"--optimizer_setting={setting}=..."
+    )
 
   def plan(self) -> conversion_plan.Plan:
     """The plan of what becomes keys."""

@@ -122,6 +122,23 @@ def beta_power(beta: float, steps: int) -> float:
   return power if power >= _SMALLEST else 0.0
 
 
+def is_power(power: float, beta: float) -> bool:
+  """Whether TF1's Adam with a beta keeps such a power after some number of steps.
+
+  Args:
+    power: the power.
+    beta: the beta.
+
+  Returns:
+    False if after no number of steps; True also where float32 has no more to tell.
+
+  Example:
+    >>> is_power(0.9 ** 4, 0.9), is_power(0.8 ** 7, 0.9)
+    (True, False)
+  """
+  return _span(power, beta) != _NONE
+
+
 Span = tuple[float, float]
 
 

@@ -109,6 +109,28 @@ def test_there_and_back_gives_the_same_tensors(name, keras, tmp_path):
     np.testing.assert_allclose(after[key], value, rtol=1e-6, atol=1e-9, err_msg=key)
 
 
+def test_betas_that_keras_does_not_store_are_not_taken_for_the_defaults(tmp_path):
+  betas = {"beta_1": 0.8, "beta_2": 0.95}
+  case = dataclasses.replace(
+    keras_proof.CASES["adam"],
+    tf1_arguments={"learning_rate": 0.05, "beta1": 0.8, "beta2": 0.95},
+    keras_arguments={"learning_rate": 0.05, "epsilon": 1e-8, **betas},
+  )
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(case, prefix)
+  model, optimizer = keras_proof.keras_model(), _optimizer("2", case)
+  estimator_ckpt.keras.load(model, prefix, optimizer)
+  checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+  saved, back = checkpoint.save(str(tmp_path / "k")), str(tmp_path / "back")
+  with pytest.raises(errors.OptionError, match=r"step 7 of 0\.8.*--optimizer_setting"):
+    keras_checkpoint.convert_from_keras(saved, back, like=prefix)
+  keras_checkpoint.convert_from_keras(saved, back, like=prefix, settings=betas)
+  for name in ("beta1_power", "beta2_power"):
+    np.testing.assert_allclose(
+      open_checkpoint(back)[name], open_checkpoint(prefix)[name], rtol=1e-6
+    )
+
+
 @pytest.mark.parametrize("name", ["adam", "momentum", "gradient_descent", "ftrl"])
 @pytest.mark.parametrize("keras", sorted(_OPTIMIZERS))
 def test_a_converted_checkpoint_is_consumed(name, keras, tmp_path):
