@@ -96,6 +96,18 @@ def cell_recipes(
   return convert(_Cell(settings, weights, stored, forget_bias))
 
 
+def is_cell(kind: str) -> bool:
+  """Whether a class is a recurrent cell's, whose weights have an order of their own.
+
+  Args:
+    kind: the name of the class.
+
+  Returns:
+    Whether `cell_recipes` knows it.
+  """
+  return kind in _CELLS
+
+
 class _Cell:
   """A cell in Keras and the variables of one in TensorFlow 1."""
 

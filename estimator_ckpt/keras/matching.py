@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from estimator_ckpt.keras.layers import Recipe, Shape, Stored
+from estimator_ckpt.keras.layers import Recipe, Shape, Stored, is_cell
 from estimator_ckpt.keras.scopes import Layer, Scopes, Weight, may_be
 
 _NUMBER = re.compile(r"\d+")
@@ -162,7 +162,7 @@ class _Matcher:
     stored = self._scopes.variables.get(name)
     if stored is None or stored.name not in self._free:
       return False
-    if not layer.weights or len(layer.weights) != 1:
+    if not layer.weights or len(layer.weights) != 1 or is_cell(layer.kind):
       return False
     if stored.shape != layer.weights[0].shape:
       return False

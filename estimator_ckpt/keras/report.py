@@ -199,19 +199,66 @@ def mismatch_message(
     for name in report.unused
     if variables[name].remark
   ]
-  suggested = _suggest(missing, report.unused, variables)
+  cells = _suggest_cells(missing, report.unused, variables)
+  in_cells = (*cells, *cells.values())
+  suggested = {
+    **cells,
+    **_suggest(
+      [row for row in missing if not _is_of_cell(row, missing)],
+      [name for name in report.unused if not name.startswith(in_cells)],
+      variables,
+    ),
+  }
   if suggested:
     rules = ",\n".join(f"  {old!r}: {new!r}" for old, new in suggested.items())
     lines.append(
       f"By their shapes these fit; if they are meant, pass\nname_map={{\n{rules}\n}}"
     )
-  rest = [name for name in report.unused if name not in suggested]
+  rest = [
+    name
+    for name in report.unused
+    if name not in suggested and not name.startswith(in_cells)
+  ]
   if rest:
     lines.append(f"What the model has no use for goes into ignore={rest!r} (--ignore)")
-  rest = [row.variable for row in missing if row.variable not in suggested.values()]
+  rest = [
+    row.variable
+    for row in missing
+    if row.variable not in suggested.values() and not row.variable.startswith(in_cells)
+  ]
   if rest:
     lines.append(f"What is to stay as it is goes into keep={rest!r} (--keep)")
   return "\n".join(lines)
+
+
+def _is_of_cell(row: Row, missing: Iterable[Row]) -> bool:
+  scope = row.variable.rpartition("/")[0]
+  return any(other.variable == f"{scope}/recurrent_kernel" for other in missing)
+
+
+def _suggest_cells(
+  missing: Sequence[Row], unused: Sequence[str], variables: Mapping[str, Variable]
+) -> dict[str, str]:
+  """Rules for whole recurrent cells, whose weights are not those of TF1 one by one."""
+  shapes = {row.variable: row.shape for row in missing}
+  rules: dict[str, str] = {}
+  for row in missing:
+    scope, _, leaf = row.variable.rpartition("/")
+    inputs = shapes.get(f"{scope}/kernel")
+    if leaf != "recurrent_kernel" or not inputs or row.problem.startswith(REFUSED):
+      continue
+    units, width = row.shape
+    wanted = {"/kernel": width, "/gates/kernel": 2 * units}
+    fitting = [
+      name.removesuffix(end) + "/"
+      for name in unused
+      for end, columns in wanted.items()
+      if name.endswith(end) and variables[name].shape == (inputs[0] + units, columns)
+    ]
+    fitting = [found for found in fitting if found not in rules]
+    if fitting:
+      rules[errors.nearest(f"{scope}/", fitting) or fitting[0]] = f"{scope}/"
+  return rules
 
 
 def _suggest(

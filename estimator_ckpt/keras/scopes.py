@@ -117,6 +117,11 @@ class Scopes:
     direct = {leaf: stored for leaf, stored in inside.items() if "/" not in leaf}
     weights = {weight.leaf: weight.shape for weight in layer.weights or ()}
     recipes = _pair(weights, direct)
+    if keras_layers.is_cell(layer.kind) and not any(
+      leaf.lstrip("_") == "recurrent_kernel" for leaf in self.inside(scope)
+    ):
+      # Not of a Keras cell, so its gates are in another order, whatever the shapes.
+      recipes = {}
     if len(recipes) < len(weights):
       forget_bias = self._forget_bias
       if isinstance(forget_bias, Mapping):

@@ -196,6 +196,51 @@ def test_an_error_has_the_map_that_fixes_it_and_leaves_the_model_alone(tmp_path)
     np.testing.assert_array_equal(ours, old)
 
 
+def test_a_suggested_map_of_cells_is_of_whole_cells(tmp_path):
+  rng = np.random.RandomState(0)
+  stored = BundleBuilder()
+  for scope in ("decoder", "encoder"):
+    stored.numbers(f"{scope}/rnn/lstm_cell/kernel", rng.rand(5, 8).astype("f"))
+    stored.numbers(f"{scope}/rnn/lstm_cell/bias", rng.rand(8).astype("f"))
+  prefix = stored.write(str(tmp_path / "m"))
+  lstm = tf.keras.layers.LSTM
+  model = tf.keras.Sequential(
+    [
+      tf.keras.Input((4, 3)),
+      lstm(2, name="encoder", return_sequences=True),
+      tf.keras.layers.Dense(3, use_bias=False, name="between"),
+      lstm(2, name="decoder"),
+    ]
+  )
+  with pytest.raises(errors.VariableMismatchError) as caught:
+    estimator_ckpt.keras.load(model, prefix, keep=[".*between/kernel"])
+  text = str(caught.value)
+  name_map = eval(text.partition("name_map=")[2].partition("}")[0] + "}")
+  assert all(old.endswith("/") and new.endswith("/") for old, new in name_map.items())
+  assert "ignore=" not in text and "is to stay" not in text
+  estimator_ckpt.keras.load(model, prefix, name_map=name_map, keep=[".*between/kernel"])
+  for layer in (model.layers[0], model.layers[2]):
+    kernel = open_checkpoint(prefix)[f"{layer.name}/rnn/lstm_cell/kernel"]
+    found = layer.get_weights()[0]
+    np.testing.assert_array_equal(found[:, 2:4], kernel[:3, 4:6])
+
+
+def test_the_bias_of_a_cell_is_not_taken_without_its_gates(tmp_path):
+  stored = BundleBuilder()
+  stored.numbers("lstm/bias", np.arange(8))
+  prefix = stored.write(str(tmp_path / "m"))
+  layer = tf.keras.layers.LSTM(2, name="lstm")
+  model = tf.keras.Sequential([tf.keras.Input((4, 3)), layer])
+  scope = layer.cell.name
+  with pytest.raises(errors.VariableMismatchError):
+    estimator_ckpt.keras.load(
+      model,
+      prefix,
+      name_map={"lstm/bias": f"lstm/{scope}/bias"},
+      keep=[".*kernel"],
+    )
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_the_weights_of_a_cudnn_layer_are_those_that_keras_itself_makes(kind, tmp_path):
   """Keras 2 converts them when it reads an HDF5 file, and keeps that to itself."""
