@@ -256,6 +256,7 @@ class ToTf1:
     state = self._state
     if state is None:
       return None
+    state.check_clear(self.source.prefix)
     kind = state.optimizer.kind
     settings: dict[str, Any] = {}
     if self._like is not None:

@@ -44,6 +44,7 @@ class OptimizerObject:
     settings: keys of its settings, by Keras' names of them.
     powers: keys of TF1's beta powers, by their names.
     others: keys of what else there is below its node.
+    unclear: names of slot variables that could be of several variables.
   """
 
   path: tuple[str, ...]
@@ -54,6 +55,7 @@ class OptimizerObject:
   settings: Mapping[str, str]
   powers: Mapping[str, str]
   others: tuple[str, ...] = ()
+  unclear: tuple[str, ...] = ()
 
   def keys(self) -> Iterator[str]:
     """Every key that belongs to it."""
@@ -147,13 +149,18 @@ class _Finder:
       return None
     variables = self._list(node.children["_trainable_variables"]) if keras_3 else {}
     slots: dict[str, dict[str, str]] = {}
+    unclear = []
     for slot in {*optimizer.slots, *_HATS} & set(lists):
       slots[slot] = {}
       for position, key in lists[slot].items():
-        variable = variables.get(position) if keras_3 else self._variable_of(key)
+        owner = self._owner_name(key)
+        variable = variables.get(position) if keras_3 else self._by_name.get(owner)
         if variable is not None:
           slots[slot][variable] = key
-    return self._object(node_id, node, path, optimizer, slots)
+        elif owner in self._by_name and not keras_3:
+          unclear.append(self._full_names[key])
+    found = self._object(node_id, node, path, optimizer, slots)
+    return dataclasses.replace(found, unclear=tuple(sorted(unclear)))
 
   def _list(self, node_id: int) -> dict[str, str]:
     children = self._graph.nodes[node_id].children
@@ -163,12 +170,12 @@ class _Finder:
       if position.isdigit() and child in self._keys
     }
 
-  def _variable_of(self, slot_key: str) -> str | None:
-    """The variable of a Keras 2 slot, which may be called `Adam/m/dense/kernel`."""
+  def _owner_name(self, slot_key: str) -> str:
+    """Whose a Keras 2 slot is by its name, which may be `Adam/m/dense/kernel`."""
     _, _, name = self._full_names[slot_key].partition("/")
-    while name and not self._by_name.get(name):
+    while name and name not in self._by_name:
       _, _, name = name.partition("/")
-    return self._by_name.get(name)
+    return name
 
   def _object(
     self,

@@ -62,6 +62,7 @@ class State:
     iterations: the key of its number of steps, if it keeps one.
     powers: keys of its beta powers, by name.
     settings: keys of its settings, by Keras' names.
+    unclear: names of slot variables that could be of several variables.
   """
 
   optimizer: Optimizer
@@ -70,6 +71,26 @@ class State:
   iterations: str | None = None
   powers: Mapping[str, str] = dataclasses.field(default_factory=dict)
   settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  unclear: tuple[str, ...] = ()
+
+  def check_clear(self, prefix: str) -> None:
+    """Refuses slots of which cannot be told whose they are.
+
+    Args:
+      prefix: the checkpoint's path, for the message.
+
+    Raises:
+      UnsupportedCheckpointError: there are such.
+    """
+    if self.unclear:
+      raise errors.UnsupportedCheckpointError(
+        f"{prefix}: {self.optimizer} stores by name whose its slots are, and several "
+        f"variables have the names of {', '.join(self.unclear[:4])}"
+        f"{', ...' if len(self.unclear) > 4 else ''}. Give the layers names that differ "
+        "in the whole model; load it with estimator_ckpt.keras.load, which has the "
+        "model's order; or convert the model alone (optimizer='none', "
+        "--optimizer=none)."
+      )
 
 
 @dataclasses.dataclass
@@ -263,6 +284,7 @@ class _Contents:
           found.iterations,
           found.powers,
           found.settings,
+          found.unclear,
         )
       )
 

@@ -163,6 +163,7 @@ class ToKeras:
           f"{template.source.prefix}: its optimizer is {state.optimizer}, and "
           f"keras={flavor.value!r} was asked for."
         )
+      state.check_clear(template.source.prefix)
       flavor = state.optimizer.flavor
       settings = {**state.optimizer.settings, **template.settings()}
       if {kind, state.optimizer.kind} == {"Momentum", "GradientDescent"}:

@@ -196,6 +196,40 @@ def test_an_error_has_the_map_that_fixes_it_and_leaves_the_model_alone(tmp_path)
     np.testing.assert_array_equal(ours, old)
 
 
+def test_slots_of_layers_of_one_name_are_not_left_out_without_a_word(tmp_path):
+  def block(name):
+    inputs = tf.keras.Input((3,))
+    outputs = tf.keras.layers.Dense(3, use_bias=False, name="dense")(inputs)
+    return tf.keras.Model(inputs, outputs, name=name)
+
+  inputs = tf.keras.Input((3,))
+  model = tf.keras.Model(inputs, block("decoder")(block("encoder")(inputs)))
+  optimizer = tf.keras.optimizers.Adam()
+  optimizer.build(model.trainable_variables)
+  checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+  saved = checkpoint.write(str(tmp_path / "k"))
+  stored = BundleBuilder()
+  for scope in ("encoder", "decoder"):
+    for slot in ("", "/Adam", "/Adam_1"):
+      stored.numbers(f"{scope}/dense/kernel{slot}", np.ones((3, 3)))
+  for name, beta in (("beta1_power", 0.9), ("beta2_power", 0.999)):
+    stored.numbers(name, beta**8)
+  stored.numbers("global_step", 7, "int64")
+  prefix = stored.write(str(tmp_path / "m"))
+  name_map = {rule.old: rule.new for rule in make_map(prefix, saved).rules}
+  with pytest.raises(errors.UnsupportedCheckpointError, match="several variables"):
+    keras_checkpoint.convert_to_keras(
+      prefix, str(tmp_path / "a"), like=saved, name_map=name_map
+    )
+  with pytest.raises(errors.UnsupportedCheckpointError, match="several variables"):
+    keras_checkpoint.convert_from_keras(
+      saved,
+      str(tmp_path / "b"),
+      like=prefix,
+      name_map={new: old for old, new in name_map.items()},
+    )
+
+
 def test_a_suggested_map_of_cells_is_of_whole_cells(tmp_path):
   rng = np.random.RandomState(0)
   stored = BundleBuilder()
