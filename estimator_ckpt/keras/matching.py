@@ -196,8 +196,10 @@ class _Matcher:
         if self._layers[i].weights == ():
           continue
         for name in self._layers[i].names:
-          if any(end == _pattern(name) for end in _endings(pattern)):
-            ours[i] = name
+          own = _pattern(name)
+          if own in _endings(pattern) or pattern in _endings(own):
+            # Of the longer name, what the shorter one has too.
+            ours[i] = "/".join(name.split("/")[-len(pattern.split("/")) :])
             break
       if len(ours) != len(theirs) or wanted.keys() >= ours.keys():
         continue

@@ -230,6 +230,32 @@ def test_slots_of_layers_of_one_name_are_not_left_out_without_a_word(tmp_path):
     )
 
 
+def test_numbers_that_count_from_elsewhere_keep_the_order_on_the_way_back(tmp_path):
+  layers = [tf.keras.layers.Dense(3, name=f"dense_{i}") for i in (1, 2)]
+  model = tf.keras.Sequential([tf.keras.Input((3,)), *layers])
+  inner = tf.Module()
+  inner.sequential = tf.Module()
+  for layer in layers:
+    with tf.name_scope(f"sequential_8/{layer.name}"):
+      module = tf.Module()
+      for leaf, weight in zip(("kernel", "bias"), layer.weights):
+        setattr(module, leaf, tf.Variable(weight + 1.0, name=leaf))
+    setattr(inner.sequential, layer.name, module)
+  saved = tf.train.Checkpoint(model=inner).write(str(tmp_path / "k"))
+  stored = BundleBuilder()
+  for scope in ("dense", "dense_1"):
+    stored.numbers(f"{scope}/kernel", np.ones((3, 3)))
+    stored.numbers(f"{scope}/bias", np.ones(3))
+  prefix, back = stored.write(str(tmp_path / "m")), str(tmp_path / "b")
+  rules = {rule.old: rule.new for rule in make_map(saved, prefix).rules}
+  assert rules["sequential_8/dense_1/kernel"] == "dense/kernel"
+  keras_checkpoint.convert_from_keras(saved, back, like=prefix)
+  for scope, layer in zip(("dense", "dense_1"), model.layers):
+    np.testing.assert_array_equal(
+      open_checkpoint(back)[f"{scope}/kernel"], layer.kernel.numpy() + 1.0
+    )
+
+
 def test_a_suggested_map_of_cells_is_of_whole_cells(tmp_path):
   rng = np.random.RandomState(0)
   stored = BundleBuilder()
