@@ -70,6 +70,8 @@ class WeightLoader:
     self._moving_averages = moving_averages
     self._free: dict[str, None] = {}
     self._waiting: set[int] = set()
+    # The scopes that layers were to take when they are built, by their id.
+    self._promised: dict[int, str] = {}
     self.recipes: dict[int, Recipe] = {}
     self.report = LoadReport(reader.prefix)
     self._matched: list[tuple[Any, Match]] = []
@@ -130,22 +132,33 @@ class WeightLoader:
     self.report.rows += sorted(rows, key=lambda row: order[row.variable])
     self._free = dict.fromkeys(matching.unused)
     self.report.unused = list(matching.unused)
-    self.report.pending = {
-      layer.names[0] if layer.names else layer.kind: scope
-      for layer, scope in matching.pending
-    }
+    pending = {id(info): scope for info, scope in matching.pending}
+    self.report.pending = {}
+    for layer, info in zip(layers, infos):
+      if id(info) in pending:
+        scope = pending[id(info)]
+        name = layer.info.names[0] if layer.info.names else layer.info.kind
+        self.report.pending[name] = scope
+        if scope is not None:
+          self._promised.setdefault(id(layer.layer), scope)
 
   def _without_kept(self, layer: ModelLayer) -> Layer:
-    if layer.info.weights is None:
-      return layer.info
+    info = layer.info
+    scope = self._promised.get(id(layer.layer))
+    if scope is not None:
+      # Built alone, it has no others by whose names its rank could be told.
+      others = [n for n in info.names if n not in self._promised.values()]
+      info = dataclasses.replace(info, names=tuple(dict.fromkeys([scope, *others])))
+    if info.weights is None:
+      return info
     kept = []
-    for weight in layer.info.weights:
+    for weight in info.weights:
       if matches_any(weight.path, self._keep):
         if weight.path not in self.report.kept:
           self.report.kept.append(weight.path)
       else:
         kept.append(weight)
-    return dataclasses.replace(layer.info, weights=tuple(kept))
+    return dataclasses.replace(info, weights=tuple(kept))
 
   def _dtype_problem(self, match: Match) -> str:
     for name in match.recipe.sources:

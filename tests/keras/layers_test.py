@@ -421,3 +421,16 @@ def test_a_variable_is_not_taken_for_what_its_name_says_it_is_not(
   model = tf.keras.Sequential([tf.keras.Input((3,)), layer()])
   with pytest.raises(errors.VariableMismatchError, match="in the checkpoint only"):
     estimator_ckpt.keras.load(model, prefix)
+
+
+def test_layers_built_one_by_one_keep_the_order_too(tmp_path):
+  values = {}
+  for scope in ("dense", "dense_1", "dense_2"):
+    values.update(_prefixed(scope, _values(kernel=(3, 3), bias=(3,))))
+  names = ("dense_1", "dense_2", "dense_3")
+  model = tf.keras.Sequential([_layers.Dense(3, name=name) for name in names])
+  report = estimator_ckpt.keras.load(model, _write(tmp_path / "m", values))
+  model(tf.zeros((2, 3)))
+  assert report.is_complete, report
+  for scope, layer in zip(("dense", "dense_1", "dense_2"), model.layers):
+    np.testing.assert_array_equal(layer.get_weights()[0], values[f"{scope}/kernel"])
