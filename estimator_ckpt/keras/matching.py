@@ -10,7 +10,9 @@ layer's weights to the scope's variables. A layer takes, in this order,
     it is the only one: `dense` and `encoder/dense`;
 3.  where names differ only in numbers, the scope of the same rank: `dense_7` and
     `dense_8` take `dense` and `dense_1`, if there are as many of the ones as of the
-    others, and the shapes agree. `fw` and `bw` are `forward` and `backward`;
+    others, and the shapes agree. This goes before names where not all layers have
+    theirs: `dense_1` and `dense_2` take `dense` and `dense_1` too. `fw` and `bw` are
+    `forward` and `backward`;
 4.  the only scope with the same shapes, if the layer is the only one with them.
 """
 
