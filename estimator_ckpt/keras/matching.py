@@ -190,9 +190,12 @@ class _Matcher:
     """
     free = [*self._free_scopes()]
     free += [n for n, v in self._scopes.variables.items() if v.name in self._free]
+    by_pattern: dict[str, list[str]] = collections.defaultdict(list)
+    for scope in free:
+      by_pattern[_pattern(scope)].append(scope)
     found: set[int] = set()
     for pattern in dict.fromkeys(_pattern(scope) for scope in wanted.values()):
-      theirs = sorted((s for s in free if _pattern(s) == pattern), key=_numbers)
+      theirs = sorted(by_pattern[pattern], key=_numbers)
       ours = {}
       for i in self._left:
         if self._layers[i].weights == ():
@@ -212,7 +215,7 @@ class _Matcher:
 
   def _same_name(self) -> None:
     names = self._names()
-    known = [*self._scopes, *self._scopes.variables]
+    known = {*self._scopes, *self._scopes.variables}
     wanted = {
       i: next(name for name in names[i] if name in known)
       for i in self._left
