@@ -194,9 +194,10 @@ def _equal(
   if first == second:
     return True
   # One may have it in parts, or both in others.
-  wholes = [conversion_plan.whole_entry(i, k) for i, k in zip(indexes, (a[1], b[1]))]
-  first, second = ([e.dtype, e.shape, e.size, e.crc32c, e.slices] for e in wholes)
-  return first == second and not wholes[0].slices
+  one, other = (
+    conversion_plan.whole_entry(i, k) for i, k in zip(indexes, (a[1], b[1]))
+  )
+  return one.content == other.content and not one.slices
 
 
 def _content(index: Index, key: str) -> list[object]:

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from estimator_ckpt import layout as layout_lib
-from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.bundle import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.object_graph import Attribute, ObjectGraph
 from estimator_ckpt.optimizers import names as optimizer_names
@@ -184,13 +184,9 @@ def _same_content(index: Index, a: str, b: str) -> bool:
       whole = index.entry(a)
       twice = not by_key.slices and not tensorflow_stitches(whole.dtype)
       return twice and (whole.dtype, whole.shape) == (by_key.dtype, by_key.shape)
-    return _content(whole) == _content(by_key)
+    return whole.content == by_key.content
   content = small_content(index, a)
   return content is not None and content == small_content(index, b)
-
-
-def _content(entry: BundleEntry) -> tuple[object, ...]:
-  return entry.dtype, entry.shape, entry.size, entry.crc32c, entry.slices
 
 
 def small_content(index: Index, key: str) -> tuple[object, ...] | None:
