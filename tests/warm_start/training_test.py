@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from estimator_ckpt.examples import digits
 from estimator_ckpt.warm_start import WarmStart
 from estimator_ckpt.warm_start.settings import warm_start_settings
 from tests import golden, models
+from tests.warm_start import jobs
 
 v1 = tf.compat.v1
 
@@ -28,45 +28,8 @@ OLD = "tf1.15/digits_old_names"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-  """A model_dir that plain TensorFlow has trained for three steps, and its values."""
-  estimator = models.estimator(models.model_fn, tmp_path_factory.mktemp("trained"))
-  estimator.train(models.input_fn, steps=3)
-  return estimator.model_dir, models.values(estimator.model_dir)
-
-
-def model_values(values):
-  """Without optimizer state and step."""
-  return {
-    name: value
-    for name, value in values.items()
-    if "Adam" not in name
-    and "beta" not in name.rsplit("/")[-1]
-    and name != "global_step"
-  } | {name: value for name, value in values.items() if name.endswith("norm/beta")}
-
-
-def begun(model_fn, model_dir, steps=1):
-  """The Estimator after a step, and the values it began with."""
-  estimator = models.estimator(model_fn, model_dir)
-  estimator.train(models.input_fn, steps=steps)
-  first = os.path.join(
-    estimator.model_dir, f"model.ckpt-{models.steps_on_disk(estimator.model_dir)[0]}"
-  )
-  return estimator, models.named_values(first)
-
-
-def predicted(values):
-  """What the model makes of all features with these values."""
-  get = {name.removeprefix("net/"): value for name, value in values.items()}.get
-  h = np.tanh(models.X @ get("hidden/kernel") + get("hidden/bias"))
-  h = (h - get("norm/moving_mean")) / np.sqrt(get("norm/moving_variance") + 1e-3)
-  h = h * get("norm/gamma") + get("norm/beta")
-  return h @ get("out/kernel") + get("out/bias")
-
-
-def assert_begins_with(values, expected):
-  for name, value in expected.items():
-    np.testing.assert_array_equal(values[name], value, err_msg=name)
+  """A model_dir that plain TensorFlow has trained, and its values."""
+  return jobs.train(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
@@ -75,11 +38,11 @@ def test_a_new_job_begins_with_the_old_values_and_step_0(
 ):
   source, expected = trained
   model_fn = eckpt.checkpointing(checkpoint_format, warm_start=source)(models.model_fn)
-  _, values = begun(model_fn, tmp_path)
+  _, values = jobs.begun(model_fn, tmp_path)
   assert values["global_step"] == 0
-  assert_begins_with(values, model_values(expected))
+  jobs.assert_begins_with(values, jobs.model_values(expected))
   assert (values["net/out/kernel/Adam"] == 0).all()
-  assert sorted(model_values(expected)) == [
+  assert sorted(jobs.model_values(expected)) == [
     "net/hidden/bias",
     "net/hidden/kernel",
     "net/norm/beta",
@@ -98,7 +61,7 @@ def test_everything_on_request(trained, tmp_path):
   estimator = models.estimator(model_fn, tmp_path)
   estimator.train(models.input_fn, max_steps=5)
   first = models.named_values(tmp_path / "model.ckpt-3")
-  assert_begins_with(first, expected)
+  jobs.assert_begins_with(first, expected)
   assert models.steps_on_disk(tmp_path) == [3, 5]
 
 
@@ -106,7 +69,7 @@ def test_it_happens_once_even_if_the_source_is_gone(trained, tmp_path):
   source = str(tmp_path / "source")
   shutil.copytree(trained[0], source)
   model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
-  estimator, _ = begun(model_fn, tmp_path / "model", steps=5)
+  estimator, _ = jobs.begun(model_fn, tmp_path / "model", steps=5)
   shutil.rmtree(source)
   before = models.named_values(estimator.latest_checkpoint())
   estimator.train(models.input_fn, steps=1)
@@ -145,7 +108,7 @@ def test_a_first_run_that_ends_before_its_checkpoint_is_started_again(
     assert estimator.latest_checkpoint() is None
   for values in begun_with:
     assert values["global_step"] == 0
-    assert_begins_with(values, model_values(expected))
+    jobs.assert_begins_with(values, jobs.model_values(expected))
 
 
 def test_it_never_overrides_a_state_that_was_resumed(trained, tmp_path):
@@ -174,7 +137,7 @@ def test_a_job_that_resumes_has_no_ops_of_a_warm_start_where_it_can_know(
   trained, tmp_path
 ):
   model_fn = eckpt.dual_checkpointing(warm_start=trained[0])(with_config)
-  estimator, _ = begun(model_fn, tmp_path)
+  estimator, _ = jobs.begun(model_fn, tmp_path)
   names = []
 
   class Ops(v1.train.SessionRunHook):
@@ -218,7 +181,9 @@ def test_the_users_init_fn_runs_afterwards(trained, tmp_path):
     return made._replace(scaffold=v1.train.Scaffold(init_fn=init_fn))
 
   source, expected = trained
-  _, values = begun(eckpt.dual_checkpointing(warm_start=source)(model_fn), tmp_path)
+  _, values = jobs.begun(
+    eckpt.dual_checkpointing(warm_start=source)(model_fn), tmp_path
+  )
   np.testing.assert_array_equal(seen, [expected["net/out/bias"]])
   np.testing.assert_array_equal(values["net/out/bias"], expected["net/out/bias"] * 2)
 
@@ -230,28 +195,10 @@ def test_the_users_own_init_op(trained, tmp_path):
     return made._replace(scaffold=v1.train.Scaffold(init_op=init_op))
 
   source, expected = trained
-  _, values = begun(eckpt.dual_checkpointing(warm_start=source)(model_fn), tmp_path)
-  assert_begins_with(values, model_values(expected))
-
-
-@pytest.mark.parametrize("parts", [None, 2])
-def test_the_users_own_init_op_does_not_undo_settings(trained, tmp_path, parts):
-  partitioner = v1.fixed_size_partitioner(parts) if parts else None
-
-  def model_fn(features, labels, mode):
-    with v1.variable_scope("", partitioner=partitioner):
-      made = models.model_fn(features, labels, mode)
-    init_op = tf.group(v1.global_variables_initializer(), name="mine")
-    return made._replace(scaffold=v1.train.Scaffold(init_op=init_op))
-
-  source, expected = trained
-  settings = warm_start_settings(source)
-  estimator = models.estimator(model_fn, tmp_path, warm_start_from=settings)
-  # Before there is a checkpoint they start what is evaluated, too.
-  found = estimator.evaluate(models.eval_input_fn)
-  assert found["mae"] == pytest.approx(np.mean(np.abs(predicted(expected) - models.Y)))
-  estimator.train(models.input_fn, steps=1)
-  assert_begins_with(models.values(tmp_path / "model.ckpt-0"), model_values(expected))
+  _, values = jobs.begun(
+    eckpt.dual_checkpointing(warm_start=source)(model_fn), tmp_path
+  )
+  jobs.assert_begins_with(values, jobs.model_values(expected))
 
 
 def test_objects_of_the_model_fn_in_the_map(trained, tmp_path):
@@ -265,7 +212,7 @@ def test_objects_of_the_model_fn_in_the_map(trained, tmp_path):
       lambda features: made
     )(features)
 
-  _, values = begun(model_fn, tmp_path)
+  _, values = jobs.begun(model_fn, tmp_path)
   np.testing.assert_array_equal(values["net/out/kernel"], trained[1]["net/out/kernel"])
   assert not np.array_equal(
     values["net/hidden/kernel"], trained[1]["net/hidden/kernel"]
@@ -285,7 +232,7 @@ def test_a_monitored_training_session(trained, tmp_path):
         assert (session.run(step) == 1) == begin
         assert np.isfinite(session.run(y)).all()
   values = models.named_values(tmp_path / "model.ckpt-0")
-  assert_begins_with(values, model_values(expected))
+  jobs.assert_begins_with(values, jobs.model_values(expected))
 
 
 def test_what_does_not_fit_is_an_error_before_anything_is_written(trained, tmp_path):
@@ -316,15 +263,10 @@ def test_a_damaged_source_is_an_error_before_anything_is_written(trained, tmp_pa
 WAYS = ["warm_start=", "warm_start_from="]
 
 
-def warm_start_lines(caplog):
-  messages = [record.getMessage() for record in caplog.records]
-  return [message for message in messages if message.startswith("Warm start")]
-
-
 def train_started(way, source, model_dir):
   """Trains an Estimator for a step, warm-started in one of the two ways."""
   if way == "warm_start=":
-    begun(eckpt.dual_checkpointing(warm_start=source)(models.model_fn), model_dir)
+    jobs.begun(eckpt.dual_checkpointing(warm_start=source)(models.model_fn), model_dir)
   else:
     settings = warm_start_settings(source)
     models.estimator(models.model_fn, model_dir, warm_start_from=settings).train(
@@ -337,7 +279,7 @@ def test_what_was_started_is_logged_and_written(trained, tmp_path, caplog, way):
   source, expected = trained
   caplog.set_level(logging.INFO, "estimator_ckpt")
   train_started(way, source, tmp_path)
-  [line] = warm_start_lines(caplog)
+  [line] = jobs.warm_start_lines(caplog)
   assert "started 8 of 23 variables" in line
   assert "net/hidden/bias <- net/hidden/bias (same name)" in line
   assert "... and 3 more" in line
@@ -348,30 +290,16 @@ def test_what_was_started_is_logged_and_written(trained, tmp_path, caplog, way):
     report = json.load(file)
   assert report["checkpoint"].startswith(source)
   names = {item["variable"]: item for item in report["started"]}
-  assert sorted(names) == sorted(model_values(expected))
+  assert sorted(names) == sorted(jobs.model_values(expected))
   assert names["net/out/kernel"]["shape"] == [4, 1]
   left = {item["name"]: item["reason"] for item in report["left_in_graph"]}
   assert left["global_step"] == "the step; global_step=True starts it"
 
 
-def texts_in_tensorboard(model_dir):
-  """The step and the text of what TensorBoard shows as text."""
-  texts = []
-  for name in os.listdir(model_dir):
-    if "tfevents" in name:
-      for event in v1.train.summary_iterator(os.path.join(model_dir, name)):
-        for value in event.summary.value:
-          if value.metadata.plugin_data.plugin_name == "text":
-            assert value.tag == "warm_start"
-            text = tf.make_ndarray(value.tensor).item().decode()
-            texts.append((event.step, text))
-  return texts
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_what_was_started_is_in_tensorboard_as_a_table(trained, tmp_path, way):
   train_started(way, trained[0], tmp_path)
-  [(step, text)] = texts_in_tensorboard(tmp_path)
+  [(step, text)] = jobs.texts_in_tensorboard(tmp_path)
   assert step == 0
   assert (
     "| variable | from | dtype and shape | matched by |\n| --- | --- | --- | --- |"
@@ -412,141 +340,6 @@ def test_the_entries_kept_of_a_vocabulary_are_in_the_report(tmp_path):
   assert started["vocabulary"]["entries_kept"] == 2
 
 
-def test_settings_for_an_estimators_own_argument(trained, tmp_path):
-  source, expected = trained
-  settings = warm_start_settings(WarmStart(source, optimizer_state=True))
-  assert isinstance(settings, tf.estimator.WarmStartSettings)
-  assert settings.ckpt_to_initialize_from.endswith("model.ckpt-3")
-  config = tf.estimator.RunConfig(save_checkpoints_steps=1)
-  estimator = tf.estimator.Estimator(
-    models.model_fn, str(tmp_path), config, warm_start_from=settings
-  )
-  estimator.train(models.input_fn, steps=1)
-  values = models.values(tmp_path / "model.ckpt-0")
-  assert values["global_step"] == 0
-  expected = {name: value for name, value in expected.items() if name != "global_step"}
-  assert_begins_with(values, expected)
-  estimator.train(models.input_fn, steps=1)
-  assert models.steps_on_disk(tmp_path) == [0, 1, 2]
-
-
-def test_settings_write_their_report_when_training_starts_and_only_then(
-  trained, tmp_path, caplog
-):
-  caplog.set_level(logging.INFO, "estimator_ckpt")
-  warm_start = WarmStart(trained[0], global_step=True)
-  seen = []
-
-  def init_fn(scaffold, session):
-    seen.append((os.listdir(tmp_path), session.run(v1.train.get_global_step())))
-
-  def model_fn(features, labels, mode):
-    spec = models.model_fn(features, labels, mode)
-    return spec._replace(scaffold=v1.train.Scaffold(init_fn=init_fn))
-
-  settings = warm_start_settings(warm_start)
-  estimator = models.estimator(model_fn, tmp_path, warm_start_from=settings)
-  # Both use the settings, and leave nothing.
-  estimator.evaluate(models.eval_input_fn)
-  next(estimator.predict(models.eval_input_fn))
-  assert len(warm_start_lines(caplog)) == 2
-  assert "warm_start.json" not in os.listdir(tmp_path)
-  del seen[:]
-  estimator.train(models.input_fn, steps=1)
-  [(files, step)] = seen
-  assert "warm_start.json" in files
-  assert step == 3
-  assert len(warm_start_lines(caplog)) == 3
-  [(step, _)] = texts_in_tensorboard(tmp_path)
-  assert step == 3
-  os.remove(tmp_path / "warm_start.json")
-  estimator.train(models.input_fn, steps=1)
-  assert "warm_start.json" not in os.listdir(tmp_path)
-  assert len(texts_in_tensorboard(tmp_path)) == 1
-
-
-def test_settings_report_where_nothing_is_saved(trained, tmp_path):
-  config = tf.estimator.RunConfig(
-    save_checkpoints_steps=None,
-    save_checkpoints_secs=None,
-    save_summary_steps=None,
-    log_step_count_steps=None,
-  )
-  model_dir = tmp_path / "new" / "model"
-  settings = warm_start_settings(trained[0])
-  tf.estimator.Estimator(
-    models.model_fn, str(model_dir), config, warm_start_from=settings
-  ).train(models.input_fn, steps=1)
-  assert "warm_start.json" in os.listdir(model_dir)
-
-
-def test_settings_whose_source_is_gone_resume(trained, tmp_path):
-  source = str(tmp_path / "source")
-  shutil.copytree(trained[0], source)
-  model_dir = tmp_path / "model"
-  settings = warm_start_settings(source)
-  models.estimator(models.model_fn, model_dir, warm_start_from=settings).train(
-    models.input_fn, steps=1
-  )
-  shutil.rmtree(source)
-  # Another process makes its settings anew.
-  settings = warm_start_settings(source)
-  again = models.estimator(models.model_fn, model_dir, warm_start_from=settings)
-  again.train(models.input_fn, steps=1)
-  assert models.steps_on_disk(model_dir) == [0, 1, 2]
-  new = models.estimator(models.model_fn, tmp_path / "new", warm_start_from=settings)
-  with pytest.raises(errors.CheckpointNotFoundError, match=re.escape(source)):
-    new.train(models.input_fn, steps=1)
-  assert not os.path.exists(tmp_path / "new") or not os.listdir(tmp_path / "new")
-
-
-def test_settings_can_be_copied(trained, tmp_path):
-  settings = copy.deepcopy(warm_start_settings(WarmStart(trained[0], "net/out/")))
-  estimator = models.estimator(models.model_fn, tmp_path, warm_start_from=settings)
-  estimator.train(models.input_fn, steps=1)
-  with open(tmp_path / "warm_start.json", encoding="utf-8") as file:
-    started = json.load(file)["started"]
-  assert [item["variable"] for item in started] == ["net/out/bias", "net/out/kernel"]
-
-
-def test_settings_may_be_made_before_their_saved_model(tmp_path):
-  source = str(tmp_path / "exported")
-  settings = warm_start_settings(source)
-  variables = os.path.dirname(golden.path("tf1.15/saved_model"))
-  shutil.copytree(os.path.dirname(variables), source)
-  expected = golden.expected("tf1.15/saved_model")["net/dense/kernel"]
-  with tf.Graph().as_default(), v1.Session() as session:
-    kernel = v1.get_variable("net/dense/kernel", expected.shape)
-    v1.train.warm_start(*settings)
-    session.run(v1.global_variables_initializer())
-    np.testing.assert_array_equal(session.run(kernel), expected)
-
-
-def test_settings_name_one_variable_and_still_map_the_rest(tmp_path):
-  path = golden.path("tf2.15/converted_names")
-  expected = golden.expected("tf1.15/adam_dense")
-  with tf.Graph().as_default(), v1.Session() as session:
-    made = {
-      name: v1.get_variable(name, expected[source].shape)
-      for name, source in (
-        ("net/dense_1/kernel", "net/dense_1/kernel"),
-        ("net/renamed/kernel", "net/dense_2/kernel"),
-      )
-    }
-    settings = warm_start_settings(
-      WarmStart(path, assignment_map={"net/dense_2/kernel": "net/renamed/kernel"})
-    )
-    v1.train.warm_start(*settings)
-    session.run(v1.global_variables_initializer())
-    values = session.run(made)
-  np.testing.assert_array_equal(
-    values["net/dense_1/kernel"], expected["net/dense_1/kernel"]
-  )
-  np.testing.assert_array_equal(
-    values["net/renamed/kernel"], expected["net/dense_2/kernel"]
-  )
-
-
 def test_a_mirrored_strategy(trained, tmp_path):
   source, expected = trained
   model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
@@ -554,14 +347,14 @@ def test_a_mirrored_strategy(trained, tmp_path):
   estimator = models.estimator(model_fn, tmp_path, train_distribute=strategy)
   estimator.train(models.input_fn, steps=1)
   values = models.named_values(tmp_path / "model.ckpt-0")
-  assert_begins_with(values, model_values(expected))
+  jobs.assert_begins_with(values, jobs.model_values(expected))
 
 
 def test_the_in_memory_evaluator_does_not_start_again(trained, tmp_path):
   source = str(tmp_path / "source")
   shutil.copytree(trained[0], source)
   model_fn = eckpt.dual_checkpointing(warm_start=source)(models.model_fn)
-  estimator, _ = begun(model_fn, tmp_path / "model")
+  estimator, _ = jobs.begun(model_fn, tmp_path / "model")
   shutil.rmtree(source)
   hook = tf.estimator.experimental.InMemoryEvaluatorHook(
     estimator, models.eval_input_fn
@@ -589,4 +382,4 @@ def test_a_scaffold_function_of_a_tpu_estimator(trained, tmp_path):
   )
   estimator.train(lambda params: models.input_fn(), steps=1)
   values = models.named_values(tmp_path / "model.ckpt-0")
-  assert_begins_with(values, model_values(expected))
+  jobs.assert_begins_with(values, jobs.model_values(expected))
