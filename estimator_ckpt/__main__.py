@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-# Run as a file, as Bazel does, the first place Python looks for modules is this
-# directory, and its inspect.py would stand in for Python's.
+# Where this is run as a file, as Bazel does, Python looks for modules in this directory
+# first, and its `keras` would stand in for Keras.
 _DIRECTORY = os.path.dirname(os.path.abspath(__file__))
 if sys.path and os.path.abspath(sys.path[0]) == _DIRECTORY:
   sys.path[0] = os.path.dirname(_DIRECTORY)

@@ -22,9 +22,10 @@ from typing import Any, Callable
 
 from absl import flags
 
-from estimator_ckpt import decorators, errors
-from estimator_ckpt.formats import CheckpointFormat
-from estimator_ckpt.tensorflow_private import tf
+from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.training import decorators
+from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.warm_start import planner as warm_start_planner
 from estimator_ckpt.warm_start.request import WarmStart
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import Index
+from estimator_ckpt.bundle.index import Index
 from tests import models, stored
 
 v1 = tf.compat.v1

@@ -9,17 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from estimator_ckpt import layout
-from estimator_ckpt.bundle import (
-  BundleEntry,
-  Index,
-  TensorSlice,
-  checksum,
-  data_path,
-  dtypes,
-  strings,
-)
-from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.bundle import checksum, dtypes, strings
+from estimator_ckpt.bundle.file_names import data_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
+from estimator_ckpt.checkpoint import layout
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 
 
 class BundleBuilder:

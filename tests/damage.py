@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import read_table, write_table
+from estimator_ckpt.bundle.table import read_table, write_table
 
 Draw = Callable[[st.SearchStrategy], Any]
 

@@ -149,7 +149,7 @@ def values(path: Any) -> dict[str, np.ndarray]:
 def named_values(path: Any) -> dict[str, np.ndarray]:
   """The tensors of a checkpoint of any format by variable name, slots and step too."""
   import estimator_ckpt as eckpt
-  from estimator_ckpt import layout
+  from estimator_ckpt.checkpoint import layout
 
   with eckpt.open_checkpoint(str(path)) as reader:
     graph = reader.object_graph

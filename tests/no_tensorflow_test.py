@@ -59,15 +59,15 @@ _LINES = {
 }
 # Of the library, what needs no TensorFlow.
 _FUNCTIONS = [
-  "convert.convert",
-  "diff.diff",
-  "formats.detect_format",
-  "inspect.inspect_checkpoint",
-  "merge.merge",
-  "reader.open_checkpoint",
-  "rename.rename",
-  "strip.strip",
-  "verify.verify",
+  "files.convert.convert",
+  "files.diff.diff",
+  "checkpoint.formats.detect_format",
+  "files.summary.inspect_checkpoint",
+  "files.merge.merge",
+  "checkpoint.reader.open_checkpoint",
+  "files.rename.rename",
+  "files.strip.strip",
+  "checkpoint.verify.verify",
 ]
 
 
@@ -116,7 +116,7 @@ def test_every_command_is_tried():
 
 @pytest.mark.parametrize("name", _FUNCTIONS)
 def test_the_functions_on_files_can_be_imported(blocked, name):
-  module, function = name.split(".")
+  module, _, function = name.rpartition(".")
   code = f"from estimator_ckpt.{module} import {function}; assert callable({function})"
   result = blocked("-c", code)
   assert result.stderr == ""

@@ -7,17 +7,13 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from estimator_ckpt import formats, layout
-from estimator_ckpt.bundle import (
-  BundleEntry,
-  Index,
-  Shards,
-  checksum,
-  data_path,
-  dtypes,
-  strings,
-)
-from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.bundle import checksum, dtypes, strings
+from estimator_ckpt.bundle.file_names import data_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.checkpoint import formats, layout
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 
 _FORMATS = {"float32": "f", "int64": "q", "int32": "i"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from estimator_ckpt.errors import (
@@ -169,3 +170,11 @@ def from_numpy(dtype: np.dtype) -> int:
   if found is None or found in _QUANTIZED:
     raise OptionError(f"TensorFlow has no tensor type for numpy's {dtype}")
   return found
+
+
+def describe(dtype: int, shape: Iterable[int] | None) -> str:
+  """A dtype and shape in words, for example `float32 [64, 10]`."""
+  if shape is None:
+    return f"{name(dtype)} of any shape"
+  dims = "[" + ", ".join("?" if n == -1 else str(n) for n in shape) + "]"
+  return f"{name(dtype)} {dims}"

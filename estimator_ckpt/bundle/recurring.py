@@ -27,7 +27,7 @@ class RecurringIndex:
   A rewriting is repeatable if each entry it writes, whatever the key, is one that it
   read.
 
-  >>> from estimator_ckpt.bundle import Index
+  >>> from estimator_ckpt.bundle.index import Index
   >>> def index(crc, *keys):
   ...   made = Index()
   ...   for key in keys:

@@ -1,9 +1,15 @@
-"""Files whose path has a scheme: through fsspec, or through TensorFlow's tf.io.gfile.
+"""Files whose path has a scheme, such as `gs://`.
 
-TensorFlow's is taken where TensorFlow is loaded already and knows the scheme, since
-what reads and writes the same paths should agree on credentials; else fsspec, where it
-is installed; else TensorFlow's, which then is loaded. Errors are those of `open` and
-the os module; `estimator_ckpt.bundle.files` words them.
+`file_system` chooses who reads and writes a path:
+
+1. TensorFlow's file systems, where TensorFlow is loaded and knows the scheme: training
+   and this library then use the same credentials.
+2. fsspec, where it is installed.
+3. TensorFlow's file systems, where TensorFlow is installed; it is loaded for them.
+
+This package imports no TensorFlow. The facade hands TensorFlow's file systems over
+(`offer_tensorflow_files`). Errors are those of `open` and the os module;
+`estimator_ckpt.bundle.files` words them.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol
 
 from estimator_ckpt.errors import MissingDependencyError
@@ -54,8 +60,29 @@ class RemoteFiles(Protocol):
     """Removes a directory and what is in it."""
 
 
+class TensorFlowFiles(RemoteFiles, Protocol):
+  """TensorFlow's file systems, as the training half hands them over."""
+
+  def knows(self, scheme: str) -> bool:
+    """Whether one of the file systems is for a scheme."""
+
+
+_load_tensorflow_files: Callable[[], TensorFlowFiles] | None = None
+
+
+def offer_tensorflow_files(load: Callable[[], TensorFlowFiles]) -> None:
+  """Makes TensorFlow's file systems available to `file_system`.
+
+  Args:
+    load: imports TensorFlow and returns its file systems. It is called when a path
+      needs them, and only where TensorFlow is installed.
+  """
+  global _load_tensorflow_files
+  _load_tensorflow_files = load
+
+
 def file_system(path: str) -> RemoteFiles:
-  """What reads and writes a path that has a scheme.
+  """Chooses the file system of a path that has a scheme.
 
   Args:
     path: the path.
@@ -68,14 +95,15 @@ def file_system(path: str) -> RemoteFiles:
   """
   scheme = path.partition("://")[0]
   has_fsspec = importlib.util.find_spec("fsspec") is not None
-  if "tensorflow" in sys.modules and (
-    not has_fsspec or scheme in _gfile().get_registered_schemes()
-  ):
-    return GfileFiles()
+  load = _load_tensorflow_files
+  if load is not None and "tensorflow" in sys.modules:
+    tensorflow_files = load()
+    if not has_fsspec or tensorflow_files.knows(scheme):
+      return tensorflow_files
   if has_fsspec:
     return FsspecFiles()
-  if importlib.util.find_spec("tensorflow") is not None:
-    return GfileFiles()
+  if load is not None and importlib.util.find_spec("tensorflow") is not None:
+    return load()
   raise MissingDependencyError(
     f"{path}: paths with {scheme}:// need the package fsspec"
     f" (pip install fsspec, and its package for {scheme}) or TensorFlow"
@@ -152,120 +180,6 @@ class FsspecFiles:
     """See `RemoteFiles`."""
     with _fsspec(path) as (system, inner):
       system.rm(inner, recursive=True)
-
-
-class GfileFiles:
-  """Files through tf.io.gfile."""
-
-  def open(self, path: str, mode: str) -> IO[bytes]:
-    """See `RemoteFiles`."""
-    return _GfileStream(path, mode)  # type: ignore[return-value]
-
-  def read_range(self, path: str, offset: int, size: int) -> bytes:
-    """See `RemoteFiles`."""
-    with self.open(path, "rb") as file:
-      file.seek(offset)
-      return file.read(size)
-
-  def size(self, path: str) -> int:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      return _gfile().stat(path).length
-
-  def modified_time(self, path: str) -> float:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      return _gfile().stat(path).mtime_nsec / 1e9
-
-  def exists(self, path: str) -> bool:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      return _gfile().exists(path)
-
-  def is_dir(self, path: str) -> bool:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      return _gfile().isdir(path)
-
-  def list_dir(self, path: str) -> list[str]:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      return [name.rstrip("/") for name in _gfile().listdir(path)]
-
-  def mkdirs(self, path: str) -> None:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      _gfile().makedirs(path)
-
-  def rename(self, path: str, to: str) -> None:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      _gfile().rename(path, to, overwrite=True)
-
-  def remove(self, path: str) -> None:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      _gfile().remove(path)
-
-  def remove_tree(self, path: str) -> None:
-    """See `RemoteFiles`."""
-    with _gfile_errors():
-      _gfile().rmtree(path)
-
-
-class _GfileStream:
-  """A `tf.io.gfile.GFile` whose errors are those of Python's files."""
-
-  def __init__(self, path: str, mode: str):
-    with _gfile_errors():
-      self._file = _gfile().GFile(path, mode)
-      # GFile opens on first use; a missing file should show here, and an empty one has
-      # to be there.
-      if mode == "rb":
-        self._file.size()
-      else:
-        self._file.write(b"")
-
-  def read(self, size: int = -1) -> bytes:
-    with _gfile_errors():
-      return self._file.read(size)
-
-  def seek(self, offset: int) -> None:
-    with _gfile_errors():
-      self._file.seek(offset)
-
-  def write(self, data: bytes) -> None:
-    with _gfile_errors():
-      self._file.write(data)
-
-  def flush(self) -> None:
-    with _gfile_errors():
-      self._file.flush()
-
-  def __enter__(self) -> _GfileStream:
-    return self
-
-  def __exit__(self, *unused: object) -> None:
-    with _gfile_errors():
-      self._file.close()
-
-
-def _gfile() -> Any:
-  import tensorflow as tf
-
-  return tf.io.gfile
-
-
-@contextlib.contextmanager
-def _gfile_errors() -> Iterator[None]:
-  import tensorflow as tf
-
-  try:
-    yield
-  except tf.errors.NotFoundError as error:
-    raise FileNotFoundError(error.message) from error
-  except tf.errors.OpError as error:
-    raise OSError(error.message) from error
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
   Returns:
     The exit code.
   """
-  from estimator_ckpt.convert import convert
+  from estimator_ckpt.files.convert import convert
 
   options = _keras_options(args)
   with terminal.ProgressBar("converting") as bar:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from estimator_ckpt.cli import terminal
 
 if TYPE_CHECKING:
-  from estimator_ckpt.diff import Comparison, Difference
-  from estimator_ckpt.saved_tensors import SavedTensor
+  from estimator_ckpt.checkpoint.listing import SavedTensor
+  from estimator_ckpt.files.diff import Comparison, Difference
 
 NAME = "diff"
 HELP = "Compares two checkpoints of any formats: names, keys, types, shapes, values."
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Prints what differs."""
-  from estimator_ckpt.diff import diff
+  from estimator_ckpt.files.diff import diff
 
   values = args.values or args.atol > 0 or args.rtol > 0
   with terminal.ProgressBar("comparing") as bar:

@@ -13,10 +13,10 @@ from estimator_ckpt.cli import terminal
 from estimator_ckpt.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
-  from estimator_ckpt.inspect import CheckpointSummary
-  from estimator_ckpt.optimizers.names import Role
-  from estimator_ckpt.saved_tensors import SavedTensor
-  from estimator_ckpt.tensor_values import Value, ValueSummary
+  from estimator_ckpt.checkpoint.listing import SavedTensor
+  from estimator_ckpt.checkpoint.roles import Role
+  from estimator_ckpt.files.summary import CheckpointSummary
+  from estimator_ckpt.files.tensor_values import Value, ValueSummary
 
 NAME = "inspect"
 HELP = "Shows what a checkpoint is and what it holds: names, shapes, sizes, objects."
@@ -83,7 +83,7 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
   """Prints what was asked for."""
-  from estimator_ckpt.inspect import inspect_checkpoint
+  from estimator_ckpt.files.summary import inspect_checkpoint
 
   pattern = _compile(args.filter)
   summary = inspect_checkpoint(args.path)
@@ -209,7 +209,7 @@ def _unexpected_paths(tensor: SavedTensor) -> tuple[str, ...]:
 
   In a dual checkpoint the step is the counter of saves as well.
   """
-  from estimator_ckpt import layout
+  from estimator_ckpt.checkpoint import layout
 
   name = tensor.name
   flat = f"{layout.VAR_LIST}/{layout.escape_local_name(name)}"
@@ -249,7 +249,7 @@ def _ranges(shards: Sequence[int]) -> str:
 def _tree(
   summary: CheckpointSummary, rows: Sequence[Row], depth: int | None
 ) -> Iterator[str]:
-  from estimator_ckpt import size_tree
+  from estimator_ckpt.files import size_tree
 
   tensors = [tensor for tensor, _ in rows]
   if summary.graph is not None:
@@ -288,8 +288,8 @@ def _read_values(
 ) -> tuple[dict[str, ValueSummary], list[str]]:
   """Summaries of the tensors that have values, by key, and what cannot be read."""
   from estimator_ckpt.bundle import dtypes
-  from estimator_ckpt.reader import open_checkpoint
-  from estimator_ckpt.tensor_values import summarize
+  from estimator_ckpt.checkpoint.reader import open_checkpoint
+  from estimator_ckpt.files.tensor_values import summarize
 
   found = {}
   problems = []

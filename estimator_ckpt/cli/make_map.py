@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
   Returns:
     The exit code: 1 if a variable found no other.
   """
-  from estimator_ckpt.keras.starter_map import make_map
+  from estimator_ckpt.files.keras.starter_map import make_map
 
   found = make_map(args.source, args.target)
   if args.json:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
   Returns:
     The exit code.
   """
-  from estimator_ckpt.merge import merge
+  from estimator_ckpt.files.merge import merge
 
   with terminal.ProgressBar("merging") as bar:
     report = merge(

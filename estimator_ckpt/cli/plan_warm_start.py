@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from estimator_ckpt import layout
+from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.cli import terminal
 
 if TYPE_CHECKING:  # what a run needs is loaded when it runs

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
   Returns:
     The exit code.
   """
-  from estimator_ckpt.rename import rename
+  from estimator_ckpt.files.rename import rename
 
   with terminal.ProgressBar("renaming") as bar:
     report = rename(

@@ -6,7 +6,7 @@ import argparse
 
 from estimator_ckpt.bundle.shards import PLACEMENTS
 from estimator_ckpt.cli import terminal
-from estimator_ckpt.model_dirs import Report
+from estimator_ckpt.files.model_dirs import Report
 
 
 def add_source_and_target(parser: argparse.ArgumentParser) -> None:

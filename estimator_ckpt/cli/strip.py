@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
   Returns:
     The exit code.
   """
-  from estimator_ckpt.strip import strip
+  from estimator_ckpt.files.strip import strip
 
   with terminal.ProgressBar("stripping") as bar:
     report = strip(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from estimator_ckpt.cli import terminal
 
 if TYPE_CHECKING:
-  from estimator_ckpt.verify.findings import Finding, Report
+  from estimator_ckpt.checkpoint.verify.findings import Finding, Report
 
 NAME = "verify"
 HELP = "Checks a checkpoint, or all of a directory, down to every tensor's checksum."
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Prints what was found."""
-  from estimator_ckpt.verify import verify
+  from estimator_ckpt.checkpoint.verify import verify
 
   begin = time.monotonic()
   with terminal.ProgressBar("verifying") as bar:

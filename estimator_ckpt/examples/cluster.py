@@ -27,7 +27,7 @@ from absl import app, flags
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import flags as checkpoint_flags
-from estimator_ckpt.bundle import Index
+from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.examples import digits
 
 FLAGS = flags.FLAGS

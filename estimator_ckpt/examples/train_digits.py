@@ -24,7 +24,7 @@ from absl import app, flags
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import flags as checkpoint_flags
-from estimator_ckpt import layout
+from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.examples import digits
 
 FLAGS = flags.FLAGS

@@ -15,9 +15,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from estimator_ckpt import layout as layout_lib
-from estimator_ckpt.object_graph import Attribute, Node, ObjectGraph, SlotVariable
-from estimator_ckpt.optimizers.kinds import Flavor, Optimizer
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.object_graph import (
+  Attribute,
+  Node,
+  ObjectGraph,
+  SlotVariable,
+)
+from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer
 
 # What an optimizer keeps beside slots and steps, by flavor and kind.
 LEGACY_SETTINGS = {

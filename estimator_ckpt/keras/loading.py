@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from estimator_ckpt import errors
-from estimator_ckpt import reader as reader_lib
+from estimator_ckpt.checkpoint import reader as reader_lib
+from estimator_ckpt.checkpoint.name_map import NameMapLike
 from estimator_ckpt.keras import model as keras_model
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.model import KerasModel, KerasOptimizer
@@ -15,7 +16,6 @@ from estimator_ckpt.keras.report import LoadReport
 from estimator_ckpt.keras.scopes import ForgetBias
 from estimator_ckpt.keras.state import StateLoader
 from estimator_ckpt.keras.weights import WeightLoader
-from estimator_ckpt.name_map import NameMapLike
 
 
 def load(

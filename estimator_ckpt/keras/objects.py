@@ -13,9 +13,9 @@ import collections
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from estimator_ckpt import layout as layout_lib
-from estimator_ckpt.object_graph import Node, ObjectGraph
-from estimator_ckpt.optimizers.kinds import KINDS, MODERN, Flavor, Optimizer
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.object_graph import Node, ObjectGraph
+from estimator_ckpt.keras.optimizers.kinds import KINDS, MODERN, Flavor, Optimizer
 
 # Children of an optimizer's node that hold a setting, by Keras' names of the settings.
 _SETTINGS = {

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from estimator_ckpt import errors
+from estimator_ckpt.keras.optimizers.iterations import Iterations
+from estimator_ckpt.keras.optimizers.state import StatePlan
 from estimator_ckpt.keras.scopes import REFUSED
-from estimator_ckpt.optimizers.iterations import Iterations
-from estimator_ckpt.optimizers.state import StatePlan
 
 if TYPE_CHECKING:
   from estimator_ckpt.keras.source import Variable

@@ -13,22 +13,23 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from estimator_ckpt import errors, tensor_names
-from estimator_ckpt import layout as layout_lib
+from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint import tensor_names
+from estimator_ckpt.checkpoint.listing import ObjectPaths
+from estimator_ckpt.checkpoint.roles import RoleKind
 from estimator_ckpt.keras.objects import find_optimizers
-from estimator_ckpt.optimizers import names as optimizer_names
-from estimator_ckpt.optimizers.iterations import Iterations, iterations
-from estimator_ckpt.optimizers.kinds import KINDS, Flavor, Optimizer
-from estimator_ckpt.optimizers.names import RoleKind
-from estimator_ckpt.saved_tensors import ObjectPaths
+from estimator_ckpt.keras.optimizers.iterations import Iterations, iterations
+from estimator_ckpt.keras.optimizers.kinds import KINDS, Flavor, Optimizer
 
 if TYPE_CHECKING:
   import numpy as np
 
-  from estimator_ckpt.bundle import Index
-  from estimator_ckpt.object_graph import ObjectGraph
-  from estimator_ckpt.reader import CheckpointReader
+  from estimator_ckpt.bundle.index import Index
+  from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+  from estimator_ckpt.checkpoint.reader import CheckpointReader
 
 
 @dataclasses.dataclass(frozen=True)

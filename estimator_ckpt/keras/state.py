@@ -19,10 +19,10 @@ from estimator_ckpt.keras.model import (
   dtype_name,
   variable_path,
 )
+from estimator_ckpt.keras.optimizers.kinds import Optimizer
+from estimator_ckpt.keras.optimizers.state import SlotMove, plan_state
 from estimator_ckpt.keras.report import OptimizerReport
 from estimator_ckpt.keras.weights import WeightLoader
-from estimator_ckpt.optimizers.kinds import Optimizer
-from estimator_ckpt.optimizers.state import SlotMove, plan_state
 
 _logger = logging.getLogger(__name__)
 

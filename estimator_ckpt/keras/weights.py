@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
+from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Recipe, Stored
@@ -20,13 +22,11 @@ from estimator_ckpt.keras.matching import Match
 from estimator_ckpt.keras.model import KerasModel, ModelLayer, after_build, assign
 from estimator_ckpt.keras.report import LoadReport, Row, mismatch_message
 from estimator_ckpt.keras.scopes import ForgetBias, Layer, Scopes
-from estimator_ckpt.name_map import NameMap, NameMapLike
-from estimator_ckpt.name_pattern import NamePattern, matches_any
 
 if TYPE_CHECKING:
   import numpy as np
 
-  from estimator_ckpt.reader import CheckpointReader
+  from estimator_ckpt.checkpoint.reader import CheckpointReader
 
 _logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
 from estimator_ckpt import errors
-from estimator_ckpt.name_map import NameMap, Rule
+from estimator_ckpt.checkpoint.name_map import NameMap, Rule
 from estimator_ckpt.warm_start.nearest import tails
 from estimator_ckpt.warm_start.source import Source, SourceTensor
 

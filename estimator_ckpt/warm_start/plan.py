@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from estimator_ckpt import errors
-from estimator_ckpt.restore_plan import describe
+from estimator_ckpt.bundle.dtypes import describe
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
 from estimator_ckpt.warm_start.assignment_map import Entry
 from estimator_ckpt.warm_start.source import Source, SourceTensor

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from estimator_ckpt import errors
-from estimator_ckpt.optimizers import names as optimizer_names
-from estimator_ckpt.optimizers.names import Role, RoleKind
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
 from estimator_ckpt.warm_start.assignment_map import Candidate, Entry
 from estimator_ckpt.warm_start.nearest import NearestNames

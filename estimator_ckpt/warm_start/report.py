@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator_ckpt.bundle import dtypes
-from estimator_ckpt.restore_plan import describe
+from estimator_ckpt.bundle.dtypes import describe
 
 if TYPE_CHECKING:  # which prints itself by this module
   from estimator_ckpt.warm_start.plan import LeftOut, Started, WarmStartPlan

@@ -43,7 +43,7 @@ class WarmStart:
     assignment_map: which tensor starts which variable where their names differ, as for
       `tf.compat.v1.train.init_from_checkpoint`, the checkpoint's side first: scopes,
       names, variables, lists of partitions, `"/"`; and regular expressions with groups,
-      and object paths. See `estimator_ckpt.assignment_map`.
+      and object paths. See `estimator_ckpt.warm_start.assignment_map`.
     only_mapped: whether variables that the map does not mention are left alone. By
       default they are matched by name.
     optimizer_state: whether slots and beta powers are started too. Slots follow their

@@ -14,15 +14,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from estimator_ckpt import formats
-from estimator_ckpt import layout as layout_lib
-from estimator_ckpt import prefix as prefix_lib
-from estimator_ckpt.bundle import Index, TensorSlice, dtypes
-from estimator_ckpt.object_graph import ObjectGraph
-from estimator_ckpt.optimizers import names as optimizer_names
-from estimator_ckpt.optimizers.names import Role, RoleKind
-from estimator_ckpt.saved_tensors import ObjectPaths
-from estimator_ckpt.tensor_names import NamedTensor, named_tensors
+from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import TensorSlice
+from estimator_ckpt.checkpoint import formats
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint.listing import ObjectPaths
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import Role, RoleKind
+from estimator_ckpt.checkpoint.tensor_names import NamedTensor, named_tensors
 
 _PART = re.compile(r"(.*)/part_(\d+)(/.*)?")
 _AVERAGE = re.compile(r".*/ExponentialMovingAverage(_\d+)?")

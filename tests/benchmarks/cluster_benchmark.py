@@ -23,10 +23,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from estimator_ckpt import aliases
-from estimator_ckpt.bundle import Index
+from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.examples import cluster
-from estimator_ckpt.saver import CheckpointSaver
+from estimator_ckpt.training import dual_index
+from estimator_ckpt.training.saver import CheckpointSaver
 from tests.benchmarks import save_benchmark
 from tests.cluster import processes
 
@@ -131,7 +131,7 @@ def _index_step(prefix: str, plan: Any, rounds: int) -> list[float]:
   for _ in range(rounds):
     pathlib.Path(prefix + ".index").write_bytes(bare)
     start = time.perf_counter()
-    aliases.add_aliases(prefix, plan)
+    dual_index.add_aliases(prefix, plan)
     times.append(time.perf_counter() - start)
   return times
 

@@ -17,7 +17,10 @@ import sys
 import tempfile
 from typing import Any
 
-from estimator_ckpt.bundle import BundleEntry, Index, checksum, data_path, dtypes
+from estimator_ckpt.bundle import checksum, dtypes
+from estimator_ckpt.bundle.file_names import data_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
 from tests.benchmarks import measuring
 
 _GUIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guide_converter.py")

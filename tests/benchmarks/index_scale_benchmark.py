@@ -20,9 +20,12 @@ import tempfile
 import time
 from typing import Any
 
-from estimator_ckpt import aliases, save_plan
-from estimator_ckpt.bundle import BundleEntry, BundleHeader, Index, index_path
-from estimator_ckpt.formats import CheckpointFormat
+from estimator_ckpt.bundle.file_names import index_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader
+from estimator_ckpt.checkpoint import key_plan
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.training import dual_index
 from tests.benchmarks import measuring
 
 # A protocol buffer, and so a graph, a string tensor in it, and its MetaGraph.
@@ -48,8 +51,8 @@ def simulate(variables: int, shards: int, directory: str) -> dict[str, Any]:
     for i in range(variables)
   ]
   start = time.perf_counter()
-  plan = save_plan.plan_save(
-    [save_plan.Saved(name) for name in names], CheckpointFormat.DUAL
+  plan = key_plan.plan_save(
+    [key_plan.Saved(name) for name in names], CheckpointFormat.DUAL
   )
   assert plan.object_graph is not None
   object_graph = len(plan.object_graph.serialize())
@@ -71,7 +74,7 @@ def simulate(variables: int, shards: int, directory: str) -> dict[str, Any]:
   before = os.path.getsize(index_path(prefix))
   del index
   start = time.perf_counter()
-  aliases.add_aliases(prefix, plan)
+  dual_index.add_aliases(prefix, plan)
   seconds = time.perf_counter() - start
   return {
     "variables": variables,

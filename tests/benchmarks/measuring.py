@@ -14,16 +14,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from estimator_ckpt import layout
-from estimator_ckpt.bundle import (
-  BundleEntry,
-  BundleWriter,
-  Index,
-  checksum,
-  dtypes,
-  strings,
-)
-from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.bundle import checksum, dtypes, strings
+from estimator_ckpt.bundle.commit import BundleWriter
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.checkpoint import layout
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 
 FLOAT32 = 1
 # A process's peak counts that of the one it was forked from, so that has to be small.

@@ -22,7 +22,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from estimator_ckpt.saver import CheckpointSaver
+from estimator_ckpt.training.saver import CheckpointSaver
 
 v1 = tf.compat.v1
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from estimator_ckpt.bundle import data_path
+from estimator_ckpt.bundle.file_names import data_path
 from tests.benchmarks import measuring
 
 

@@ -6,8 +6,10 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from estimator_ckpt.bundle import BundleEntry, Index, TensorSlice, checksum
+from estimator_ckpt.bundle import checksum
+from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
+from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 
 _HALF = 19
 _DATA = bytes(range(24))  # 4 rows of 3 columns, two bytes each.

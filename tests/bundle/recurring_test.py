@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import BundleEntry, Index, TensorSlice
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.bundle.recurring import RecurringIndex
 
 _CRC = st.integers(1, 2**32 - 1)

@@ -6,15 +6,10 @@ import sys
 
 import pytest
 
-from estimator_ckpt.bundle import (
-  BundleEntry,
-  BundleWriter,
-  Index,
-  files,
-  remote,
-  shards,
-  strings,
-)
+from estimator_ckpt.bundle import files, remote, shards, strings
+from estimator_ckpt.bundle.commit import BundleWriter
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.errors import (
   CheckpointExistsError,
   CheckpointNotFoundError,

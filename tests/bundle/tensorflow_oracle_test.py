@@ -11,18 +11,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from estimator_ckpt import state as state_lib
-from estimator_ckpt.bundle import (
-  BundleEntry,
-  BundleWriter,
-  Index,
-  TensorSlice,
-  checksum,
-  dtypes,
-  strings,
-  table,
-)
-from estimator_ckpt.reader import open_checkpoint
+from estimator_ckpt.bundle import checksum, dtypes, strings, table
+from estimator_ckpt.bundle.commit import BundleWriter
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.reader import open_checkpoint
 
 tf = pytest.importorskip("tensorflow")
 

@@ -163,13 +163,12 @@ def test_ctrl_c_is_one_line():
     f"""
     import sys
     from estimator_ckpt.cli import main
-    import estimator_ckpt.inspect
+    from estimator_ckpt.files import summary
     def wait(path):
       print("ready", flush=True)
       import time
       time.sleep(60)
-    estimator_ckpt.inspect.inspect_checkpoint = wait
-    sys.modules["estimator_ckpt.inspect"].inspect_checkpoint = wait
+    summary.inspect_checkpoint = wait
     sys.exit(main.run(["inspect", {_ADAM!r}]))
     """
   )
@@ -201,16 +200,14 @@ def test_only_the_command_that_was_asked_for_is_imported():
   assert libraries == "set()"
 
 
-def test_the_program_runs_as_a_file_though_its_directory_has_an_inspect_py():
+def test_the_program_runs_as_a_file_though_its_directory_has_a_keras():
   import estimator_ckpt
 
-  directory = os.path.dirname(estimator_ckpt.__file__)
-  result = subprocess.run(
-    [sys.executable, os.path.join(directory, "__main__.py"), "--version"],
-    stdout=subprocess.PIPE,
-    check=True,
+  program = os.path.join(os.path.dirname(estimator_ckpt.__file__), "__main__.py")
+  done = subprocess.run(
+    [sys.executable, program, "--version"], stdout=subprocess.PIPE, check=True
   )
-  assert result.stdout.startswith(b"estimator-ckpt ")
+  assert done.stdout.startswith(b"estimator-ckpt ")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
-from estimator_ckpt.saver import CheckpointSaver
+from estimator_ckpt.training.saver import CheckpointSaver
 
 v1 = tf.compat.v1
 _VALUES = {"w": np.arange(12, dtype=np.float32).reshape(4, 3), "b": np.ones(3)}

@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
-from estimator_ckpt.bundle import Index
+from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.examples import cluster
 from tests import models
 from tests.cluster import tasks

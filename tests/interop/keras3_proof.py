@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import estimator_ckpt.keras
 from estimator_ckpt import errors
-from estimator_ckpt.keras import checkpoint as keras_checkpoint
-from estimator_ckpt.reader import open_checkpoint
+from estimator_ckpt.checkpoint.reader import open_checkpoint
+from estimator_ckpt.files.keras import convert as keras_checkpoint
 from tests.keras import proof as keras_proof
 
 

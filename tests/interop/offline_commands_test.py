@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from estimator_ckpt import layout
-from estimator_ckpt.convert import convert
-from estimator_ckpt.merge import merge
-from estimator_ckpt.rename import rename
-from estimator_ckpt.strip import strip
+from estimator_ckpt.checkpoint import layout
+from estimator_ckpt.files.convert import convert
+from estimator_ckpt.files.merge import merge
+from estimator_ckpt.files.rename import rename
+from estimator_ckpt.files.strip import strip
 from tests import golden
 from tests.interop import readers, written
 

@@ -12,7 +12,7 @@ import re
 import numpy as np
 import pytest
 
-from estimator_ckpt.convert import convert
+from estimator_ckpt.files.convert import convert
 from tests.interop import readers, training, written
 
 _COUNTS = (1, 2, 3, 5)

@@ -7,13 +7,13 @@ import pytest
 from tests.interop import suites
 
 _FILES = (
-  "tests/stock_test.py",
-  "tests/decorators_test.py",
-  "tests/scaffolds_test.py",
-  "tests/partitioned_test.py",
-  "tests/objects_test.py",
-  "tests/restore_plan_test.py",
-  "tests/save_plan_test.py",
+  "tests/training/stock_test.py",
+  "tests/training/decorators_test.py",
+  "tests/training/scaffolds_test.py",
+  "tests/training/partitioned_test.py",
+  "tests/training/objects_test.py",
+  "tests/training/restore_plan_test.py",
+  "tests/checkpoint/key_plan_test.py",
   "tests/keras/cells_test.py",
   "tests/keras/layers_test.py",
 )

@@ -13,7 +13,7 @@ from typing import Any, Callable
 import numpy as np
 
 import estimator_ckpt as eckpt
-from estimator_ckpt.bundle import Index
+from estimator_ckpt.bundle.index import Index
 from tests import golden
 
 Damage = Callable[[], None]

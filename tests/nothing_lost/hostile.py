@@ -17,11 +17,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
 import estimator_ckpt as eckpt
-from estimator_ckpt import formats, interrupted, object_graph, state, tensor_names
-from estimator_ckpt.bundle import Index, data_path, read_table, strings, write_table
+from estimator_ckpt.bundle import strings
+from estimator_ckpt.bundle.file_names import data_path
+from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader
 from estimator_ckpt.bundle.slices import parse_slice_key
-from estimator_ckpt.inspect import inspect_checkpoint
+from estimator_ckpt.bundle.table import read_table, write_table
+from estimator_ckpt.checkpoint import formats, leftovers, object_graph, tensor_names
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.files.summary import inspect_checkpoint
 from tests import golden
 
 MAX_SECONDS = 60
@@ -130,15 +134,15 @@ def graph(data: bytes) -> None:
 
 def state_file(data: bytes) -> None:
   """A `checkpoint` file, and what is done in a directory that it stands in."""
-  parsed = state.parse_state(data, "checkpoint")
-  assert state.parse_state(state.format_state(parsed), "again") == parsed
+  parsed = state_lib.parse_state(data, "checkpoint")
+  assert state_lib.parse_state(state_lib.format_state(parsed), "again") == parsed
   with _directory() as directory:
     (directory / "in" / "checkpoint").write_bytes(data)
     _each(
       lambda: eckpt.verify(directory / "in"),
       lambda: eckpt.detect_format(directory / "in"),
       lambda: eckpt.convert(directory / "in", directory / "out", "tf1"),
-      lambda: interrupted.clean(str(directory / "in"), 1e12),
+      lambda: leftovers.clean(str(directory / "in"), 1e12),
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from estimator_ckpt.bundle import strings
 from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader
-from estimator_ckpt.object_graph import Node, ObjectGraph, SlotVariable
+from estimator_ckpt.checkpoint.object_graph import Node, ObjectGraph, SlotVariable
 from tests import golden
 from tests.damage import damage
 from tests.nothing_lost import hostile

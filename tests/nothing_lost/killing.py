@@ -8,8 +8,8 @@ import pathlib
 import random
 import time
 
-from estimator_ckpt import state
-from estimator_ckpt.verify import verify
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.verify import verify
 from tests.cluster import processes
 from tests.nothing_lost import jobs, leftovers, values
 
@@ -101,7 +101,7 @@ def check_directory(model_dir: str | os.PathLike[str]) -> int:
   """Checks all that a model_dir's state files name; returns the latest step, 0 for none."""
   latest = 0
   for directory in (os.path.join(model_dir, "tf2"), os.fspath(model_dir)):
-    current = state.read_state(directory)
+    current = state_lib.read_state(directory)
     if current is None:
       continue
     latest = values.check_checkpoint(current.model_checkpoint_path)

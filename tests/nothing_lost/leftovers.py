@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 
-from estimator_ckpt import state, verify
+from estimator_ckpt import verify
+from estimator_ckpt.checkpoint import state_file as state_lib
 
 # What an Estimator writes beside checkpoints.
 _OTHERS = ("graph.pbtxt", "events.out.tfevents.", "checkpoint", "eval", "tf2")
@@ -25,7 +26,7 @@ def unlisted(model_dir: str | os.PathLike[str]) -> list[str]:
   for directory in (root, root / "tf2"):
     if not directory.is_dir():
       continue
-    current = state.read_state(str(directory))
+    current = state_lib.read_state(str(directory))
     listed = set()
     if current is not None:
       listed = {os.path.basename(p) for p in current.all_model_checkpoint_paths}

@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple
 import pytest
 
 import estimator_ckpt as eckpt
-from estimator_ckpt import state
+from estimator_ckpt.checkpoint import state_file as state_lib
 from tests import golden, stored
 from tests.bundle_builder import dual_builder
 from tests.nothing_lost import faults
@@ -141,7 +141,7 @@ def test_every_point(name, overwrite, how, source, scratch):
       assert content in expected, (at, calls[at - 1], checkpoint)
     if overwrite:
       assert set(_content(target)) >= set(old)
-    current = state.read_state(str(target))
+    current = state_lib.read_state(str(target))
     if current is not None:
       assert _content(target)[os.path.basename(current.model_checkpoint_path)]
       if command.takes_directory and not overwrite:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
-from estimator_ckpt.inspect import inspect_checkpoint
+from estimator_ckpt.files.summary import inspect_checkpoint
 from tests.nothing_lost import jobs, values
 
 v1 = tf.compat.v1

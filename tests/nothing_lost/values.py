@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from estimator_ckpt import layout, open_checkpoint
+from estimator_ckpt import open_checkpoint
+from estimator_ckpt.checkpoint import layout
 
 PARTITIONED = frozenset({"net/rows"})
 # Whole numbers, so that sums are exact for millions of steps.

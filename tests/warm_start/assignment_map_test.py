@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import BundleEntry, Index
-from estimator_ckpt.object_graph import ObjectGraph
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.warm_start.assignment_map import (
   Entry,
   as_code,

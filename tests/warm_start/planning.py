@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.warm_start import WarmStart, planner
 from estimator_ckpt.warm_start.plan import Target
 from estimator_ckpt.warm_start.source import Source

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from estimator_ckpt.bundle import BundleEntry, Index
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.warm_start import WarmStart
 from estimator_ckpt.warm_start import report as warm_start_report
 from estimator_ckpt.warm_start.plan import Target

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import BundleEntry, Index
-from estimator_ckpt.optimizers.names import RoleKind
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.checkpoint.roles import RoleKind
 from estimator_ckpt.warm_start.source import Source
 
 

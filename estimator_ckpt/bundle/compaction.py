@@ -1,0 +1,124 @@
+"""Writing data files anew, with nothing but what an index points at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import checksum, dtypes, files
+from estimator_ckpt.bundle.commit import BundleWriter
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.bundle.stored_entries import stored_entries
+
+_Run = list[tuple[str, BundleEntry]]
+
+
+def compact_data(
+  index: Index, shards: Shards, bundle: BundleWriter, progress: files.Progress
+) -> Index:
+  """Writes the data files anew, with nothing but what an index points at.
+
+  A few megabytes at a time are in memory. Numbers are checked against their checksums
+  on the way.
+
+  Args:
+    index: the index.
+    shards: the data files it is for.
+    bundle: where the new ones go; each file becomes one, if anything of it is left.
+    progress: is called with the number of bytes of each part that is copied.
+
+  Returns:
+    An index for the new files.
+
+  Raises:
+    CorruptCheckpointError: a checksum does not match.
+  """
+  by_shard: dict[int, dict[tuple[int, int], tuple[str, BundleEntry]]] = {}
+  for key, _, entry in stored_entries(index, aliases=False):
+    place = entry.offset, entry.size
+    by_shard.setdefault(entry.shard_id, {})[place] = key, entry
+  moved: dict[tuple[int, int, int], tuple[int, int]] = {}
+  for new_id, shard_id in enumerate(sorted(by_shard)):
+    own = by_shard[shard_id]
+    with bundle.add_stream() as file:
+      position = 0
+      for run in _runs([own[place] for place in sorted(own)]):
+        check = _Checksums(shards.path(shard_id), run)
+        begin = run[0][1].offset
+        end = max(entry.offset + entry.size for _, entry in run)
+        for _, entry in run:
+          offset = position + entry.offset - begin
+          moved[shard_id, entry.offset, entry.size] = new_id, offset
+        for chunk in files.read_chunks(shards.path(shard_id), begin, end - begin):
+          check.update(chunk)
+          file.write(chunk)
+          progress(len(chunk))
+        position += end - begin
+  compacted = Index(index.header, index.name)
+  for key in index.keys():
+    entry = index.entry(key)
+    compacted.put(key, entry if entry.slices else _moved(entry, moved))
+    for tensor_slice, slice_entry in index.slice_entries(key):
+      compacted.put(key, _moved(slice_entry, moved), tensor_slice)
+  return compacted
+
+
+def _runs(entries: _Run) -> Iterator[_Run]:
+  """Groups entries, ordered by offset, whose bytes overlap or touch.
+
+  Those of a tensor as a whole and those of its slices may be the same, and stay so.
+  """
+  run: _Run = []
+  end = 0
+  for key, entry in entries:
+    if run and entry.offset > end:
+      yield run
+      run, end = [], 0
+    run.append((key, entry))
+    end = max(end, entry.offset + entry.size)
+  if run:
+    yield run
+
+
+class _Checksums:
+  """Checks the tensors of a run against their checksums while its bytes pass by."""
+
+  def __init__(self, path: str, run: _Run):
+    self._path = path
+    # From the last on, so that the next one is at the end.
+    self._left = run[::-1]
+    # Those that have begun, each with the checksum so far.
+    self._begun: list[tuple[str, BundleEntry, int]] = []
+    self._position = run[0][1].offset
+
+  def update(self, chunk: bytes) -> None:
+    """Takes the next bytes."""
+    start = self._position
+    self._position += len(chunk)
+    while self._left and self._left[-1][1].offset <= self._position:
+      key, entry = self._left.pop()
+      # Strings have a checksum of another kind.
+      if dtypes.item_size(entry.dtype) is not None:
+        self._begun.append((key, entry, 0))
+    unfinished = []
+    for key, entry, crc in self._begun:
+      end = entry.offset + entry.size
+      part = chunk[max(entry.offset - start, 0) : end - start]
+      crc = checksum.extend(crc, part) if part else crc
+      if end > self._position:
+        unfinished.append((key, entry, crc))
+      elif checksum.mask(crc) != entry.crc32c:
+        raise errors.CorruptCheckpointError(
+          f"{self._path}: the checksum of {key!r} does not match its bytes; nothing was"
+          " written. Without compact, the bytes are kept as they are"
+        )
+    self._begun = unfinished
+
+
+def _moved(
+  entry: BundleEntry, moved: Mapping[tuple[int, int, int], tuple[int, int]]
+) -> BundleEntry:
+  shard_id, offset = moved[entry.shard_id, entry.offset, entry.size]
+  return entry._replace(shard_id=shard_id, offset=offset)

@@ -1,0 +1,64 @@
+"""Where an index says that bytes are, and whether the data files reach that far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
+from estimator_ckpt.bundle.shards import Shards
+
+
+def stored_entries(
+  index: Index, aliases: bool = True
+) -> Iterator[tuple[str, TensorSlice | None, BundleEntry]]:
+  """Every entry that points at bytes: that of a tensor, or of a slice of one.
+
+  Args:
+    index: the index.
+    aliases: whether an entry comes again for each further key of the same bytes.
+
+  Yields:
+    The tensor's key, the slice if it is one, and the entry.
+  """
+  seen: set[tuple[bytes, ...]] = set()
+  for key in index.keys():
+    if not aliases:
+      location = index.location(key)
+      if location in seen:
+        continue
+      seen.add(location)
+    entry = index.entry(key)
+    if not entry.slices:
+      yield key, None, entry
+      continue
+    for tensor_slice, slice_entry in index.slice_entries(key):
+      yield key, tensor_slice, slice_entry
+
+
+def used_shards(index: Index) -> list[int]:
+  """The numbers of the data files that an index points at."""
+  return sorted({entry.shard_id for _, _, entry in stored_entries(index, False)})
+
+
+def check_sizes(index: Index, shards: Shards) -> list[int]:
+  """Checks that the data files reach as far as the index says.
+
+  Args:
+    index: the index.
+    shards: the data files.
+
+  Returns:
+    The files' sizes.
+
+  Raises:
+    CheckpointNotFoundError: one is missing.
+    CorruptCheckpointError: one is too short.
+  """
+  sizes = [shards.size(shard_id) for shard_id in range(shards.num_shards)]
+  for key, _, entry in stored_entries(index, aliases=False):
+    if (
+      entry.shard_id >= len(sizes) or entry.offset + entry.size > sizes[entry.shard_id]
+    ):
+      shards.check_bounds(entry, key)
+  return sizes

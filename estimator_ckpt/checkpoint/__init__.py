@@ -1,0 +1,1 @@
+"""What a checkpoint means: its names, objects, formats, and state file. No TensorFlow."""

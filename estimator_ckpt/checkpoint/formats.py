@@ -1,0 +1,129 @@
+"""The formats a checkpoint can have, and telling which one it has."""
+
+from __future__ import annotations
+
+import enum
+import os
+
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.shards import read_scalar_string
+from estimator_ckpt.checkpoint import layout
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.errors import OptionError, nearest
+
+# What has a form in a name-based checkpoint, and what its key has behind the name.
+_FIRST_KEY = {layout.VARIABLE_VALUE: "", "table": "-keys"}
+
+
+class CheckpointFormat(enum.Enum):
+  """How the tensors of a checkpoint are keyed.
+
+  Attributes:
+    TF1: by variable names, as `tf.compat.v1.train.Saver` writes them.
+    TF2: by object paths, with an object graph, as `tf.train.Checkpoint` writes them.
+    DUAL: both, over the same bytes.
+  """
+
+  TF1 = "tf1"
+  TF2 = "tf2"
+  DUAL = "dual"
+
+  @classmethod
+  def parse(cls, value: str | CheckpointFormat) -> CheckpointFormat:
+    """The format a user means.
+
+    Args:
+      value: a format, or its value as text, in any case.
+
+    Returns:
+      The format.
+
+    Raises:
+      OptionError: there is no such format.
+
+    >>> CheckpointFormat.parse("dual")
+    <CheckpointFormat.DUAL: 'dual'>
+    """
+    if isinstance(value, cls):
+      return value
+    choices = [str(choice.value) for choice in cls]
+    if isinstance(value, str):
+      text = value.strip().lower()
+      if text in choices:
+        return cls(text)
+      near = nearest(text, choices)
+    else:
+      near = None
+    hint = f" Did you mean {near!r}?" if near else ""
+    raise OptionError(
+      f"{value!r} is not a checkpoint format.{hint} Choose one of {', '.join(choices)}."
+    )
+
+
+def detect_format(path: str | os.PathLike[str]) -> CheckpointFormat:
+  """Tells which format a checkpoint has.
+
+  Args:
+    path: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes: a
+      directory with checkpoints, one of a checkpoint's files, a SavedModel.
+
+  Returns:
+    TF1 without an object graph; DUAL where each variable name that the object graph
+    knows is also a key; else TF2.
+
+  Raises:
+    CheckpointNotFoundError: there is no checkpoint.
+    CorruptCheckpointError: its index or its object graph is damaged.
+    UnsupportedCheckpointError: its version or byte order is not supported.
+  """
+  prefix = prefix_lib.resolve(path)
+  index = Index.read(prefix)
+  return format_of(index, read_object_graph(prefix, index))
+
+
+def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
+  """Tells which format a checkpoint has, from what was read of it.
+
+  Args:
+    index: its index.
+    graph: its object graph, if it has one.
+
+  Returns:
+    The format; see `detect_format`.
+  """
+  if graph is None:
+    return CheckpointFormat.TF1
+  # A tf.train.Checkpoint's own counter is no variable of the model, and `global_step`
+  # is a key of what this package writes as TF2 too.
+  counter = layout.object_key([layout.SAVE_COUNTER])
+  names = {
+    attribute.full_name + _FIRST_KEY[attribute.name]
+    for _, attribute in graph.attributes()
+    if attribute.full_name
+    and attribute.name in _FIRST_KEY
+    and attribute.checkpoint_key != counter
+  }
+  if names - {"global_step"} and all(name in index for name in names):
+    return CheckpointFormat.DUAL
+  return CheckpointFormat.TF2
+
+
+def read_object_graph(prefix: str, index: Index) -> ObjectGraph | None:
+  """Reads the object graph of a checkpoint.
+
+  Args:
+    prefix: the checkpoint's path.
+    index: its index.
+
+  Returns:
+    The object graph, or None where the checkpoint has none.
+
+  Raises:
+    CheckpointNotFoundError: the data file it is in is missing.
+    CorruptCheckpointError: it is damaged.
+  """
+  if layout.OBJECT_GRAPH_KEY not in index:
+    return None
+  data = read_scalar_string(prefix, index, layout.OBJECT_GRAPH_KEY)
+  return ObjectGraph.parse(data, f"the object graph of {prefix}")

@@ -1,0 +1,253 @@
+"""From the path a user has to the prefix of a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+
+from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle.file_names import (
+  INDEX_SUFFIX,
+  data_path,
+  index_path,
+  parse_data_path,
+)
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.errors import (
+  CheckpointError,
+  CheckpointNotFoundError,
+  CorruptCheckpointError,
+  nearest,
+)
+
+_META_SUFFIX = ".meta"
+_SAVED_MODEL_VARIABLES = "variables/variables"
+_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_STEP = re.compile(r"(?P<stem>.*)-(?P<step>\d+)", re.DOTALL)
+_TABLE_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
+_PASS = "pass the prefix of a checkpoint (as model_dir/model.ckpt-300) or its directory"
+
+# What files begin with, and what they are.
+_HDF5 = (
+  "an HDF5 file, which Keras saves weights or a model to; load it with Keras and save"
+  " it with tf.train.Checkpoint"
+)
+_ZIP = (
+  "a zip archive, as a Keras .keras model, numpy's .npz or PyTorch's .pt is; load it"
+  " with what wrote it and save it with tf.train.Checkpoint"
+)
+_SIGNATURES = (
+  (0, b"\x89HDF\r\n\x1a\n", _HDF5),
+  (0, b"PK\x03\x04", _ZIP),
+  (0, b"\x93NUMPY", "a numpy array"),
+  (4, b"TFL3", "a TensorFlow Lite model, which has no variables left"),
+)
+
+
+def resolve(path: str | os.PathLike[str]) -> str:
+  """The prefix of the checkpoint that a path means.
+
+  Args:
+    path: a prefix; one of a checkpoint's files (`.index`, `.data-00000-of-00001`,
+      `.meta`); the `checkpoint` file of a directory; a directory with checkpoints, for
+      the latest one; a SavedModel's directory, its `variables` or its `saved_model.pb`.
+
+  Returns:
+    The prefix; `PREFIX.index` is there.
+
+  Raises:
+    CheckpointNotFoundError: nothing is there, or no checkpoint.
+    CorruptCheckpointError: the path is of something else; the message says of what and
+      what to pass.
+  """
+  path = os.fspath(path)
+  if isinstance(path, bytes):
+    path = os.fsdecode(path)
+  if not path:
+    raise CheckpointNotFoundError(f"the path is empty; {_PASS}")
+  if not path.endswith("/") and _is_checkpoint(path):
+    return path
+  if files.is_dir(path):
+    return _resolve_directory(path.rstrip("/") or "/")
+  if files.exists(path):
+    return _resolve_file(path)
+  # A file of a checkpoint that is gone still says which one is meant.
+  prefix = _prefix_of_file(path)
+  if prefix is not None and _is_checkpoint(prefix):
+    return prefix
+  raise CheckpointNotFoundError(_missing(prefix or path))
+
+
+def checkpoints_in(directory: str) -> list[str]:
+  """The prefixes of all checkpoints in a directory, oldest first.
+
+  Args:
+    directory: the directory.
+
+  Returns:
+    The prefixes, by step where all have one behind the same name, else by time.
+
+  Raises:
+    CheckpointNotFoundError: no such directory.
+    CheckpointIOError: the file system refused.
+  """
+  start = "/" if directory == "/" else directory.rstrip("/") + "/"
+  prefixes = [
+    start + name[: -len(INDEX_SUFFIX)]
+    for name in files.list_dir(directory)
+    if name.endswith(INDEX_SUFFIX) and len(name) > len(INDEX_SUFFIX)
+  ]
+  steps = [_STEP.fullmatch(prefix) for prefix in prefixes]
+  if all(steps) and len({match["stem"] for match in steps if match}) == 1:
+    return sorted(prefixes, key=lambda prefix: int(prefix.rpartition("-")[2]))
+  return sorted(prefixes, key=lambda p: (files.modified_time(index_path(p)), p))
+
+
+def _is_checkpoint(prefix: str) -> bool:
+  return files.exists(index_path(prefix))
+
+
+def _prefix_of_file(path: str) -> str | None:
+  """The prefix a checkpoint's file belongs to, by its name."""
+  data = parse_data_path(path)
+  if data is not None:
+    return data.prefix
+  for suffix in (INDEX_SUFFIX, _META_SUFFIX):
+    if path.endswith(suffix):
+      return path[: -len(suffix)]
+  return None
+
+
+def _resolve_directory(directory: str) -> str:
+  state = state_lib.read_state(directory)
+  if state is not None:
+    return _resolve_state(directory, state)
+  prefixes = checkpoints_in(directory)
+  if prefixes:
+    return prefixes[-1]
+  saved_model = f"{directory}/{_SAVED_MODEL_VARIABLES}"
+  if _is_checkpoint(saved_model):
+    return saved_model
+  names = files.list_dir(directory)
+  if not names:
+    raise CheckpointNotFoundError(f"{directory}: the directory is empty; {_PASS}")
+  if any(name in _SAVED_MODEL_FILES for name in names):
+    raise CheckpointNotFoundError(
+      f"{directory}: a SavedModel without variables"
+      f" ({index_path(_SAVED_MODEL_VARIABLES)} is not there), so it has nothing to"
+      " read; its weights may be constants of its graph"
+    )
+  for name in names:
+    data = parse_data_path(name)
+    if data is not None:
+      raise CheckpointNotFoundError(_without_index(f"{directory}/{data.prefix}"))
+  shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+  raise CheckpointNotFoundError(
+    f"{directory}: no checkpoint in the directory; it has {shown}; {_PASS}"
+  )
+
+
+def _resolve_state(directory: str, state: state_lib.CheckpointState) -> str:
+  """The checkpoint that a directory's state file names."""
+  latest = state.model_checkpoint_path
+  candidates = [latest]
+  if not latest.startswith(f"{directory}/"):
+    # An absolute path may be that of the directory this one was copied from.
+    candidates.insert(0, f"{directory}/{latest.rpartition('/')[2]}")
+  for prefix in candidates:
+    if _is_checkpoint(prefix):
+      return prefix
+  others = checkpoints_in(directory)
+  if others:
+    hint = f"it has {', '.join(others[-3:])}; pass one of these"
+  else:
+    hint = f"the directory has no other; {_PASS}"
+  raise CheckpointNotFoundError(
+    f"{directory}/{state_lib.STATE_FILE}: the latest checkpoint it names is {latest},"
+    f" and {index_path(latest)} is not there; {hint}"
+  )
+
+
+def _resolve_file(path: str) -> str:
+  directory, _, name = path.rpartition("/")
+  prefix = _prefix_of_file(path)
+  if prefix is not None and _is_checkpoint(prefix):
+    return prefix
+  if name == state_lib.STATE_FILE:
+    state = state_lib.read_state(directory)
+    if state is not None:
+      return _resolve_state(directory or ".", state)
+  if name in _SAVED_MODEL_FILES:
+    return _resolve_directory(directory or ".")
+  if prefix is not None and parse_data_path(path) is not None:
+    raise CheckpointNotFoundError(_without_index(prefix))
+  raise CorruptCheckpointError(f"{path}: {_describe(path)}")
+
+
+def _describe(path: str) -> str:
+  """What a file is that is no part of a checkpoint, and what to do."""
+  size = files.size(path)
+  if size == 0:
+    return f"an empty file; {_PASS}"
+  head = files.read_range(path, 0, 16)
+  for offset, signature, description in _SIGNATURES:
+    if head.startswith(signature, offset):
+      return f"{description}. It is no checkpoint: {_PASS}"
+  tail = files.read_range(path, max(size - 8, 0), 8)
+  if tail == _TABLE_MAGIC:
+    # An index file has the header's empty key first: all of it is in the value.
+    if head[:2] == b"\x00\x00":
+      return (
+        f"the index file of a checkpoint under another name; it has to be called"
+        f" PREFIX{INDEX_SUFFIX}, beside {data_path('PREFIX', 0, 1)}"
+      )
+    return (
+      "a checkpoint of the old format V1, which is one file; restore it with TensorFlow"
+      " 1 and save it with tf.train.Saver(write_version=tf.train.SaverDef.V2)"
+    )
+  if path.endswith(_META_SUFFIX):
+    return (
+      "a graph (MetaGraphDef) without its checkpoint:"
+      f" {index_path(path[: -len(_META_SUFFIX)])} is not there; {_PASS}"
+    )
+  if path.endswith((".pb", ".pbtxt")):
+    return (
+      "a graph (frozen, or without its variables), which is no checkpoint; pass the"
+      " checkpoint it was frozen from"
+    )
+  if "tfevents" in path.rpartition("/")[2]:
+    return f"summaries for TensorBoard; {_PASS}"
+  if files.is_temporary(path):
+    return f"left by an interrupted write, and never completed; {_PASS}"
+  return f"no file of a checkpoint; {_PASS}"
+
+
+def _without_index(prefix: str) -> str:
+  return (
+    f"{prefix}: there are data files, but no {index_path(prefix)}. The checkpoint is"
+    " being saved, its saving was interrupted, or the index was lost; use an earlier"
+    " one"
+  )
+
+
+def _missing(path: str) -> str:
+  if files.glob_prefix(path + ".data-"):
+    return _without_index(path)
+  directory = path.rpartition("/")[0]
+  if directory and not files.is_dir(directory):
+    return f"{path}: no checkpoint there, as there is no directory {directory}"
+  try:
+    others = checkpoints_in(directory or ".")
+  except CheckpointError:
+    others = []
+  if not directory:
+    others = [other[2:] for other in others]
+  message = f"{path}: no checkpoint there: {index_path(path)} does not exist"
+  by_name = {other.rpartition("/")[2]: other for other in others}
+  near = nearest(path.rpartition("/")[2], by_name)
+  if near is not None:
+    return f"{message}; did you mean {by_name[near]}?"
+  if others:
+    return f"{message}; the directory has {', '.join(others[-3:])}"
+  return f"{message}; {_PASS}"

@@ -1,0 +1,368 @@
+"""The name that each tensor of a checkpoint has, whatever the checkpoint's format.
+
+In a name-based (TF1) checkpoint it is the key. In a dual one it is the key that stands
+for the same bytes. In an object-based (TF2) one it is, in this order:
+
+1.  the `full_name` that the object graph has for it, if no other object has that too.
+    It is taken for `Variable`, what TensorFlow calls a variable without a name, only
+    where the object path says so as well;
+2.  the object path: `model/dense/kernel`; below `var_list/` (and below `vars/`, which
+    TensorFlow's guide converts to) the step that is a whole name.
+
+Slots of Keras 2 optimizers are named as TensorFlow 1 names the same slot, where there
+is one optimizer that it can be: `dense/kernel/Adam` for what Keras calls
+`Adam/dense/kernel/m`. A slot without any name is `<variable>/<slot>`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import functools
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint.object_graph import Attribute, ObjectGraph
+
+SAVE_COUNTER_KEY = layout_lib.object_key([layout_lib.SAVE_COUNTER])
+
+# More tensors of one object are not looked for: any key may begin with a short one.
+_MAX_SUFFIXED = 64
+# What TensorFlow calls variables that were given no name.
+_UNNAMED = re.compile(r"Variable(_\d+)?")
+_TABLE_SUFFIXES = ("-keys", "-values")
+# Dicts at the root of an object graph whose keys are whole names.
+_NAME_DICTS = (layout_lib.VAR_LIST, "vars")
+# Keras 2 optimizers whose slots mean what those of a TensorFlow 1 optimizer mean.
+_TF1_SLOTS: dict[tuple[str, frozenset[str]], tuple[str, tuple[str, ...]]] = {
+  ("Adam", frozenset(["m", "v"])): ("Adam", ("m", "v")),
+  ("Adagrad", frozenset(["accumulator"])): ("Adagrad", ("accumulator",)),
+  ("Adadelta", frozenset(["accum_grad", "accum_var"])): (
+    "Adadelta",
+    ("accum_grad", "accum_var"),
+  ),
+  ("Ftrl", frozenset(["accumulator", "linear"])): ("Ftrl", ("accumulator", "linear")),
+}
+
+
+class NamedTensor(NamedTuple):
+  """A tensor of a checkpoint and what it is called.
+
+  Attributes:
+    name: its name in a name-based checkpoint, without `suffix`.
+    key: a key of the index it stands under.
+    suffix: what the key has behind that of the object or the name, `-keys` for the keys
+      of a lookup table.
+    object_key: its key in the object graph; None where the graph does not have it.
+    attribute: what of the object it is; None where the graph does not have it.
+    path_name: the name its object path spells, or "".
+    bare_key: the name-based key it has; None where it has none.
+  """
+
+  name: str
+  key: str
+  suffix: str = ""
+  object_key: str | None = None
+  attribute: str | None = None
+  path_name: str = ""
+  bare_key: str | None = None
+
+  @property
+  def full_name(self) -> str:
+    """The key it has in a name-based checkpoint."""
+    return self.name + self.suffix
+
+  @property
+  def owner(self) -> str:
+    """What a lookup table's two tensors have in common: the key without suffix."""
+    return self.key[: len(self.key) - len(self.suffix)]
+
+  @property
+  def is_save_counter(self) -> bool:
+    """Whether it is tf.train.Checkpoint's own counter of saves."""
+    return self.object_key == SAVE_COUNTER_KEY
+
+
+def named_tensors(index: Index, graph: ObjectGraph | None) -> list[NamedTensor]:
+  """Names every tensor of a checkpoint, except the object graph itself.
+
+  Args:
+    index: the checkpoint's index.
+    graph: its object graph, if it has one.
+
+  Returns:
+    The tensors. Aliases are one tensor. Names need not be distinct: an object graph
+    may say the same of two.
+  """
+  if graph is None:
+    return _name_based(index, index.keys())
+  locations = index.locations()
+  tensors = _ObjectTensors(locations, graph).tensors()
+  claimed = {tensor.object_key for tensor in tensors}
+  bare = [
+    key
+    for key in locations
+    if key not in claimed and key != layout_lib.OBJECT_GRAPH_KEY
+  ]
+  tensors, left = _match_bare_keys(index, locations, tensors, bare)
+  return tensors + _name_based(index, left)
+
+
+def _name_based(index: Index, keys: Sequence[str]) -> list[NamedTensor]:
+  """Tensors called what their keys say; a lookup table's two have one name."""
+  known = set(keys)
+  found = []
+  for key in keys:
+    name, suffix = key, ""
+    for own, other in (_TABLE_SUFFIXES, _TABLE_SUFFIXES[::-1]):
+      table = key[: -len(own)]
+      if key.endswith(own) and table + other in known and table not in known:
+        shapes = [index.entry(table + s).shape for s in (own, other)]
+        if table and all(shapes) and shapes[0][0] == shapes[1][0]:
+          name, suffix = table, own
+    found.append(NamedTensor(name, key, suffix, bare_key=key))
+  return found
+
+
+def _match_bare_keys(
+  index: Index,
+  locations: Mapping[str, tuple[bytes, ...]],
+  tensors: list[NamedTensor],
+  bare: Sequence[str],
+) -> tuple[list[NamedTensor], list[str]]:
+  """Gives tensors the names of the name-based keys that stand for the same bytes."""
+  if not bare:
+    return tensors, []
+  free = dict.fromkeys(bare)
+  named = list(tensors)
+  # A name that the object graph says too comes first: empty tensors may share a place.
+  rest = []
+  for position, tensor in enumerate(tensors):
+    name = tensor.full_name
+    if name in free and (
+      locations[name] == locations[tensor.key] or _same_content(index, name, tensor.key)
+    ):
+      named[position] = _with_bare_key(tensor, name)
+      del free[name]
+    elif not tensor.is_save_counter:
+      rest.append(position)
+  by_location: dict[tuple[bytes, ...], list[str]] = collections.defaultdict(list)
+  for key in free if rest else ():
+    by_location[locations[key]].append(key)
+  for position in rest:
+    tensor = tensors[position]
+    for key in by_location.get(locations[tensor.key], ()):
+      if key in free and key.endswith(tensor.suffix):
+        named[position] = _with_bare_key(tensor, key)
+        del free[key]
+        break
+  return named, list(free)
+
+
+def _with_bare_key(tensor: NamedTensor, key: str) -> NamedTensor:
+  name = key[: len(key) - len(tensor.suffix)]
+  # Its name and its bare key; `_replace` takes five times as long.
+  return NamedTensor(name, *tensor[1:-1], key)
+
+
+def _same_content(index: Index, a: str, b: str) -> bool:
+  """Whether a name-based key has what an object's has, in a form of its own.
+
+  A TF2 checkpoint of this package may hold a copy of the step under `global_step`, and
+  a dual one has slices under the name that stand whole under the object's key.
+  """
+  if index.entry(a).slices:
+    whole, by_key = joined_entry(index, a), index.entry(b)
+    if whole is None:
+      # The bytes of columns, or of parts in several data files, do not tell. Training
+      # stores such a tensor twice where TensorFlow does not put its parts together.
+      whole = index.entry(a)
+      twice = not by_key.slices and not tensorflow_stitches(whole.dtype)
+      return twice and (whole.dtype, whole.shape) == (by_key.dtype, by_key.shape)
+    return whole.content == by_key.content
+  content = small_content(index, a)
+  return content is not None and content == small_content(index, b)
+
+
+def small_content(index: Index, key: str) -> tuple[object, ...] | None:
+  """What tells whether two scalars are equal; None for a tensor that is no scalar."""
+  entry = index.entry(key)
+  if entry.shape or entry.slices or entry.size > 8:
+    return None
+  return entry.dtype, entry.size, entry.crc32c
+
+
+class _ObjectTensors:
+  """Names the tensors that an object graph has."""
+
+  def __init__(self, stored_keys: Collection[str], graph: ObjectGraph):
+    self._stored_keys = stored_keys
+    self._graph = graph
+    self._dicts_of_names = _dicts_of_names(graph)
+    # What a dict of names has, by key: the node and the name.
+    self._in_dicts = {
+      layout_lib.object_key((own, name)): (node_id, name)
+      for own in self._dicts_of_names
+      for name, node_id in graph.nodes[graph.nodes[0].children[own]].children.items()
+    }
+
+  @functools.cached_property
+  def _paths(self) -> Sequence[layout_lib.Path | None]:
+    return self._graph.paths()
+
+  def tensors(self) -> list[NamedTensor]:
+    stored = list(self._stored())
+    attributes = [(node_id, attribute) for node_id, attribute, _ in stored]
+    paths = [self._path_name(*item) for item in attributes]
+    names = self._full_names([attribute for _, attribute in attributes], paths)
+    self._name_slots(attributes, names)
+    self._name_keras_slots([a for _, a in attributes], names)
+    found = []
+    for (_, attribute, keys), name, path in zip(stored, names, paths):
+      for key in keys:
+        suffix = key[len(attribute.checkpoint_key) :]
+        found.append(NamedTensor(name or path, key, suffix, key, attribute.name, path))
+    return found
+
+  def _stored(self) -> Iterator[tuple[int, Attribute, list[str]]]:
+    """The attributes that the index has, each with its keys; a key comes once."""
+    own: set[str] = set()
+    sorted_keys: list[str] = []
+    seen: set[str] = set()
+    for node_id, attribute in self._graph.attributes():
+      key = attribute.checkpoint_key
+      if not key or key in seen:
+        continue
+      seen.add(key)
+      if key in self._stored_keys:
+        yield node_id, attribute, [key]
+        continue
+      # A table's two tensors, an iterator's state: keys that begin with it.
+      if not own:
+        own = {attribute.checkpoint_key for _, attribute in self._graph.attributes()}
+        sorted_keys = sorted(self._stored_keys)
+      start = bisect.bisect_left(sorted_keys, key)
+      suffixed = []
+      for candidate in sorted_keys[start : start + _MAX_SUFFIXED]:
+        if not candidate.startswith(key):
+          break
+        if candidate not in own and "/" not in candidate[len(key) :]:
+          suffixed.append(candidate)
+      if suffixed:
+        yield node_id, attribute, suffixed
+
+  def _path_name(self, node_id: int, attribute: Attribute) -> str:
+    in_dict, name = self._in_dicts.get(attribute.checkpoint_key, (None, ""))
+    if in_dict == node_id and attribute.name == layout_lib.VARIABLE_VALUE:
+      return name
+    key = layout_lib.parse_object_key(attribute.checkpoint_key)
+    path: Sequence[str]
+    if key is not None and key.slot is not None:
+      # A slot variable has no parent, and so no path.
+      path = (*key.path, key.slot)
+    elif key is not None and self._graph.lookup(key.path) == node_id:
+      path = key.path
+    else:
+      path = self._paths[node_id] or (attribute.checkpoint_key,)
+    if len(path) == 2 and path[0] in self._dicts_of_names:
+      path = path[1:]
+    if attribute.name not in (layout_lib.VARIABLE_VALUE, "table"):
+      path = (*path, attribute.name)
+    return "/".join(path)
+
+  def _full_names(
+    self, attributes: Sequence[Attribute], paths: Sequence[str]
+  ) -> list[str]:
+    """The names the graph says; "" where what it says is not to be trusted."""
+    names = [attribute.full_name for attribute in attributes]
+    if names == paths:
+      return names
+    counts = collections.Counter(names)
+    spelled = set(paths)
+    for position, (name, path) in enumerate(zip(names, paths)):
+      if name != path and (
+        counts[name] > 1 or _UNNAMED.fullmatch(name) or name in spelled
+      ):
+        names[position] = ""
+    return names
+
+  def _name_slots(
+    self, attributes: Sequence[tuple[int, Attribute]], names: list[str]
+  ) -> None:
+    """Names the slots that have no name of their own after their variables."""
+    optimizers = [(i, n) for i, n in enumerate(self._graph.nodes) if n.slot_variables]
+    position_of: dict[int, int] = {}
+    if optimizers:
+      for position, (node_id, _) in enumerate(attributes):
+        position_of.setdefault(node_id, position)
+    unnamed: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
+    for node_id, node in optimizers:
+      for slot in node.slot_variables:
+        own = position_of.get(slot.slot_variable_node_id)
+        variable = position_of.get(slot.original_variable_node_id)
+        if own is None or variable is None or names[own]:
+          continue
+        of = names[variable] or self._path_name(*attributes[variable])
+        optimizer = "/".join(self._paths[node_id] or ())
+        unnamed[f"{of}/{slot.slot_name}"].append((own, f"{of}/{optimizer}"))
+    for name, members in unnamed.items():
+      for position, qualified in members:
+        # Two optimizers have such a slot: the optimizer's path tells them apart.
+        slot_name = name.rpartition("/")[2]
+        names[position] = name if len(members) == 1 else f"{qualified}/{slot_name}"
+
+  def _name_keras_slots(
+    self, attributes: Sequence[Attribute], names: list[str]
+  ) -> None:
+    """Gives Keras 2 optimizers' slots the names TensorFlow 1 gives the same slots."""
+    if not optimizer_names.mention_keras(names):
+      return
+    roles = optimizer_names.classify(name for name in names if name)
+    slots: dict[str, dict[tuple[str, int], dict[str, str]]] = {}
+    for name, role in roles.items():
+      if role.keras and role.of is not None and role.optimizer and role.slot:
+        optimizers = slots.setdefault(role.of, {})
+        optimizers.setdefault((role.optimizer, role.instance), {})[role.slot] = name
+    renamed = _tf1_slot_names(slots, set(names))
+    for position, name in enumerate(names):
+      names[position] = renamed.get(name, name)
+
+
+def _tf1_slot_names(
+  slots: Mapping[str, Mapping[tuple[str, int], Mapping[str, str]]], taken: set[str]
+) -> dict[str, str]:
+  renamed: dict[str, str] = {}
+  for variable, optimizers in slots.items():
+    if len(optimizers) != 1:
+      continue
+    (((optimizer, _), by_slot),) = optimizers.items()
+    known = _TF1_SLOTS.get((optimizer, frozenset(by_slot)))
+    if known is None:
+      continue
+    tf1_name, order = known
+    news = [
+      f"{variable}/{tf1_name}" + (f"_{number}" if number else "")
+      for number in range(len(order))
+    ]
+    if not taken.intersection(news):
+      renamed.update(zip((by_slot[slot] for slot in order), news))
+  return renamed
+
+
+def _dicts_of_names(graph: ObjectGraph) -> frozenset[str]:
+  """The children of the root that map whole names to variables."""
+  found = set()
+  for name in _NAME_DICTS:
+    node_id = graph.nodes[0].children.get(name)
+    if node_id is None:
+      continue
+    children = graph.nodes[node_id].children
+    # `vars` may be anybody's list; a dict of names has a scope somewhere.
+    if name == layout_lib.VAR_LIST or any("/" in child for child in children):
+      found.add(name)
+  return frozenset(found)

@@ -1,0 +1,10 @@
+"""Verifying checkpoints: everything that TensorFlow believes without looking."""
+
+from __future__ import annotations
+
+from estimator_ckpt.checkpoint.verify.checkpoint import verify as verify
+from estimator_ckpt.checkpoint.verify.findings import Finding as Finding
+from estimator_ckpt.checkpoint.verify.findings import Report as Report
+from estimator_ckpt.checkpoint.verify.findings import Severity as Severity
+
+__all__ = ["Finding", "Report", "Severity", "verify"]

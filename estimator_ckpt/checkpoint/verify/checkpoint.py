@@ -1,0 +1,230 @@
+"""Verifies a checkpoint, or every checkpoint of a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Callable
+
+from estimator_ckpt.bundle import files, table
+from estimator_ckpt.bundle.file_names import index_path, parse_data_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.checkpoint import formats, layout
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.verify.data import Progress, check_data
+from estimator_ckpt.checkpoint.verify.directory import check_directory
+from estimator_ckpt.checkpoint.verify.entries import (
+  Extent,
+  check_entries,
+  check_overlaps,
+)
+from estimator_ckpt.checkpoint.verify.findings import Finding, Findings, Report
+from estimator_ckpt.checkpoint.verify.graph import (
+  check_graph,
+  check_save_counter,
+  check_without_graph,
+)
+from estimator_ckpt.errors import (
+  CheckpointError,
+  CheckpointNotFoundError,
+  CorruptCheckpointError,
+  UnsupportedCheckpointError,
+)
+
+_SAVED_MODEL_VARIABLES = "variables/variables"
+# Where a dual checkpoint that is kept apart has its object-based half.
+_KEPT_APART = "tf2"
+
+
+def verify(
+  path: str | os.PathLike[str], *, fast: bool = False, progress: Progress | None = None
+) -> Report:
+  r"""Verifies a checkpoint, or every checkpoint of a directory.
+
+  Args:
+    path: a prefix, one of a checkpoint's files, a SavedModel; or a directory (or its
+      `checkpoint` file), whose state file is verified too.
+    fast: whether to leave out the tensors' checksums. What remains costs the index,
+      the object graph and a look at the data files' sizes.
+    progress: is called with the bytes of tensors that were read, and all there are.
+
+  Returns:
+    What was found. A damaged file is a finding, not an exception.
+
+  Raises:
+    CheckpointNotFoundError: there is no checkpoint, or it is removed meanwhile.
+    CorruptCheckpointError: the path is of something else.
+    CheckpointIOError: a directory cannot be listed.
+
+  Example:
+    report = verify("model_dir")
+    if not report.ok:
+      print(*report.findings, sep="\n")
+  """
+  path = os.fspath(path)
+  directory = _directory(path)
+  if directory is None:
+    prefix = prefix_lib.resolve(path)
+    report = _report(path, [], [prefix], fast, progress)
+    if not report.checkpoints:
+      raise CheckpointNotFoundError(f"{prefix}: was removed while it was verified")
+    return report
+  findings: list[Finding] = []
+  prefixes: list[str] = []
+  for place in (directory, f"{directory}/{_KEPT_APART}"):
+    if place != directory and not _has_checkpoints(place):
+      continue
+    own = prefix_lib.checkpoints_in(place)
+    collected = Findings(place)
+    check_directory(place, own, collected)
+    findings += collected.found
+    prefixes += own
+  return _report(path, findings, prefixes, fast, progress)
+
+
+def _directory(path: str) -> str | None:
+  """The directory whose checkpoints are all meant, or None."""
+  if not path.endswith("/") and files.exists(index_path(path)):
+    return None
+  if path and files.is_dir(path):
+    directory = path.rstrip("/") or "/"
+    return directory if _has_checkpoints(directory) else None
+  head, slash, name = path.rpartition("/")
+  if name == state_lib.STATE_FILE and files.exists(path):
+    return head or (slash or ".")
+  return None
+
+
+def _has_checkpoints(directory: str) -> bool:
+  if not files.is_dir(directory):
+    return False
+  return files.exists(f"{directory}/{state_lib.STATE_FILE}") or bool(
+    prefix_lib.checkpoints_in(directory)
+  )
+
+
+def _report(
+  path: str,
+  findings: list[Finding],
+  prefixes: list[str],
+  fast: bool,
+  progress: Progress | None,
+) -> Report:
+  bundles = []
+  for prefix in prefixes:
+    bundle = _Bundle(prefix)
+    bundle.check_index()
+    bundles.append(bundle)
+  done = 0
+  if not fast:
+    total = sum(bundle.size for bundle in bundles)
+    for bundle in bundles:
+      done += bundle.check_data(_shifted(progress, done, total))
+  # Training removes old checkpoints at any time; what was found in one is nothing then.
+  kept = [bundle for bundle in bundles if not bundle.is_gone()]
+  for bundle in kept:
+    findings += bundle.findings.found
+  return Report(
+    path,
+    tuple(bundle.prefix for bundle in kept),
+    tuple(findings),
+    sum(bundle.tensors for bundle in kept),
+    done,
+  )
+
+
+def _shifted(
+  progress: Progress | None, before: int, total: int
+) -> Callable[[int, int], None] | None:
+  """Progress over several bundles."""
+  if progress is None:
+    return None
+  report = progress
+  return lambda done, _: report(before + done, total)
+
+
+class _Bundle:
+  """Verifies one bundle."""
+
+  def __init__(self, prefix: str):
+    self.prefix = prefix
+    self.findings = Findings(prefix)
+    self.tensors = 0
+    self._extents: list[Extent] = []
+    self._shards = Shards(prefix, 0)
+
+  @property
+  def size(self) -> int:
+    """How many bytes of tensors there are to read."""
+    places = {(e.entry.shard_id, e.entry.offset, e.entry.size) for e in self._extents}
+    return sum(size for _, _, size in places)
+
+  def is_gone(self) -> bool:
+    """Whether the checkpoint has been removed."""
+    return not files.exists(index_path(self.prefix))
+
+  def check_index(self) -> None:
+    """Checks everything except the tensors' bytes."""
+    path = index_path(self.prefix)
+    try:
+      data = files.read(path)
+      index = Index.parse(data, path)
+    except UnsupportedCheckpointError as error:
+      self.findings.error("unsupported", str(error), file=path)
+      return
+    except CheckpointError as error:
+      self.findings.error("index-damaged", str(error), file=path)
+      return
+    if not table.has_plain_footer(data):
+      self.findings.warning(
+        "index-footer",
+        "its last 48 bytes are not as they were written. What changed there means"
+        " nothing to readers",
+        file=path,
+      )
+    self.tensors = len({index.location(key) for key in index.keys()})
+    self._shards = Shards(self.prefix, index.header.num_shards)
+    self._extents = check_entries(index, self._shards, self.findings)
+    check_overlaps(self._extents, self.findings, self._shards)
+    self._check_graph(index)
+    self._check_other_files(index)
+
+  def _check_graph(self, index: Index) -> None:
+    if layout.OBJECT_GRAPH_KEY not in index:
+      check_without_graph(index, self.findings)
+      return
+    try:
+      graph = formats.read_object_graph(self.prefix, index)
+    except CheckpointNotFoundError:
+      return  # That the data file is missing has been found.
+    except CheckpointError as error:
+      self.findings.error("graph-damaged", str(error), layout.OBJECT_GRAPH_KEY)
+      return
+    assert graph is not None
+    # That an entry is damaged has been found.
+    with contextlib.suppress(CorruptCheckpointError):
+      check_graph(index, graph, self.findings)
+    if not self.prefix.endswith(_SAVED_MODEL_VARIABLES):
+      check_save_counter(index, graph, self.findings)
+
+  def _check_other_files(self, index: Index) -> None:
+    count = index.header.num_shards
+    others = [
+      path
+      for path in files.glob_prefix(f"{self.prefix}.data-")
+      if (name := parse_data_path(path)) is not None
+      and (name.num_shards != count or name.shard >= count)
+    ]
+    if others:
+      self.findings.warning(
+        "leftover",
+        f"{len(others)} data files are not among the {count} that the index has: left"
+        " by a save or a conversion that was interrupted or replaced",
+        file=others[0],
+      )
+
+  def check_data(self, progress: Progress | None) -> int:
+    """Checks the tensors' bytes; how many were read."""
+    return check_data(self._extents, self._shards, self.findings, progress)

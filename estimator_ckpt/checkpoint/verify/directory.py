@@ -1,0 +1,137 @@
+"""Verifying a directory of checkpoints: its state file and what else lies there."""
+
+from __future__ import annotations
+
+import os
+
+from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
+from estimator_ckpt.checkpoint import leftovers
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.verify.findings import Findings
+from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
+
+_SHOWN = 3
+
+
+def check_directory(directory: str, prefixes: list[str], findings: Findings) -> None:
+  """Checks a directory's state file, and whether anything is left over.
+
+  Args:
+    directory: the directory.
+    prefixes: its checkpoints, oldest first.
+    findings: is added to.
+
+  Raises:
+    CheckpointIOError: the directory cannot be listed.
+  """
+  _check_state(directory, prefixes, findings)
+  names = files.list_dir(directory)
+  left = [
+    name
+    for name in names
+    if (files.is_temporary(name) and not files.is_in_use(f"{directory}/{name}"))
+    or leftovers.is_tensorflows(name)
+  ]
+  if left:
+    findings.warning(
+      "leftover",
+      f"{_listed(left)} left by an interrupted save or conversion, or of one that"
+      " is at work; without one they can be removed",
+    )
+  complete = {prefix.rpartition("/")[2] for prefix in prefixes}
+  orphans = sorted(
+    {
+      data.prefix
+      for data in map(parse_data_path, names)
+      if data is not None and data.prefix not in complete
+    }
+  )
+  if orphans:
+    findings.warning(
+      "no-index",
+      f"{_listed(orphans)}: data files without {INDEX_SUFFIX}, being saved or left by"
+      " an interrupted save; nothing reads them",
+    )
+
+
+def _check_state(directory: str, prefixes: list[str], findings: Findings) -> None:
+  path = f"{directory}/{state_lib.STATE_FILE}"
+  try:
+    state, missing = _read_state(directory, path)
+    if missing:
+      # Training may have saved, and removed old checkpoints, in between.
+      state, missing = _read_state(directory, path)
+  except CheckpointNotFoundError:
+    if prefixes:
+      findings.warning(
+        "state-missing",
+        f"there is no file {state_lib.STATE_FILE}, so tf.train.latest_checkpoint finds"
+        " none of the checkpoints, and training starts again from the beginning",
+      )
+    return
+  except CheckpointError as error:
+    findings.error("state-damaged", str(error), file=path)
+    return
+  paths = _paths(state)
+  absolute = [p for p in paths if os.path.isabs(p) or not files.is_local(p)]
+  if absolute:
+    findings.warning(
+      "state-absolute",
+      f"{_listed(absolute)}: with absolute paths, training in a copy of the directory"
+      " deletes checkpoints of the original",
+      file=path,
+    )
+  if state.model_checkpoint_path in missing:
+    missing.remove(state.model_checkpoint_path)
+    findings.error(
+      "state-latest-missing",
+      f"the latest checkpoint is to be {state.model_checkpoint_path!r}, which is not"
+      " there: tf.train.latest_checkpoint finds none, and training starts again from"
+      " the beginning",
+      file=path,
+    )
+  elif prefixes and _name(prefixes[-1]) not in map(_name, paths):
+    findings.warning(
+      "state-not-latest",
+      f"{prefixes[-1]!r} is newer than the latest it names,"
+      f" {state.model_checkpoint_path!r}",
+      file=path,
+    )
+  if missing:
+    findings.warning(
+      "state-entry-missing",
+      f"{_listed(missing)}: named in it, and not there",
+      file=path,
+    )
+
+
+def _read_state(
+  directory: str, path: str
+) -> tuple[state_lib.CheckpointState, list[str]]:
+  """The state file, and which of the checkpoints that it names are not there."""
+  state = state_lib.parse_state(files.read(path), path)
+  names = _paths(state)
+  return state, [p for p in names if not files.exists(index_path(_join(directory, p)))]
+
+
+def _paths(state: state_lib.CheckpointState) -> list[str]:
+  paths = (*state.all_model_checkpoint_paths, state.model_checkpoint_path)
+  return list(dict.fromkeys(paths))
+
+
+def _join(directory: str, path: str) -> str:
+  if os.path.isabs(path) or not files.is_local(path):
+    return path
+  return f"{directory}/{path}"
+
+
+def _name(path: str) -> str:
+  return path.rpartition("/")[2]
+
+
+def _listed(names: list[str]) -> str:
+  others = len(names) - _SHOWN
+  return ", ".join(map(repr, names[:_SHOWN])) + (
+    f" and {others} more" if others > 0 else ""
+  )

@@ -1,0 +1,1 @@
+"""Work on checkpoints as files: inspect, convert, rename, strip, merge, diff. No TensorFlow."""

@@ -1,0 +1,168 @@
+"""Converts checkpoints between name-based (TF1), object-based (TF2) and dual.
+
+A conversion reads the index, never a tensor: its time and memory do not grow with the
+bytes of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
+from estimator_ckpt.files import model_dirs
+from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import write as write_lib
+from estimator_ckpt.files.model_dirs import Report
+
+
+def convert(
+  source: str | os.PathLike[str],
+  target: str | os.PathLike[str],
+  to: CheckpointFormat | str,
+  *,
+  layout: layout_lib.Layout = "default",
+  name_map: NameMapLike = None,
+  optimizer: str | None = None,
+  keras: str | None = None,
+  like: str | os.PathLike[str] | None = None,
+  keras_options: Mapping[str, Any] | None = None,
+  data: str = "auto",
+  overwrite: bool = False,
+  progress: write_lib.Progress | None = None,
+) -> Report:
+  """Writes a checkpoint, or all of a model_dir, in another format.
+
+  What becomes of names:
+
+  *   TF1 to TF2 or dual: an object graph is built in which each name has the place that
+      training with this package gives it. Nothing of the objects a program had is
+      known, so restore by name or along the scopes: `dense/kernel` is also the
+      attribute `kernel` of the attribute `dense`.
+  *   TF2 to TF1: from the object graph, see `estimator_ckpt.checkpoint.tensor_names`.
+  *   A dual checkpoint has both, and only loses one.
+  *   TF1 to Keras, and back, with `keras=`, `optimizer=` or `like=`: weights, slots and
+      iterations become those of a Keras model and its optimizer, see
+      `estimator_ckpt.files.keras.convert`.
+
+  Args:
+    source: a checkpoint, in any of the forms `estimator_ckpt.checkpoint.prefix.resolve` takes; or
+      a directory with checkpoints, for all of them and a new state file.
+    target: the prefix to write, or a directory.
+    to: `"tf1"`, `"tf2"` or `"dual"`.
+    layout: where names stand in the object graph of a TF1 checkpoint; see
+      `estimator_ckpt.checkpoint.layout.object_paths`.
+    name_map: rules `old:new` that give variables other names; see
+      `estimator_ckpt.checkpoint.name_map`.
+    optimizer: with Keras, the optimizer's name, `"adam"`, or `"none"` for the model
+      alone; by default it is recognised by the variables' names.
+    keras: whose model and optimizer, `"2-legacy"`, `"2"` or `"3"`; by default that of
+      `like`.
+    like: for Keras, a checkpoint that the model and its optimizer wrote, untrained; on
+      the way back, one of the TF1 code.
+    keras_options: what else the conversion to or from Keras is told: `settings`,
+      `ignore`, `keep`, `iterations`, `forget_bias`, `trainable`, `allow_approximate`;
+      see `estimator_ckpt.files.keras.convert`.
+    data: how the data files get there. `"auto"` links, else shares (reflink), else
+      copies; `"link"`, `"reflink"` and `"copy"` insist.
+    overwrite: whether a checkpoint that is there may be replaced.
+    progress: is called with the bytes that are done and those there are in all.
+
+  Returns:
+    What was written, how the data got there, which names changed, what was left out.
+
+  Raises:
+    CheckpointNotFoundError: there is no checkpoint at `source`.
+    CheckpointExistsError: there is one at `target` already.
+    CorruptCheckpointError: the source is damaged.
+    OptionError: the destination is the source; names clash; a rule matches nothing; the
+      optimizer is ambiguous.
+    VariableMismatchError: with Keras, a variable did not find its other.
+    UnsupportedCheckpointError: the optimizer's state cannot mean the same there.
+    CheckpointIOError: the file system refused. `target` is as it was before.
+
+  Example:
+    print(convert("model_dir", "model_dir_tf2", "tf2"))
+  """
+  to = CheckpointFormat.parse(to)
+  if keras is not None or optimizer is not None or like is not None or keras_options:
+    if layout != "default":
+      raise errors.OptionError("layout= is not for Keras, whose models say where.")
+    return _convert_keras(
+      source,
+      target,
+      to,
+      keras,
+      optimizer=optimizer,
+      like=like,
+      name_map=name_map,
+      data=data,
+      overwrite=overwrite,
+      progress=progress,
+      **(keras_options or {}),
+    )
+  layout = layout_lib.check_layout(layout)
+  names = NameMap.parse(name_map)
+
+  def make_plan(read: write_lib.Source) -> file_plan.Plan:
+    return file_plan.plan_conversion(
+      read.index,
+      read.graph,
+      to,
+      layout=layout,
+      name_map=names,
+      step=read_small_step(read),
+    )
+
+  return model_dirs.rewrite_path(
+    source, target, make_plan, data=data, overwrite=overwrite, progress=progress
+  )
+
+
+def _convert_keras(
+  source: str | os.PathLike[str],
+  target: str | os.PathLike[str],
+  to: CheckpointFormat,
+  keras: str | None,
+  **options: Any,
+) -> Report:
+  # NumPy is loaded here, which no other conversion needs.
+  from estimator_ckpt.files.keras import convert as keras_checkpoint
+
+  if to is not CheckpointFormat.TF1:
+    return keras_checkpoint.convert_to_keras(source, target, keras, to=to, **options)
+  for name in ("keep", "iterations", "trainable"):
+    if options.pop(name, None):
+      raise errors.OptionError(f"{name}= is not for a conversion from Keras to TF1.")
+  return keras_checkpoint.convert_from_keras(source, target, keras, **options)
+
+
+def read_small_step(read: write_lib.Source) -> int | None:
+  """The global step of a checkpoint that has it as an int32; None for any other.
+
+  An int64 one needs not be read: other keys can stand for the same bytes.
+
+  Args:
+    read: the checkpoint.
+
+  Returns:
+    The step, or None.
+
+  Raises:
+    CorruptCheckpointError: it is damaged.
+  """
+  key = optimizer_names.GLOBAL_STEP
+  if key not in read.index:
+    return None
+  entry = read.index.entry(key)
+  if dtypes.name(entry.dtype) != "int32" or entry.shape or entry.slices:
+    return None
+  shards = Shards(read.prefix, read.index.header.num_shards)
+  return int.from_bytes(shards.read(entry, key), "little", signed=True)

@@ -1,0 +1,344 @@
+"""What differs between two checkpoints, of any formats.
+
+Tensors are the same if they share a key, or else a name: what the object graph calls a
+variable is its name in a name-based checkpoint.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Callable
+
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.checkpoint import formats, layout, tensor_names
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
+from estimator_ckpt.checkpoint.reader import open_checkpoint
+from estimator_ckpt.errors import CorruptCheckpointError, OptionError
+
+if TYPE_CHECKING:
+  import numpy as np
+
+  from estimator_ckpt.checkpoint.reader import CheckpointReader
+
+Progress = Callable[[int, int], None]
+
+_CHUNK_SIZE = 1 << 20
+
+
+class DifferenceKind(enum.Enum):
+  """How a tensor differs."""
+
+  ONLY_IN_A = "only in a"
+  ONLY_IN_B = "only in b"
+  DTYPE = "dtype"
+  SHAPE = "shape"
+  KEY = "key"
+  VALUES = "values"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """One tensor that differs.
+
+  Attributes:
+    kind: how.
+    name: the tensor's name.
+    a: the tensor in the first checkpoint, if it is there.
+    b: the tensor in the second, if it is there.
+    changed: for values, how many elements differ; None where they cannot be read.
+    largest: for values, the largest difference of two finite numbers, if known.
+  """
+
+  kind: DifferenceKind
+  name: str
+  a: SavedTensor | None
+  b: SavedTensor | None
+  changed: int | None = None
+  largest: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """What two checkpoints have in common, and what not.
+
+  Attributes:
+    a: the first checkpoint's prefix.
+    b: the second's.
+    format_a: the first one's format.
+    format_b: the second's.
+    differences: what differs, by name.
+    matched: how many tensors are in both.
+    values_compared: whether the contents were compared.
+    bytes_read: how many bytes had to be read for that, of both together.
+    problems: why tensors whose checksums differ could not be read, in words.
+  """
+
+  a: str
+  b: str
+  format_a: formats.CheckpointFormat
+  format_b: formats.CheckpointFormat
+  differences: tuple[Difference, ...]
+  matched: int
+  values_compared: bool
+  bytes_read: int = 0
+  problems: tuple[str, ...] = ()
+
+  @property
+  def equal(self) -> bool:
+    """Whether nothing differs."""
+    return not self.differences
+
+
+def diff(
+  a: str | os.PathLike[str],
+  b: str | os.PathLike[str],
+  *,
+  values: bool = False,
+  atol: float = 0.0,
+  rtol: float = 0.0,
+  progress: Progress | None = None,
+) -> Comparison:
+  """Compares two checkpoints.
+
+  Keys are compared only between checkpoints of one format. What TF2 checkpoints have
+  for themselves, the object graph and the counter of saves, counts only if both are.
+
+  Args:
+    a: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes.
+    b: the other.
+    values: whether to compare contents. Tensors with equal checksums are equal;
+      others are read, to say how much they differ.
+    atol: numbers that differ by no more are equal.
+    rtol: added to `atol`, times the magnitude of the number in `b`.
+    progress: is called with the bytes of tensors that were compared, and all.
+
+  Returns:
+    What differs.
+
+  Raises:
+    OptionError: a tolerance is negative.
+    CheckpointNotFoundError: there is no checkpoint, or a data file is missing.
+    CorruptCheckpointError: an index or an object graph is damaged.
+
+  Example:
+    if not diff("before/model.ckpt-3", "after/model.ckpt-3", values=True).equal:
+      ...
+  """
+  if not (atol >= 0 and rtol >= 0):
+    raise OptionError(f"atol={atol} and rtol={rtol} have to be 0 or more")
+  one, other = _Side(a), _Side(b)
+  pairs, differences = _match(one, other)
+  same_format = one.format == other.format
+  for pair in pairs:
+    kind = _difference(*pair, same_format)
+    if kind is not None:
+      differences.append(Difference(kind, pair[0].name, *pair))
+  bytes_read = 0
+  problems: list[str] = []
+  if values:
+    comparer = _ValueComparer(one.prefix, other.prefix, atol, rtol, progress)
+    comparable = [
+      p for p in pairs if _difference(*p, same_format) is not DifferenceKind.SHAPE
+    ]
+    differences += comparer.compare(comparable)
+    bytes_read, problems = comparer.bytes_read, comparer.problems
+  differences.sort(key=lambda difference: (difference.name, difference.kind.value))
+  return Comparison(
+    one.prefix,
+    other.prefix,
+    one.format,
+    other.format,
+    tuple(differences),
+    len(pairs),
+    values,
+    bytes_read,
+    tuple(problems),
+  )
+
+
+class _Side:
+  """One of the two checkpoints."""
+
+  def __init__(self, path: str | os.PathLike[str]):
+    self.prefix = prefix_lib.resolve(path)
+    index = Index.read(self.prefix)
+    graph = formats.read_object_graph(self.prefix, index)
+    self.format = formats.format_of(index, graph)
+    self.tensors = saved_tensors(index, graph)
+
+
+_Pair = tuple[SavedTensor, SavedTensor]
+
+
+def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:
+  """Pairs of tensors that are the same, and differences for those without another."""
+  by_key = {key: tensor for tensor in other.tensors for key in tensor.keys}
+  names: dict[str, list[SavedTensor]] = collections.defaultdict(list)
+  for tensor in other.tensors:
+    names[tensor.name].append(tensor)
+  pairs: list[_Pair] = []
+  taken: set[int] = set()
+  left: list[SavedTensor] = []
+  for tensor in one.tensors:
+    found = next((by_key[key] for key in tensor.keys if key in by_key), None)
+    if found is None or id(found) in taken:
+      left.append(tensor)
+    else:
+      taken.add(id(found))
+      pairs.append((tensor, found))
+  own = collections.Counter(tensor.name for tensor in left)
+  differences = []
+  for tensor in left:
+    named = [t for t in names.get(tensor.name, ()) if id(t) not in taken]
+    # Of several with one name, nobody can say which is which.
+    if len(named) == 1 and own[tensor.name] == 1:
+      taken.add(id(named[0]))
+      pairs.append((tensor, named[0]))
+    elif not _is_bookkeeping(tensor) or other.format != formats.CheckpointFormat.TF1:
+      differences.append(
+        Difference(DifferenceKind.ONLY_IN_A, tensor.name, tensor, None)
+      )
+  for tensor in other.tensors:
+    if id(tensor) not in taken and (
+      not _is_bookkeeping(tensor) or one.format != formats.CheckpointFormat.TF1
+    ):
+      differences.append(
+        Difference(DifferenceKind.ONLY_IN_B, tensor.name, None, tensor)
+      )
+  return pairs, differences
+
+
+def _is_bookkeeping(tensor: SavedTensor) -> bool:
+  """Whether it is what a TF2 checkpoint has for itself."""
+  return tensor.key in (layout.OBJECT_GRAPH_KEY, tensor_names.SAVE_COUNTER_KEY)
+
+
+def _difference(
+  a: SavedTensor, b: SavedTensor, same_format: bool
+) -> DifferenceKind | None:
+  if a.shape != b.shape:
+    return DifferenceKind.SHAPE
+  if a.dtype != b.dtype:
+    return DifferenceKind.DTYPE
+  if same_format and a.keys != b.keys:
+    return DifferenceKind.KEY
+  return None
+
+
+class _ValueComparer:
+  """Compares contents, and reads only what checksums cannot decide."""
+
+  def __init__(
+    self, a: str, b: str, atol: float, rtol: float, progress: Progress | None
+  ):
+    self.bytes_read = 0
+    self.problems: list[str] = []
+    self._prefixes = (a, b)
+    self._atol = atol
+    self._rtol = rtol
+    self._progress = progress
+
+  def compare(self, pairs: Sequence[_Pair]) -> list[Difference]:
+    """The pairs whose values differ."""
+    undecided = [pair for pair in pairs if not _same_checksums(*pair)]
+    if not undecided:
+      return []
+    total = sum(a.size + b.size for a, b in undecided)
+    found = []
+    with open_checkpoint(self._prefixes[0]) as reader_a:
+      with open_checkpoint(self._prefixes[1]) as reader_b:
+        for a, b in undecided:
+          difference = self._compare(a, b, reader_a, reader_b)
+          if difference is not None:
+            found.append(difference)
+          self.bytes_read += a.size + b.size
+          if self._progress is not None:
+            self._progress(self.bytes_read, total)
+    return found
+
+  def _compare(
+    self,
+    a: SavedTensor,
+    b: SavedTensor,
+    reader_a: CheckpointReader,
+    reader_b: CheckpointReader,
+  ) -> Difference | None:
+    if a.dtype in ("variant", "resource"):
+      # Nobody else can read them, and their checksums differ.
+      return Difference(DifferenceKind.VALUES, a.name, a, b)
+    try:
+      arrays = reader_a[a.key], reader_b[b.key]
+    except CorruptCheckpointError as error:
+      self.problems.append(str(error))
+      return Difference(DifferenceKind.VALUES, a.name, a, b)
+    changed, largest = _count_changes(*arrays, self._atol, self._rtol)
+    if not changed:
+      return None
+    return Difference(DifferenceKind.VALUES, a.name, a, b, changed, largest)
+
+
+def _same_checksums(a: SavedTensor, b: SavedTensor) -> bool:
+  """Whether the checksums say that two tensors of one shape are equal."""
+  if a.dtype != b.dtype or len(a.parts) != len(b.parts):
+    return False
+  one = {str(p.tensor_slice): (p.entry.size, p.entry.crc32c) for p in a.parts}
+  other = {str(p.tensor_slice): (p.entry.size, p.entry.crc32c) for p in b.parts}
+  return one == other
+
+
+def _count_changes(
+  a: np.ndarray, b: np.ndarray, atol: float, rtol: float
+) -> tuple[int, float | None]:
+  """How many elements differ, and the largest difference of two finite numbers."""
+  import numpy as np
+
+  a, b = a.reshape(-1), b.reshape(-1)
+  if a.dtype.kind == "O" or b.dtype.kind == "O":
+    return sum(x != y for x, y in zip(a.tolist(), b.tolist())), None
+  changed = 0
+  largest: float | None = None
+  for start in range(0, a.size, _CHUNK_SIZE):
+    x, y = _comparable(a[start : start + _CHUNK_SIZE], b[start : start + _CHUNK_SIZE])
+    with np.errstate(invalid="ignore", over="ignore"):
+      differs = ~((x == y) | ((x != x) & (y != y)))
+      if not differs.any():
+        continue
+      x, y = x[differs], y[differs]
+      gap = _gap(x, y)
+      finite = np.isfinite(gap)
+      beyond = ~(finite & (gap <= atol + rtol * np.abs(y).astype(np.float64)))
+      changed += int(np.count_nonzero(beyond))
+      gap = gap[beyond & finite]
+    if gap.size:
+      largest = max(largest or 0.0, float(gap.max()))
+  return changed, largest
+
+
+def _gap(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """How far apart numbers are."""
+  import numpy as np
+
+  if x.dtype.kind in "iu":
+    # Modulo 2**64 the difference is exact, where doubles would round it to zero.
+    high, low = np.maximum(x, y).astype(np.uint64), np.minimum(x, y).astype(np.uint64)
+    return (high - low).astype(np.float64)
+  return np.abs(x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) - y)
+
+
+def _comparable(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Two arrays in one of numpy's own types that holds the values of both."""
+  import numpy as np
+
+  x, y = (
+    z if z.dtype.kind in "iufcb" else z.astype(np.float32)  # a type of ml_dtypes
+    for z in (x, y)
+  )
+  if x.dtype == y.dtype:
+    return x, y
+  wide = np.result_type(x.dtype, y.dtype)
+  return x.astype(wide), y.astype(wide)

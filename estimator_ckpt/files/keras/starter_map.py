@@ -1,0 +1,217 @@
+"""A first name map between two checkpoints, made of names, shapes and order.
+
+One checkpoint's variables are matched with another's as a model's are when it is
+loaded. What is left then is paired by shape, in the order of either, where both have as
+many of a shape. The result is for a person to look through: each rule says how it was
+found, and what found no other is listed.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from estimator_ckpt.checkpoint import meta_file
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.files import write as write_lib
+from estimator_ckpt.files.keras.template import template_layers
+from estimator_ckpt.keras import matching as keras_matching
+from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.layers import Shape, Stored
+from estimator_ckpt.keras.optimizers.kinds import Flavor
+from estimator_ckpt.keras.scopes import Scopes
+
+_BY_ORDER = "shape and order"
+_NUMBERS = re.compile(r"(\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class MapRule:
+  """A rule of a name map.
+
+  Attributes:
+    old: a name, or a scope ending in `/`, of the first checkpoint.
+    new: what stands for it in the second.
+    how: how it was found: `"name"`, `"end of the name"`, `"rank"`, `"shapes"`, or
+      `"shape and order"`, which is a guess.
+    shape: the variable's shape; None for a scope.
+  """
+
+  old: str
+  new: str
+  how: str
+  shape: Shape | None
+
+  def __str__(self) -> str:
+    return ":".join(text.replace(":", "\\:") for text in (self.old, self.new))
+
+
+@dataclasses.dataclass(frozen=True)
+class StarterMap:
+  """A first name map. `str()` of it is a file for `name_map=` and `--name_map`.
+
+  Attributes:
+    source: the first checkpoint.
+    target: the second.
+    rules: the rules, from names of the first to names of the second.
+    source_only: variables of the first that found no other, with their shapes.
+    target_only: those of the second.
+  """
+
+  source: str
+  target: str
+  rules: tuple[MapRule, ...]
+  source_only: dict[str, Shape]
+  target_only: dict[str, Shape]
+
+  def __str__(self) -> str:
+    lines = [f"# From {self.source}", f"# to {self.target}"]
+    for how, rules in _grouped(self.rules):
+      guess = "; a guess: look at each" if how == _BY_ORDER else ""
+      lines.append(f"# By {how}{guess}")
+      lines += map(str, rules)
+    for title, names in (
+      ("only in the first", self.source_only),
+      ("only in the second", self.target_only),
+    ):
+      lines += [f"# {title}: {n} {list(shape)}" for n, shape in names.items()]
+    return "\n".join(lines)
+
+  def as_dict(self) -> dict[str, Any]:
+    """The map as lists, dicts and texts."""
+    return dataclasses.asdict(self)
+
+
+def _grouped(rules: Iterable[MapRule]) -> list[tuple[str, list[MapRule]]]:
+  groups: dict[str, list[MapRule]] = collections.defaultdict(list)
+  for rule in rules:
+    groups[rule.how].append(rule)
+  return sorted(groups.items(), key=lambda group: group[0] == _BY_ORDER)
+
+
+def make_map(
+  source: str | os.PathLike[str], target: str | os.PathLike[str]
+) -> StarterMap:
+  """Makes a first name map from one checkpoint's names to another's.
+
+  Args:
+    source: a checkpoint of any format.
+    target: another, of the model that the first is to be converted for.
+
+  Returns:
+    The map.
+
+  Raises:
+    CheckpointNotFoundError: one of them is not there.
+    CorruptCheckpointError: one of them is damaged.
+  """
+  ours, theirs = _Side(os.fspath(source)), _Side(os.fspath(target))
+  # Recipes lead from a TF1 cell's variables to a Keras cell's.
+  backwards = ours.is_keras and not theirs.is_keras
+  pairs = _match(theirs, ours) if backwards else _match(ours, theirs)
+  if backwards:
+    pairs = [(theirs_, ours_, how) for ours_, theirs_, how in pairs]
+  rules: list[MapRule] = []
+  for olds, news, how in pairs:
+    if len(olds) == len(news) == 1:
+      rules.append(MapRule(olds[0], news[0], how, ours.shapes[olds[0]]))
+    else:
+      rules.append(MapRule(_scope(olds), _scope(news), how, None))
+  rest = [
+    _without(side.shapes, (name for pair in pairs for name in pair[i]))
+    for i, side in enumerate((ours, theirs))
+  ]
+  guessed = _by_order(ours.in_order(rest[0]), theirs.in_order(rest[1]))
+  rest = [
+    _without(names, (pair[i] for pair in guessed)) for i, names in enumerate(rest)
+  ]
+  rules += [MapRule(old, new, _BY_ORDER, ours.shapes[old]) for old, new in guessed]
+  return StarterMap(ours.prefix, theirs.prefix, tuple(rules), *rest)
+
+
+class _Side:
+  """One of the two checkpoints."""
+
+  def __init__(self, path: str):
+    self.prefix = prefix_lib.resolve(path)
+    self.source = write_lib.Source.read(self.prefix)
+    self.contents = keras_source.read_contents(
+      self.prefix, self.source.index, self.source.graph
+    )
+    self.shapes = {name: v.shape for name, v in self.contents.variables.items()}
+    self.layers = template_layers(self.contents, self.source.graph)
+    states = self.contents.states
+    self.is_keras = any(s.optimizer.flavor is not Flavor.TF1 for s in states) or any(
+      layer.kind != "Layer" for layer in self.layers
+    )
+
+  def in_order(self, names: Iterable[str]) -> dict[str, Shape]:
+    """Variables in the order of their making, as far as it is known."""
+    listed = meta_file.trainable_variables(self.prefix) or []
+    places = {name: place for place, name in enumerate(listed)}
+    ordered = sorted(names, key=lambda n: (places.get(n, len(places)), _natural(n)))
+    return {name: self.shapes[name] for name in ordered}
+
+
+_Pair = tuple[Sequence[str], Sequence[str], str]
+
+
+def _match(source: _Side, target: _Side) -> list[_Pair]:
+  """Names of the one, names of the other, and how they were found."""
+  scopes = Scopes({name: Stored(name, shape) for name, shape in source.shapes.items()})
+  matching = keras_matching.match(target.layers, scopes, source.shapes)
+  by_path = {match.weight.path: match for match in matching.matches}
+  pairs: list[_Pair] = []
+  for layer in target.layers:
+    made: dict[str, None] = {}
+    news = []
+    how = ""
+    for weight in layer.weights or ():
+      match = by_path.get(weight.path)
+      if match is None:
+        continue
+      if match.recipe.how or made:
+        # A cell, which goes as a whole.
+        made.update(dict.fromkeys(match.recipe.sources))
+        news.append(weight.path)
+        how = match.how
+      else:
+        pairs.append((match.recipe.sources, [weight.path], match.how))
+    if made:
+      pairs.append((list(made), news, how))
+  return pairs
+
+
+def _by_order(
+  ours: dict[str, Shape], theirs: dict[str, Shape]
+) -> list[tuple[str, str]]:
+  """Pairs of one shape, in order, where both have as many of it."""
+  pairs = []
+  for shape in dict.fromkeys(ours.values()):
+    olds = [name for name, own in ours.items() if own == shape]
+    news = [name for name, own in theirs.items() if own == shape]
+    if len(olds) == len(news):
+      pairs += list(zip(olds, news))
+  return pairs
+
+
+def _without(names: dict[str, Shape], gone: Iterable[str]) -> dict[str, Shape]:
+  known = set(gone)
+  return {name: shape for name, shape in names.items() if name not in known}
+
+
+def _scope(names: Sequence[str]) -> str:
+  """The scope that names have in common, ending in `/`."""
+  common = os.path.commonprefix([name.rpartition("/")[0] + "/" for name in names])
+  return common.rpartition("/")[0] + "/"
+
+
+def _natural(name: str) -> tuple[list[str], bool, str]:
+  """A sort key by which dense_10 comes after dense_9, and a kernel before its bias."""
+  scope, _, leaf = name.rpartition("/")
+  padded = [part.zfill(9) if part.isdigit() else part for part in _NUMBERS.split(scope)]
+  return padded, leaf.endswith("bias"), leaf

@@ -1,0 +1,367 @@
+"""Rewriting a checkpoint, or all checkpoints of a model_dir.
+
+A model_dir is rewritten one checkpoint after the other, and its state file last, so
+that whoever follows the state file sees a whole directory or none. What stands in it
+besides checkpoints (event files, graphs, `.meta` files) is left out: a `.meta` file
+names the keys of its own checkpoint, and an Estimator writes all of these again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle.commit import clean_leftovers
+from estimator_ckpt.bundle.file_names import index_path, parse_data_path
+from estimator_ckpt.bundle.shards import check_placement
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.files import write as write_lib
+
+_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+# Lists the checkpoints of a directory that is being written; see `_Unfinished`.
+_UNFINISHED = "checkpoint.unfinished"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What was done.
+
+  Attributes:
+    checkpoints: for each checkpoint, what was done.
+    state_file: the `checkpoint` file that was written, if SOURCE was a directory.
+    notes: what a user should know of the whole.
+    cleaned: files of an interrupted run that were removed, beside those of each
+      checkpoint.
+  """
+
+  checkpoints: tuple[write_lib.CheckpointReport, ...]
+  state_file: str | None = None
+  notes: tuple[str, ...] = ()
+  cleaned: tuple[str, ...] = ()
+
+  def __str__(self) -> str:
+    lines = [str(checkpoint) for checkpoint in self.checkpoints]
+    if self.state_file is not None:
+      count = len(self.checkpoints)
+      lines.append(f"{self.state_file}: lists {count} checkpoint" + "s" * (count != 1))
+    lines += [f"note: {note}" for note in self.notes]
+    lines += [f"cleaned up after an interrupted run: {path}" for path in self.cleaned]
+    return "\n".join(lines)
+
+  def as_dict(self) -> dict[str, Any]:
+    """The report as lists, dicts, texts and numbers."""
+    return {
+      "checkpoints": [checkpoint.as_dict() for checkpoint in self.checkpoints],
+      "state_file": self.state_file,
+      "notes": list(self.notes),
+      "cleaned": list(self.cleaned),
+    }
+
+
+def rewrite_path(
+  source: str | os.PathLike[str],
+  target: str | os.PathLike[str],
+  make_plan: write_lib.PlanMaker,
+  *,
+  data: str = "auto",
+  overwrite: bool = False,
+  compact: bool = False,
+  progress: write_lib.Progress | None = None,
+) -> Report:
+  """Rewrites one checkpoint, or all of a model_dir.
+
+  Args:
+    source: what `prefix.resolve` takes, for one checkpoint; a directory with
+      checkpoints, for all of them.
+    target: the prefix to write, or a directory; a directory for all of one.
+    make_plan: says what is to be written for a checkpoint.
+    data: how data files get there: `auto`, `link`, `reflink` or `copy`.
+    overwrite: whether checkpoints that are there may be replaced.
+    compact: whether data files are written anew, without what no key needs.
+    progress: is called with the bytes that are done and those there are in all.
+
+  Returns:
+    What was done.
+
+  Raises:
+    CheckpointError: any of this package's errors; nothing was written if a plan could
+      not be made.
+  """
+  source, target = os.fspath(source), os.fspath(target)
+  check_placement(data)
+  options: dict[str, Any] = {"data": data, "overwrite": overwrite, "compact": compact}
+  if not is_model_dir(source):
+    prefix = prefix_lib.resolve(source)
+    to = write_lib.target_prefix(target, prefix)
+    write_lib.check_target(to, [prefix])
+    check_free([to], overwrite)
+    read = write_lib.Source.read(prefix)
+    plan = make_plan(read)
+    return Report((write_lib.write(read, to, plan, progress=progress, **options),))
+  return _rewrite_directory(
+    source.rstrip("/") or "/", target, make_plan, progress, options
+  )
+
+
+def is_model_dir(path: str) -> bool:
+  """Whether a path is a directory with checkpoints, and no SavedModel."""
+  if not files.is_dir(path):
+    return False
+  names = files.list_dir(path)
+  if any(name in _SAVED_MODEL_FILES for name in names):
+    return False
+  return state_lib.STATE_FILE in names or any(name.endswith(".index") for name in names)
+
+
+def _rewrite_directory(
+  source: str,
+  target: str,
+  make_plan: write_lib.PlanMaker,
+  progress: write_lib.Progress | None,
+  options: dict[str, Any],
+) -> Report:
+  state = state_lib.read_state(source)
+  prefixes, gone = _listed_checkpoints(source, state)
+  if not prefixes:
+    prefix_lib.resolve(source)  # Says what is there instead.
+  target = target.rstrip("/") or "/"
+  targets = [write_lib.join(target, prefix.rpartition("/")[2]) for prefix in prefixes]
+  for prefix, to in zip(prefixes, targets):
+    write_lib.check_target(to, [prefix])
+  if files.exists(target) and not files.is_dir(target):
+    raise errors.OptionError(f"{target}: the source is a directory, and this is a file")
+  unfinished = _Unfinished(target)
+  check_free(
+    [to for to in targets if to not in unfinished.targets], options["overwrite"]
+  )
+  state_file = write_lib.join(target, state_lib.STATE_FILE)
+  ours_to_replace = options["overwrite"] or state_file in unfinished.targets
+  if files.exists(state_file) and not ours_to_replace:
+    raise errors.CheckpointExistsError(
+      f"{state_file}: there is a model_dir already; choose another destination, or ask"
+      " for it to be overwritten (--overwrite)"
+    )
+  # Every plan is made before the first file is written.
+  planned = []
+  for prefix in prefixes:
+    read = write_lib.Source.read(prefix)
+    planned.append((read, make_plan(read)))
+  total = sum(
+    files.size(path)
+    for read, _ in planned
+    for path in read.index.data_paths(read.prefix)
+  )
+  reports: list[write_lib.CheckpointReport] = []
+  done = 0
+  with unfinished.writing(targets, state_file):
+    for (read, plan), to in zip(planned, targets):
+      ours = dict(options, overwrite=options["overwrite"] or to in unfinished.targets)
+      size = sum(files.size(path) for path in read.index.data_paths(read.prefix))
+      reports.append(
+        write_lib.write(
+          read, to, plan, progress=_shifted(progress, done, total), **ours
+        )
+      )
+      done += size
+    state_lib.write_state(target, _new_state(source, state, prefixes, targets))
+  return Report(
+    tuple(reports), state_file, _notes(source, gone), tuple(unfinished.cleaned)
+  )
+
+
+def _listed_checkpoints(
+  directory: str, state: state_lib.CheckpointState | None
+) -> tuple[list[str], list[str]]:
+  """The checkpoints there are, oldest first; and those the state file lists in vain."""
+  found = prefix_lib.checkpoints_in(directory)
+  names = {prefix.rpartition("/")[2] for prefix in found}
+  listed = []
+  if state is not None:
+    listed = [*state.all_model_checkpoint_paths, state.model_checkpoint_path]
+  elsewhere: list[str] = []
+  gone: list[str] = []
+  for prefix in dict.fromkeys(listed):
+    # The state of a copied directory may name the original one's checkpoints.
+    if prefix.rpartition("/")[2] in names:
+      continue
+    names.add(prefix.rpartition("/")[2])
+    (elsewhere if files.exists(index_path(prefix)) else gone).append(prefix)
+  return elsewhere + found, gone
+
+
+def _new_state(
+  source: str,
+  state: state_lib.CheckpointState | None,
+  prefixes: Sequence[str],
+  targets: Sequence[str],
+) -> state_lib.CheckpointState:
+  """The state of the new directory: what the old one says, of what there is."""
+  by_name = {prefix.rpartition("/")[2]: to for prefix, to in zip(prefixes, targets)}
+  if state is None:
+    return state_lib.CheckpointState(targets[-1], tuple(targets))
+  latest = by_name.get(state.model_checkpoint_path.rpartition("/")[2], targets[-1])
+  paths, timestamps = [], []
+  times: Sequence[float | None] = state.all_model_checkpoint_timestamps
+  if len(times) != len(state.all_model_checkpoint_paths):
+    times = [None] * len(state.all_model_checkpoint_paths)
+  for prefix, timestamp in zip(state.all_model_checkpoint_paths, times):
+    to = by_name.get(prefix.rpartition("/")[2])
+    if to is not None:
+      paths.append(to)
+      timestamps.append(timestamp)
+  return state_lib.CheckpointState(
+    latest,
+    tuple(paths),
+    tuple(t for t in timestamps if t is not None),
+    state.last_preserved_timestamp,
+  )
+
+
+def _notes(source: str, gone: Sequence[str]) -> tuple[str, ...]:
+  notes = []
+  if gone:
+    notes.append(
+      f"{source}/{state_lib.STATE_FILE} lists {', '.join(gone)}, which is not there"
+    )
+  metas = sum(name.endswith(".meta") for name in files.list_dir(source))
+  if metas:
+    notes.append(
+      f"{metas} .meta files were left out: they name the keys of the source's"
+      " checkpoints"
+    )
+  return tuple(notes)
+
+
+def check_free(targets: Sequence[str], overwrite: bool) -> None:
+  """Checks that there is no checkpoint at a destination, before anything is read.
+
+  Args:
+    targets: prefixes.
+    overwrite: whether checkpoints that are there may be replaced.
+
+  Raises:
+    CheckpointExistsError: there is one, and it may not.
+  """
+  taken = [] if overwrite else [to for to in targets if files.exists(index_path(to))]
+  if taken:
+    for to in taken:
+      # A run that was interrupted after all was there may have left its mark.
+      with contextlib.suppress(errors.CheckpointError):
+        clean_leftovers(to)
+    raise errors.CheckpointExistsError(
+      f"{taken[0]}: there is a checkpoint already; choose another destination, or ask"
+      " for it to be overwritten (--overwrite)"
+    )
+
+
+def _shifted(
+  progress: write_lib.Progress | None, before: int, total: int
+) -> write_lib.Progress | None:
+  if progress is None:
+    return None
+  callback = progress
+  return lambda done, _: callback(before + done, total)
+
+
+class _Unfinished:
+  """A file that lists the checkpoints of a directory that is being written.
+
+  It goes when the state file is there. One that an interrupted run left says which
+  checkpoints of the directory are that run's, so that the next may replace them.
+
+  Attributes:
+    targets: the checkpoints of an interrupted run, and the state file if it was to
+      write one where none was.
+    cleaned: the files that said so, once they are removed.
+  """
+
+  def __init__(self, directory: str):
+    self._directory = directory
+    self._found: list[str] = []
+    self.targets: set[str] = set()
+    self.cleaned: list[str] = []
+    start = write_lib.join(directory, _UNFINISHED)
+    # What was to become the state file is also found, and goes with the list.
+    for path in files.glob_prefix(
+      write_lib.join(directory, f"{state_lib.STATE_FILE}.")
+    ):
+      if not files.is_temporary(path):
+        continue
+      is_list = path.startswith(start)
+      if files.is_in_use(path):
+        if not is_list:
+          continue
+        raise errors.CheckpointExistsError(
+          f"{directory}: another process is writing this directory ({path} is locked)"
+        )
+      self._found.append(path)
+      if not is_list:
+        continue
+      names = files.read(path).decode("utf-8", "surrogateescape").splitlines()
+      # A name is one of this directory, whatever the file says.
+      self.targets.update(
+        write_lib.join(directory, name) for name in names if name and "/" not in name
+      )
+
+  @contextlib.contextmanager
+  def writing(self, targets: Sequence[str], state_file: str) -> Iterator[None]:
+    """Keeps the list while a directory is written; an error removes what is new."""
+    files.mkdirs(self._directory)
+    path = files.temporary_path(write_lib.join(self._directory, _UNFINISHED))
+    new = [
+      to for to in targets if to in self.targets or not files.exists(index_path(to))
+    ]
+    if state_file in self.targets or not files.exists(state_file):
+      new.insert(0, state_file)
+    names = "".join(to.rpartition("/")[2] + "\n" for to in new)
+    closing = contextlib.ExitStack()
+    clean = True
+    try:
+      file = closing.enter_context(files.create(path, sync=False))
+      files.write_now(file, names.encode("utf-8", "surrogateescape"), path)
+      if not files.is_local(path):
+        closing.close()
+      yield
+    except BaseException:
+      removed = [_remove(to) for to in new]
+      clean = all(removed)
+      raise
+    finally:
+      # It stays open, and so locked, until the end.
+      closing.close()
+      if clean:
+        with contextlib.suppress(errors.CheckpointError):
+          files.remove(path)
+    for path in self._found:
+      files.remove(path)
+      self.cleaned.append(path)
+
+
+def _remove(target: str) -> bool:
+  """Removes a state file, or a checkpoint with the index first.
+
+  Args:
+    target: the state file, or the checkpoint's prefix.
+
+  Returns:
+    Whether all of it is gone.
+  """
+  paths = [target]
+  if target.rpartition("/")[2] != state_lib.STATE_FILE:
+    data = files.glob_prefix(target + ".data-")
+    paths = [index_path(target), *(path for path in data if parse_data_path(path))]
+  gone = True
+  for path in paths:
+    try:
+      files.remove(path)
+    except errors.CheckpointNotFoundError:
+      continue
+    except errors.CheckpointError:
+      gone = False
+  return gone

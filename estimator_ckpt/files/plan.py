@@ -1,0 +1,499 @@
+"""What a conversion will do, a value that can be printed before anything is written.
+
+A conversion gives tensors other keys. It moves no bytes: a plan says under which keys
+of the source each key of the result stands, what small tensors are new, and what is
+left out, with the reason. That nothing else is lost is checked on every plan.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.checkpoint import key_plan, object_graph_edit, tensor_names
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.name_map import NameMap
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY, NamedTensor
+from estimator_ckpt.files.new_tensors import NewTensor
+
+GLOBAL_STEP = optimizer_names.GLOBAL_STEP
+_SHOWN = 10
+_NOT_IN_TF1 = "name-based checkpoints have none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What is written for one checkpoint.
+
+  Attributes:
+    checkpoint_format: the format of the result.
+    keys: the keys of the result, each with a key of the source for the same bytes.
+    object_graph: an object graph to write; None where the source's is kept, or none.
+    scalars: int64 scalars to write, by key.
+    names: names that change, old to new.
+    left_out: keys of the source that the result lacks, each with the reason.
+    notes: what a user should know of the result.
+    tensors: tensors to write that are made of others, by key.
+  """
+
+  checkpoint_format: CheckpointFormat
+  keys: Mapping[str, str]
+  object_graph: ObjectGraph | None = None
+  scalars: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  notes: tuple[str, ...] = ()
+  tensors: Mapping[str, NewTensor] = dataclasses.field(default_factory=dict)
+
+  def __str__(self) -> str:
+    lines = [f"{key} <- {source}" for key, source in sorted(self.keys.items())]
+    if self.object_graph is not None:
+      lines.append(f"{layout_lib.OBJECT_GRAPH_KEY} <- new")
+    lines += [f"{key} <- {value}" for key, value in sorted(self.scalars.items())]
+    lines += [f"{key} <- converted" for key in sorted(self.tensors)]
+    lines += [f"left out: {key} ({why})" for key, why in sorted(self.left_out.items())]
+    return "\n".join(lines)
+
+
+def plan_conversion(
+  index: Index,
+  graph: ObjectGraph | None,
+  to: CheckpointFormat,
+  *,
+  layout: layout_lib.Layout = "default",
+  name_map: NameMap | None = None,
+  step: int | None = None,
+) -> Plan:
+  """Plans the conversion of a checkpoint.
+
+  Args:
+    index: the checkpoint's index; it is only read.
+    graph: its object graph, if it has one.
+    to: the format of the result.
+    layout: for a checkpoint without object graph, where each name stands in the one it
+      gets; see `layout.object_paths`.
+    name_map: rules that give variables other names.
+    step: the global step, where that is no int64 scalar.
+
+  Returns:
+    The plan.
+
+  Raises:
+    OptionError: names clash, a rule of the name map matches nothing, or the layout is
+      unknown.
+    CorruptCheckpointError: an entry is damaged.
+  """
+  layout_lib.check_layout(layout)
+  tensors = tensor_names.named_tensors(index, graph)
+  renamed = new_names(index, tensors, name_map or NameMap())
+  names = {tensor.name: new for tensor, new in renamed if tensor.name != new}
+  if to is CheckpointFormat.TF1:
+    plan = _plan_tf1(index, renamed)
+  elif graph is None:
+    plan = _plan_from_names(index, renamed, to, layout, step)
+  else:
+    plan = _plan_from_graph(index, graph, renamed, to, step)
+  notes = _notes(index, plan, renamed)
+  left_out = {**plan.left_out, **_other_form(index, plan, tensors)}
+  plan = dataclasses.replace(with_notes(plan, notes), names=names, left_out=left_out)
+  check_complete(plan, index)
+  return plan
+
+
+def new_names(
+  index: Index, tensors: Sequence[NamedTensor], name_map: NameMap
+) -> list[tuple[NamedTensor, str]]:
+  """Gives every tensor the name, without suffix, that it has in the result.
+
+  Args:
+    index: the checkpoint's index.
+    tensors: its tensors.
+    name_map: the rules; those that say a key or an object path are understood too.
+
+  Returns:
+    The tensors and their names.
+
+  Raises:
+    OptionError: two would get one name, or a rule matches nothing.
+  """
+  first: dict[str, str] = {}
+  shared = {t.name for t in tensors if first.setdefault(t.name, t.owner) != t.owner}
+  # A tensor whose name another has too goes by its key, until a rule names it.
+  called = {t.owner: t.owner if t.name in shared else t.name for t in tensors}
+  unnamed = list({t.owner: t for t in tensors if t.name in shared}.values())
+  if not name_map:
+    _check_named(unnamed, {})
+    return [(tensor, tensor.name) for tensor in tensors]
+  # TensorFlow finds its counter of saves at one place; a rule for all names leaves it.
+  movable = [tensor for tensor in tensors if not tensor.is_save_counter]
+  further: dict[str, str] = {}
+  for tensor in movable:
+    for key in (tensor.object_key, tensor.path_name):
+      if key:
+        further.setdefault(key, called[tensor.owner])
+  shapes = {called[t.owner]: index.entry(t.key).shape for t in tensors}
+  roles = optimizer_names.classify(called.values(), shapes)
+  mapped = name_map.apply([called[t.owner] for t in movable], further, roles)
+  for old, new in mapped.items():
+    if new == layout_lib.OBJECT_GRAPH_KEY:
+      raise errors.OptionError(
+        f"{old!r} cannot be called {new!r}, which is the key of the object graph and of"
+        " no variable; choose another name"
+      )
+  _check_named(unnamed, mapped)
+  return [
+    (t, t.name if t.is_save_counter else mapped[called[t.owner]]) for t in tensors
+  ]
+
+
+def _check_named(unnamed: Sequence[NamedTensor], mapped: Mapping[str, str]) -> None:
+  # What has the name as its key keeps it, once the others have one of their own.
+  clashes = [t for t in unnamed if mapped.get(t.owner, t.owner) == t.owner != t.name]
+  if not clashes:
+    return
+  lines = [f"  {t.owner} is called {t.name!r}" for t in clashes[:_SHOWN]]
+  if len(clashes) > _SHOWN:
+    lines.append(f"  and {len(clashes) - _SHOWN} more")
+  rules = [f"  {t.owner}:{t.path_name or 'NAME'}" for t in clashes[:_SHOWN]]
+  raise errors.OptionError(
+    "the object graph gives several variables one name:\n"
+    + "\n".join(lines)
+    + "\nName them with a name_map; by their object paths that is\n"
+    + "\n".join(rules)
+  )
+
+
+def _plan_tf1(index: Index, renamed: Iterable[tuple[NamedTensor, str]]) -> Plan:
+  keys: dict[str, str] = {}
+  left_out: dict[str, str] = {}
+  strings = 0
+  for tensor, name in renamed:
+    if tensor.is_save_counter:
+      left_out[tensor.key] = _NOT_IN_TF1
+      continue
+    keys[name + tensor.suffix] = tensor.bare_key or tensor.key
+    strings += tensor.attribute not in (None, layout_lib.VARIABLE_VALUE, "table")
+  if layout_lib.OBJECT_GRAPH_KEY in index:
+    left_out[layout_lib.OBJECT_GRAPH_KEY] = _NOT_IN_TF1
+  plan = Plan(CheckpointFormat.TF1, keys, left_out=left_out)
+  if not strings:
+    return plan
+  note = (
+    f"{strings} tensors are state of Python objects (configurations, iterators), which"
+    " TF1 has no use for; they are kept under their object paths"
+  )
+  return with_notes(plan, [note])
+
+
+def _plan_from_names(
+  index: Index,
+  renamed: Sequence[tuple[NamedTensor, str]],
+  to: CheckpointFormat,
+  layout: layout_lib.Layout,
+  step: int | None,
+) -> Plan:
+  """Builds an object graph, as training in that format does."""
+  suffixes: dict[str, list[str]] = collections.defaultdict(list)
+  sources: dict[str, str] = {}
+  for tensor, name in renamed:
+    suffixes[name].append(tensor.suffix)
+    sources[name + tensor.suffix] = tensor.key
+  saved = [
+    key_plan.Saved(name, tuple(own), own == [""] and _is_variable(index, sources[name]))
+    for name, own in suffixes.items()
+  ]
+  given = key_plan.plan_save(saved, to, None, layout, GLOBAL_STEP in sources)
+  keys = {
+    given.keys[item.name] + suffix: sources[item.name + suffix]
+    for item in saved
+    for suffix in item.suffixes
+  }
+  keys.update((alias, sources[alias]) for alias in given.aliases)
+  if given.needs_step_key:
+    keys[GLOBAL_STEP] = sources[GLOBAL_STEP]
+  scalars: dict[str, int] = {}
+  if given.needs_save_counter:
+    _add_save_counter(index, keys, scalars, sources.get(GLOBAL_STEP), step)
+  notes: tuple[str, ...] = ()
+  if given.name_only:
+    listed = _listed(given.name_only)
+    notes = (f"kept under their names alone, as they have no TF2 form: {listed}",)
+  return Plan(to, keys, given.object_graph, scalars, notes=notes)
+
+
+def _plan_from_graph(
+  index: Index,
+  graph: ObjectGraph,
+  renamed: Sequence[tuple[NamedTensor, str]],
+  to: CheckpointFormat,
+  step: int | None,
+) -> Plan:
+  """Keeps the object graph, as far as names did not change."""
+  by_owner = {t.owner: (t, name) for t, name in renamed if t.object_key is not None}
+  renames = {
+    owner: (t.name, name) for owner, (t, name) in by_owner.items() if t.name != name
+  }
+  full_names: dict[str, str] = {}
+  if to is CheckpointFormat.DUAL:
+    # Each name that is a key is one that the object graph says.
+    said = {a.checkpoint_key: a.full_name for _, a in graph.attributes()}
+    full_names = {
+      owner: name
+      for owner, (t, name) in by_owner.items()
+      if _has_tf1_form(t) and said[owner] != name
+    }
+  needs_counter = graph.lookup([layout_lib.SAVE_COUNTER]) is None
+  edited: ObjectGraph | None = None
+  moved: dict[str, str] = {}
+  if renames or full_names or needs_counter:
+    edited = object_graph_edit.copy_graph(graph)
+    object_graph_edit.set_full_names(edited, full_names)
+    moved = object_graph_edit.rename_variables(edited, renames)
+  keys: dict[str, str] = {}
+  for tensor, name in renamed:
+    if tensor.object_key is not None:
+      owner = tensor.owner
+      keys[moved.get(owner, owner) + tensor.suffix] = tensor.key
+    if tensor.object_key is None or (
+      to is CheckpointFormat.DUAL and _has_tf1_form(tensor)
+    ):
+      claim(keys, name + tensor.suffix, tensor.bare_key or tensor.key)
+  steps = [tensor.key for tensor, name in renamed if name == GLOBAL_STEP]
+  if steps:
+    keys.setdefault(GLOBAL_STEP, steps[0])
+  scalars: dict[str, int] = {}
+  if edited is None:
+    keys[layout_lib.OBJECT_GRAPH_KEY] = layout_lib.OBJECT_GRAPH_KEY
+  elif needs_counter:
+    edited.add_variable([[layout_lib.SAVE_COUNTER]], "")
+    _add_save_counter(index, keys, scalars, steps[0] if steps else None, step)
+  return Plan(to, keys, edited, scalars)
+
+
+def _other_form(
+  index: Index, plan: Plan, tensors: Iterable[NamedTensor]
+) -> dict[str, str]:
+  """Keys left out as another has the tensor: one in parts, and one as a whole."""
+  parts = set(index.slice_keys())
+  sources = set(plan.keys.values()) if parts else set()
+  found = {}
+  for tensor in tensors:
+    if tensor.bare_key in parts and tensor.object_key is not None:
+      pair = {tensor.bare_key, tensor.object_key}
+      if len(pair & sources) == 1 and len({whole_entry(index, k) for k in pair}) == 2:
+        [key] = pair - sources
+        by_name = key == tensor.object_key
+        found[key] = f"the same is kept {'in parts' if by_name else 'in one piece'}"
+  return found
+
+
+def _has_tf1_form(tensor: NamedTensor) -> bool:
+  return (
+    tensor.attribute in (layout_lib.VARIABLE_VALUE, "table")
+    and not tensor.is_save_counter
+  )
+
+
+def claim(keys: dict[str, str], key: str, source: str) -> None:
+  """Puts a tensor under a key of the result.
+
+  Args:
+    keys: the keys of the result.
+    key: the key.
+    source: a key of the source for the tensor.
+
+  Raises:
+    OptionError: the key is another tensor's.
+  """
+  if keys.setdefault(key, source) != source:
+    raise errors.OptionError(
+      f"{source!r} and {keys[key]!r} would both be stored under {key!r}, and one of"
+      " them would be lost; give one another name with a name_map"
+    )
+
+
+def _add_save_counter(
+  index: Index,
+  keys: dict[str, str],
+  scalars: dict[str, int],
+  step_key: str | None,
+  step: int | None,
+) -> None:
+  """Counts saves from the step on, as training in that format does."""
+  if step_key is not None:
+    entry = index.entry(step_key)
+    if entry.dtype == dtypes.INT64 and not entry.shape and not entry.slices:
+      keys[SAVE_COUNTER_KEY] = step_key
+      return
+  scalars[SAVE_COUNTER_KEY] = 1 if step is None else step
+
+
+def _is_variable(index: Index, key: str) -> bool:
+  return index.entry(key).dtype not in (dtypes.VARIANT, dtypes.RESOURCE)
+
+
+def _notes(
+  index: Index, plan: Plan, renamed: Sequence[tuple[NamedTensor, str]]
+) -> list[str]:
+  """What readers would miss in the result."""
+  notes = _parts_notes(index, plan)
+  if plan.checkpoint_format is CheckpointFormat.TF2:
+    return notes
+  names = {name for _, name in renamed}
+  keras_adam = any(name.endswith("/Adam") and f"{name}_1" in names for name in names)
+  if keras_adam and not any(name.endswith("beta1_power") for name in names):
+    notes.append(
+      "Adam's slots are there and its beta1_power and beta2_power, which Keras does not"
+      " keep, are not; an Estimator with AdamOptimizer wants them"
+    )
+  if GLOBAL_STEP not in plan.keys:
+    notes.append(_no_step_note(index, renamed))
+  return notes
+
+
+def _parts_notes(index: Index, plan: Plan) -> list[str]:
+  """What TensorFlow could restore as a whole only, and what has no bytes as a whole."""
+  torn = {
+    key
+    for key in index.slice_keys()
+    if key in index
+    and index.entry(key).slices
+    and not tensorflow_stitches(index.entry(key).dtype)
+    and joined_entry(index, key) is None
+  }
+  found = sorted(
+    {s for k, s in plan.keys.items() if s in torn and layout_lib.parse_object_key(k)}
+  )
+  if not found:
+    return []
+  listed = [f"{key!r} ({dtypes.name(index.entry(key).dtype)})" for key in found]
+  note = (
+    f"tf.train.Checkpoint cannot restore {_listed(listed)}: TensorFlow does not put"
+    " parts of that type together, and they do not stand in one data file row after"
+    " row; save it in one part first"
+  )
+  return [note]
+
+
+def _no_step_note(index: Index, renamed: Sequence[tuple[NamedTensor, str]]) -> str:
+  candidates = [
+    tensor.path_name or tensor.name
+    for tensor, _ in renamed
+    if tensor.name.rpartition("/")[2] in ("step", "iter", "_iterations", "iteration")
+    and not tensor.suffix
+    and index.entry(tensor.key).dtype == dtypes.INT64
+    and not index.entry(tensor.key).shape
+  ]
+  hint = ""
+  if candidates:
+    hint = f"; to use {candidates[0]!r}, map it: {candidates[0]}:{GLOBAL_STEP}"
+  return (
+    f"no variable is called {GLOBAL_STEP!r}, so an Estimator counts from step 0{hint}"
+  )
+
+
+def _listed(names: Sequence[str]) -> str:
+  more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+  return ", ".join(names[:_SHOWN]) + more
+
+
+def with_notes(plan: Plan, notes: Sequence[str]) -> Plan:
+  """The plan with further notes."""
+  return dataclasses.replace(plan, notes=(*plan.notes, *notes))
+
+
+def check_complete(plan: Plan, index: Index) -> None:
+  """Checks that every tensor of the source is in the result, or said to be left out.
+
+  Args:
+    plan: the plan.
+    index: the source's index.
+
+  Raises:
+    CheckpointError: a tensor is neither.
+  """
+  sources = set(plan.keys.values())
+  known = sources.union(plan.left_out)
+  if plan.object_graph is not None:
+    known.add(layout_lib.OBJECT_GRAPH_KEY)
+  lost = [key for key in index.keys() if key not in known]
+  if lost:
+    mapped = {index.location(key) for key in sources}
+    lost = [key for key in lost if index.location(key) not in mapped]
+  if lost:
+    # The step may be there twice, as `global_step` and as an object's value.
+    content = {tensor_names.small_content(index, key) for key in sources} - {None}
+    lost = [k for k in lost if tensor_names.small_content(index, k) not in content]
+  if lost:
+    # So may a partitioned tensor, as slices and as a whole over the same bytes.
+    wholes = [whole_entry(index, key) for key in sources]
+    lost = [key for key in lost if whole_entry(index, key) not in wholes]
+  if lost:
+    raise errors.CheckpointError(
+      f"{index.name}: {_listed(lost)} would be lost; nothing was written. This is an"
+      " error in estimator_ckpt"
+    )
+
+
+def whole_entry(index: Index, key: str) -> BundleEntry:
+  """The entry of a tensor as a whole, where its slices' bytes are that too."""
+  return joined_entry(index, key) or index.entry(key)
+
+
+def apply_plan(plan: Plan, index: Index) -> None:
+  """Gives an index the keys that a plan says; slices go with their tensors.
+
+  Args:
+    plan: the plan that was made for this index.
+    index: the index to change.
+  """
+  rekey(index, plan.keys)
+  if plan.checkpoint_format is not CheckpointFormat.TF1:
+    join_parts(index, plan.keys)
+
+
+def join_parts(index: Index, keys: Iterable[str]) -> None:
+  """Makes whole under its object key what TensorFlow cannot put together, as training does.
+
+  Args:
+    index: the index to change.
+    keys: keys that it has; those of names keep their parts.
+  """
+  for key in keys:
+    entry = index.entry(key)
+    if entry.slices and not tensorflow_stitches(entry.dtype):
+      whole = joined_entry(index, key)
+      if whole is not None and layout_lib.parse_object_key(key) is not None:
+        index.remove(key)
+        index.put(key, whole)
+
+
+def rekey(index: Index, keys: Mapping[str, str]) -> None:
+  """Gives an index other keys.
+
+  Args:
+    index: the index to change.
+    keys: all keys it is to have, each with one it has for the same tensor.
+  """
+  aside: dict[str, str] = {}
+  for key, source in keys.items():
+    if key == source or key not in index:
+      continue
+    # A name that another tensor gets: what has it now steps aside.
+    if index.location(key) != index.location(aside.get(source, source)):
+      aside[key] = f"\x01{len(aside)}"
+      index.rename(key, aside[key])
+  for key, source in keys.items():
+    index.alias(key, aside.get(source, source))
+  for key in index.keys():
+    if key not in keys:
+      index.remove(key)

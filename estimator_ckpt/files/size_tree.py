@@ -1,0 +1,133 @@
+"""A checkpoint's tensors as a tree of scopes or of objects, with sizes.
+
+Trees are built without recursion and to a limited depth: how deep a file says they
+are is anybody's guess.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from estimator_ckpt.checkpoint.listing import SavedTensor
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+
+MAX_DEPTH = 50
+_MAX_PATH_LENGTH = 1024
+
+
+@dataclasses.dataclass
+class Branch:
+  """A scope or an object.
+
+  Attributes:
+    label: its own name within the one above; "" for the root.
+    tensors: how many tensors there are in it and below.
+    size: their bytes.
+    own: the tensors it is or holds itself.
+    children: what is below, by label.
+    see: for an object that stands elsewhere in the tree, its path there.
+    target: and its branch.
+  """
+
+  label: str
+  tensors: int = 0
+  size: int = 0
+  own: list[SavedTensor] = dataclasses.field(default_factory=list)
+  children: dict[str, Branch] = dataclasses.field(default_factory=dict)
+  see: str = ""
+  target: Branch | None = None
+
+  @property
+  def holds_tensors(self) -> bool:
+    """Whether there are tensors in it, or an object next below that has some."""
+    return any(
+      branch.tensors or (branch.target is not None and branch.target.tensors)
+      for branch in (self, *self.children.values())
+    )
+
+  def walk(self, depth: int = MAX_DEPTH) -> Iterator[tuple[int, Branch]]:
+    """Iterates over `(depth, branch)` of all below that holds tensors, parents first.
+
+    Args:
+      depth: how many levels; what is deeper is in the sums of what is shown.
+    """
+    stack = [(0, child) for child in reversed(self.children.values())]
+    while stack:
+      level, branch = stack.pop()
+      if not branch.holds_tensors:
+        continue
+      yield level, branch
+      if level + 1 < depth:
+        stack += [(level + 1, child) for child in reversed(branch.children.values())]
+
+
+def scope_tree(tensors: Iterable[SavedTensor]) -> Branch:
+  """The tree of the scopes in tensors' names.
+
+  Args:
+    tensors: the tensors.
+
+  Returns:
+    Its root.
+  """
+  root = Branch("")
+  for tensor in tensors:
+    _add(root, tensor.name.split("/", MAX_DEPTH), tensor)
+  return root
+
+
+def object_tree(tensors: Iterable[SavedTensor], graph: ObjectGraph) -> Branch:
+  """The tree of an object graph's objects, each at the first of its shortest paths.
+
+  Args:
+    tensors: the tensors.
+    graph: the object graph.
+
+  Returns:
+    Its root. Slot variables, which have no parent, stand where their keys say.
+    Tensors that the object graph does not have stand at the root, by key.
+  """
+  root = Branch("")
+  branches = {0: root}
+  paths = {0: ""}
+  order = [0]
+  parents: dict[int, int] = {}
+  depths = {0: 0}
+  for node_id in order:
+    for label, child in graph.nodes[node_id].children.items():
+      if child in branches:
+        elsewhere = Branch(label, see="/" + paths[child], target=branches[child])
+        branches[node_id].children.setdefault(label, elsewhere)
+      elif depths[node_id] < MAX_DEPTH:
+        branches[child] = branches[node_id].children[label] = Branch(label)
+        paths[child] = f"{paths[node_id]}/{label}".lstrip("/")[:_MAX_PATH_LENGTH]
+        parents[child] = node_id
+        depths[child] = depths[node_id] + 1
+        order.append(child)
+  nodes = {attribute.checkpoint_key: node for node, attribute in graph.attributes()}
+  for tensor in tensors:
+    node = next((nodes[k] for k in tensor.keys if nodes.get(k) in branches), None)
+    if node is None:
+      path = tensor.object_paths[0] if tensor.object_paths else tensor.key
+      _add(root, path.split("/", MAX_DEPTH), tensor)
+      continue
+    branches[node].own.append(tensor)
+    while True:
+      branches[node].tensors += 1
+      branches[node].size += tensor.size
+      if node == 0:
+        break
+      node = parents[node]
+  return root
+
+
+def _add(root: Branch, path: list[str], tensor: SavedTensor) -> None:
+  branch = root
+  branch.tensors += 1
+  branch.size += tensor.size
+  for label in path:
+    branch = branch.children.setdefault(label, Branch(label))
+    branch.tensors += 1
+    branch.size += tensor.size
+  branch.own.append(tensor)

@@ -1,0 +1,254 @@
+"""Writes checkpoints without what is not needed any more: optimizer state, averages."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Union
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import object_graph_edit, tensor_names
+from estimator_ckpt.checkpoint import object_roles as optimizer_objects
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint.formats import format_of
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import Role, RoleKind
+from estimator_ckpt.checkpoint.tensor_names import NamedTensor
+from estimator_ckpt.files import model_dirs
+from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import write as write_lib
+from estimator_ckpt.files.model_dirs import Report
+from estimator_ckpt.files.plan import Plan
+
+Patterns = Union[str, Sequence[str]]
+
+_SHOWN = 10
+
+
+def strip(
+  source: str | os.PathLike[str],
+  target: str | os.PathLike[str],
+  *,
+  optimizer_state: bool = False,
+  moving_averages: bool = False,
+  variables: Patterns = (),
+  compact: bool = False,
+  data: str = "auto",
+  overwrite: bool = False,
+  progress: write_lib.Progress | None = None,
+) -> Report:
+  """Writes a checkpoint, or all of a model_dir, without some of its variables.
+
+  The bytes stay in the data files, which are linked; `compact` gives them back.
+
+  Args:
+    source: a checkpoint, in any of the forms `estimator_ckpt.checkpoint.prefix.resolve` takes; or
+      a directory with checkpoints, for all of them and a new state file.
+    target: the prefix to write, or a directory.
+    optimizer_state: leaves out optimizers' slots, beta powers, iterations and
+      hyperparameters; the global step stays. What looks like a slot and may be a
+      variable stays too, and the report lists it.
+    moving_averages: leaves out what `tf.train.ExponentialMovingAverage` keeps. Batch
+      normalization's `moving_mean` and `moving_variance` are no such averages.
+    variables: regular expressions; what has a name that one of them matches as a whole
+      is left out, and with a variable its slots and averages.
+    compact: whether the data files are written anew, without what is left out.
+    data: how the data files get there: `"auto"`, `"link"`, `"reflink"` or `"copy"`; of
+      no consequence with `compact`.
+    overwrite: whether a checkpoint that is there may be replaced.
+    progress: is called with the bytes that are done and those there are in all.
+
+  Returns:
+    What was written, and what was left out.
+
+  Raises:
+    CheckpointNotFoundError: there is no checkpoint at `source`.
+    CheckpointExistsError: there is one at `target` already.
+    CorruptCheckpointError: the source is damaged.
+    OptionError: nothing is asked for; an expression matches nothing; nothing would be
+      left.
+    CheckpointIOError: the file system refused. `target` is as it was before.
+
+  Example:
+    print(strip("model_dir", "serving", optimizer_state=True, compact=True))
+  """
+  patterns = [variables] if isinstance(variables, str) else list(variables)
+  if not (optimizer_state or moving_averages or patterns or compact):
+    raise errors.OptionError(
+      "nothing is to be left out: ask for optimizer_state, moving_averages, or"
+      " variables by regular expressions; compact alone gives back bytes that no key"
+      " needs"
+    )
+
+  def make_plan(read: write_lib.Source) -> Plan:
+    return plan_strip(
+      read.index,
+      read.graph,
+      optimizer_state=optimizer_state,
+      moving_averages=moving_averages,
+      variables=patterns,
+    )
+
+  return model_dirs.rewrite_path(
+    source,
+    target,
+    make_plan,
+    data=data,
+    overwrite=overwrite,
+    compact=compact,
+    progress=progress,
+  )
+
+
+def plan_strip(
+  index: Index,
+  graph: ObjectGraph | None,
+  *,
+  optimizer_state: bool = False,
+  moving_averages: bool = False,
+  variables: Sequence[str] = (),
+) -> Plan:
+  """Plans what is left out; the format stays.
+
+  Args:
+    index: the checkpoint's index; it is only read.
+    graph: its object graph, if it has one.
+    optimizer_state: see `strip`.
+    moving_averages: see `strip`.
+    variables: see `strip`.
+
+  Returns:
+    The plan.
+
+  Raises:
+    OptionError: an expression matches nothing, or nothing would be left.
+  """
+  tensors = tensor_names.named_tensors(index, graph)
+  roles = roles_of(index, graph, tensors)
+  named = _named(tensors, variables)
+  reasons: dict[NamedTensor, str] = {}
+  for tensor in tensors:
+    role = roles[tensor]
+    if tensor.name in named:
+      reasons[tensor] = f"matches {named[tensor.name]!r}"
+    elif role.of is not None and role.of in named:
+      reasons[tensor] = f"{role.kind.value.replace('_', ' ')} of {role.of!r}"
+    elif optimizer_state and role.is_optimizer_state:
+      reasons[tensor] = "optimizer state"
+    elif moving_averages and role.kind is RoleKind.MOVING_AVERAGE:
+      reasons[tensor] = "moving average"
+  kept = [tensor for tensor in tensors if tensor not in reasons]
+  if all(tensor.is_save_counter for tensor in kept):
+    raise errors.OptionError(
+      f"{index.name}: nothing would be left of {len(tensors)} tensors"
+    )
+  plan = plan_without(index, graph, tensors, reasons)
+  notes = _unclear_notes(kept, roles) if optimizer_state or moving_averages else ()
+  return file_plan.with_notes(plan, notes)
+
+
+def plan_without(
+  index: Index,
+  graph: ObjectGraph | None,
+  tensors: Sequence[NamedTensor],
+  reasons: Mapping[NamedTensor, str],
+) -> Plan:
+  """Plans a checkpoint that lacks some tensors.
+
+  Args:
+    index: the checkpoint's index; it is only read.
+    graph: its object graph, if it has one.
+    tensors: all its tensors.
+    reasons: those that are left out, each with the reason.
+
+  Returns:
+    The plan.
+  """
+  keys: dict[str, str] = {}
+  left_out: dict[str, str] = {}
+  for tensor in tensors:
+    for key in (tensor.object_key, tensor.bare_key):
+      if key is None:
+        pass
+      elif tensor in reasons:
+        left_out[key] = reasons[tensor]
+      else:
+        keys[key] = key
+  edited: ObjectGraph | None = None
+  if graph is not None:
+    edited = object_graph_edit.copy_graph(graph)
+    # A table goes with both of its tensors.
+    kept = {tensor.owner for tensor in tensors if tensor not in reasons}
+    gone = {t.owner for t in reasons if t.object_key is not None} - kept
+    if gone:
+      object_graph_edit.remove_values(edited, gone)
+    else:
+      edited = None
+      keys[layout_lib.OBJECT_GRAPH_KEY] = layout_lib.OBJECT_GRAPH_KEY
+  plan = Plan(format_of(index, graph), keys, edited, left_out=left_out)
+  file_plan.check_complete(plan, index)
+  return plan
+
+
+def roles_of(
+  index: Index, graph: ObjectGraph | None, tensors: Sequence[NamedTensor]
+) -> dict[NamedTensor, Role]:
+  """Says of each tensor what it is for, by its name and by the object graph.
+
+  Args:
+    index: the checkpoint's index.
+    graph: its object graph, if it has one.
+    tensors: all its tensors.
+
+  Returns:
+    A role for each; `of` is a name.
+  """
+  shapes = {tensor.full_name: index.entry(tensor.key).shape for tensor in tensors}
+  by_name = optimizer_names.classify(shapes, shapes)
+  roles = {tensor: by_name[tensor.full_name] for tensor in tensors}
+  if graph is None:
+    return roles
+  by_key = optimizer_objects.classify_objects(graph)
+  names = {tensor.owner: tensor.name for tensor in tensors}
+  for tensor in tensors:
+    role = by_key.get(tensor.owner)
+    if role is not None and not roles[tensor].is_optimizer_state:
+      of = names.get(role.of) if role.of is not None else None
+      roles[tensor] = Role(role.kind, of, role.slot, role.optimizer)
+  return roles
+
+
+def _named(tensors: Sequence[NamedTensor], variables: Sequence[str]) -> dict[str, str]:
+  """The names that an expression matches, each with the expression."""
+  named: dict[str, str] = {}
+  for text in variables:
+    try:
+      pattern = re.compile(text)
+    except re.error as error:
+      raise errors.OptionError(f"{text!r} is no regular expression: {error}") from error
+    matches = [t.name for t in tensors if pattern.fullmatch(t.name)]
+    if not matches:
+      names = [tensor.name for tensor in tensors]
+      near = errors.nearest(text, names)
+      hint = f"; the nearest is {near!r}" if near else ""
+      raise errors.OptionError(
+        f"{text!r} matches none of the {len(names)} names as a whole{hint}"
+      )
+    for name in matches:
+      named.setdefault(name, text)
+  return named
+
+
+def _unclear_notes(
+  kept: Sequence[NamedTensor], roles: Mapping[NamedTensor, Role]
+) -> tuple[str, ...]:
+  unclear = [(t.name, roles[t].unclear) for t in kept if roles[t].unclear]
+  notes = [f"kept, as it may be a variable: {name}: {why}" for name, why in unclear]
+  if len(notes) > _SHOWN:
+    notes[_SHOWN:] = [f"and {len(notes) - _SHOWN} more that may be variables were kept"]
+  if notes:
+    notes.append("leave such variables out by name, if they are not needed")
+  return tuple(notes)

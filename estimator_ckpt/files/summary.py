@@ -1,0 +1,245 @@
+"""What a checkpoint is and what it holds, from its index alone.
+
+Besides the index, the object graph and the step are read from the data files. A
+checkpoint whose data files are missing can be inspected all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterable
+
+from estimator_ckpt.bundle import dtypes, files
+from estimator_ckpt.bundle.file_names import index_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.checkpoint import formats, layout, tensor_names
+from estimator_ckpt.checkpoint import object_roles as optimizer_objects
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
+from estimator_ckpt.checkpoint.meta_file import tensorflow_version
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import Role, RoleKind
+from estimator_ckpt.errors import CheckpointError
+
+# Where a step is kept, the best place first: Estimator's, the guide's, Keras's.
+_STEP_NAMES = ("global_step",)
+_STEP_PATHS = ("global_step", "step", "optimizer/_iterations", "optimizer/iter")
+
+
+@dataclasses.dataclass(frozen=True)
+class Total:
+  """How many tensors of one kind there are, and how many bytes they take."""
+
+  tensors: int
+  size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+  """A data file.
+
+  Attributes:
+    path: where it is.
+    size: its bytes; None when it is missing.
+  """
+
+  path: str
+  size: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointSummary:
+  """What a checkpoint is and what it holds.
+
+  Attributes:
+    prefix: its path.
+    format: its format.
+    tensorflow_version: the TensorFlow that wrote it, where a file beside it says so.
+    producer: the bundle format's version that its writer states.
+    step: the training step; None when no tensor is known to be it.
+    step_key: the key of the tensor that the step was read from.
+    index_size: the bytes of its index.
+    data_files: its data files.
+    tensors: what it holds, by name.
+    roles: what each of the tensors is for, in their order.
+    graph: its object graph, if it has one that can be read.
+    problems: what could not be read, in words; `verify` looks closer.
+  """
+
+  prefix: str
+  format: formats.CheckpointFormat
+  tensorflow_version: str | None
+  producer: int
+  step: int | None
+  step_key: str | None
+  index_size: int
+  data_files: tuple[DataFile, ...]
+  tensors: tuple[SavedTensor, ...]
+  roles: tuple[Role, ...]
+  graph: ObjectGraph | None
+  problems: tuple[str, ...] = ()
+
+  @property
+  def total(self) -> Total:
+    """All tensors; bytes that several keys share count once."""
+    return Total(len(self.tensors), sum(tensor.size for tensor in self.tensors))
+
+  @property
+  def totals(self) -> dict[RoleKind, Total]:
+    """The tensors of each kind there is."""
+    sizes: dict[str, list[int]] = {kind.name: [] for kind in RoleKind}
+    for tensor, role in zip(self.tensors, self.roles):
+      sizes[role.kind.name].append(tensor.size)
+    return {
+      kind: Total(len(sizes[kind.name]), sum(sizes[kind.name]))
+      for kind in RoleKind
+      if sizes[kind.name]
+    }
+
+
+def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:
+  """Says what a checkpoint is and what it holds.
+
+  Args:
+    path: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes: a
+      directory, one of a checkpoint's files, a SavedModel.
+
+  Returns:
+    The summary. It costs the index, whatever the size of the tensors.
+
+  Raises:
+    CheckpointNotFoundError: there is no checkpoint.
+    CorruptCheckpointError: its index is damaged.
+    UnsupportedCheckpointError: its version or byte order is not supported.
+
+  Example:
+    summary = inspect_checkpoint("model_dir")
+    print(summary.format, summary.step, summary.total.size)
+  """
+  prefix = prefix_lib.resolve(path)
+  index = Index.read(prefix)
+  problems = []
+  graph = None
+  try:
+    graph = formats.read_object_graph(prefix, index)
+  except CheckpointError as error:
+    problems.append(f"the object graph cannot be read: {error}")
+  has_graph = layout.OBJECT_GRAPH_KEY in index
+  tensors = saved_tensors(index, graph)
+  step_tensor = find_step(tensors)
+  step = None
+  if step_tensor is not None:
+    try:
+      step = _read_integer(prefix, index, step_tensor)
+    except CheckpointError as error:
+      problems.append(f"the step cannot be read: {error}")
+  return CheckpointSummary(
+    prefix,
+    formats.format_of(index, graph) if graph or not has_graph else _keyed(index),
+    tensorflow_version(prefix),
+    index.header.producer,
+    step,
+    step_tensor.key if step_tensor is not None else None,
+    files.size(index_path(prefix)),
+    _data_files(prefix, index),
+    tuple(tensors),
+    tuple(classify(tensors, graph)),
+    graph,
+    tuple(problems),
+  )
+
+
+def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[Role]:
+  """Says what each tensor is for, by its name and by what the object graph says.
+
+  Args:
+    tensors: all tensors of a checkpoint.
+    graph: its object graph, if it has one.
+
+  Returns:
+    Their roles, in the same order.
+  """
+  tensors = list(tensors)
+  shapes = {tensor.name: tensor.shape for tensor in tensors}
+  by_name = optimizer_names.classify(shapes, shapes)
+  by_key = optimizer_objects.classify_objects(graph) if graph is not None else {}
+  step = find_step(tensors)
+  roles = []
+  for tensor in tensors:
+    role = by_name[tensor.name]
+    if role.kind is RoleKind.VARIABLE:
+      said = [by_key[key] for key in tensor.keys if key in by_key] if by_key else ()
+      if said:
+        role = _optimizer_role(said[0], tensor)
+      elif tensor is step:
+        role = Role(RoleKind.GLOBAL_STEP)
+      elif _is_other(tensor):
+        role = Role(RoleKind.OTHER)
+    roles.append(role)
+  return roles
+
+
+def _optimizer_role(said: Role, tensor: SavedTensor) -> Role:
+  """A Keras optimizer does not say which of its variables are slots; shapes do."""
+  if said.kind is RoleKind.NON_SLOT and tensor.shape:
+    return dataclasses.replace(said, kind=RoleKind.SLOT, slot=None)
+  return said
+
+
+def _is_other(tensor: SavedTensor) -> bool:
+  own = (layout.OBJECT_GRAPH_KEY, tensor_names.SAVE_COUNTER_KEY)
+  return tensor.key in own or tensor.entry.dtype in (dtypes.VARIANT, dtypes.RESOURCE)
+
+
+def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
+  """The tensor that holds the training step, or None.
+
+  Args:
+    tensors: the tensors of a checkpoint.
+  """
+  places: dict[str, SavedTensor] = {}
+  for tensor in tensors:
+    if tensor.shape or tensor.entry.slices or tensor.dtype not in ("int64", "int32"):
+      continue
+    for name in (tensor.name, *tensor.keys):
+      places.setdefault(f"name {name}", tensor)
+    for path in tensor.object_paths:
+      places.setdefault(f"path {path}", tensor)
+  wanted = [f"name {name}" for name in _STEP_NAMES]
+  wanted += [f"path {path}" for path in _STEP_PATHS]
+  return next((places[place] for place in wanted if place in places), None)
+
+
+def _read_integer(prefix: str, index: Index, tensor: SavedTensor) -> int:
+  shards = Shards(prefix, index.header.num_shards)
+  data = shards.read(tensor.parts[0].entry, tensor.key)
+  return int.from_bytes(data, "little", signed=True)
+
+
+def _keyed(index: Index) -> formats.CheckpointFormat:
+  """The format as far as the keys tell it, where the object graph is lost."""
+  named = any(
+    layout.parse_object_key(key) is None
+    for key in index.keys()
+    if key not in (layout.OBJECT_GRAPH_KEY, *_STEP_NAMES)
+  )
+  return formats.CheckpointFormat.DUAL if named else formats.CheckpointFormat.TF2
+
+
+def _data_files(prefix: str, index: Index) -> tuple[DataFile, ...]:
+  # One listing: the header may say that there are many more than there are.
+  present: set[str] | None = None
+  with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
+    present = set(files.glob_prefix(f"{prefix}.data-"))
+  found = []
+  for path in index.data_paths(prefix):
+    size = None
+    if present is None or path in present:
+      with contextlib.suppress(CheckpointError):
+        size = files.size(path)
+    found.append(DataFile(path, size))
+  return tuple(found)

@@ -1,0 +1,347 @@
+"""Writing a checkpoint whose tensors are those of another, under other keys.
+
+Data files are linked, or shared or copied by the file system; what is new is the index,
+and one small data file where an object graph or a counter has to be written. With
+`compact`, the data files are written anew with nothing but what the index needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import checksum, dtypes, files, strings
+from estimator_ckpt.bundle.commit import BundleWriter
+from estimator_ckpt.bundle.compaction import compact_data
+from estimator_ckpt.bundle.file_names import index_path, parse_data_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.bundle.stored_entries import check_sizes as check_sizes
+from estimator_ckpt.bundle.stored_entries import stored_entries as stored_entries
+from estimator_ckpt.bundle.stored_entries import used_shards
+from estimator_ckpt.checkpoint import formats
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files.new_tensors import NewTensor
+from estimator_ckpt.files.plan import Plan
+
+# Called with the bytes that are done and those there are in all.
+Progress = Callable[[int, int], None]
+PlanMaker = Callable[["Source"], Plan]
+
+_SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """A checkpoint that is read.
+
+  Attributes:
+    prefix: its path.
+    index: its index.
+    graph: its object graph, if it has one.
+  """
+
+  prefix: str
+  index: Index
+  graph: ObjectGraph | None
+
+  @classmethod
+  def read(cls, prefix: str) -> Source:
+    """Reads the index of a checkpoint, and its object graph.
+
+    Raises:
+      CheckpointNotFoundError: there is none.
+      CorruptCheckpointError: it is damaged.
+    """
+    index = Index.read(prefix)
+    return cls(prefix, index, formats.read_object_graph(prefix, index))
+
+  @property
+  def format(self) -> CheckpointFormat:
+    """The checkpoint's format."""
+    return formats.format_of(self.index, self.graph)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointReport:
+  """What was done for one checkpoint.
+
+  Attributes:
+    sources: the prefixes of what was read.
+    target: the prefix of what was written.
+    source_formats: the formats of what was read.
+    plan: what stands under which key, what changed its name, what was left out.
+    data_bytes: the size of the data files.
+    placed: what was done for each data file: `link`, `reflink`, `copy` or `write`.
+    cleaned: files of an interrupted run that were removed.
+  """
+
+  sources: tuple[str, ...]
+  target: str
+  source_formats: tuple[CheckpointFormat, ...]
+  plan: Plan
+  data_bytes: int
+  placed: tuple[str, ...]
+  cleaned: tuple[str, ...] = ()
+
+  @property
+  def keys(self) -> int:
+    """How many keys the result has."""
+    plan = self.plan
+    return len(plan.keys) + len(plan.scalars) + len(plan.tensors)
+
+  def __str__(self) -> str:
+    sources = ", ".join(
+      f"{source} ({source_format.value})"
+      for source, source_format in zip(self.sources, self.source_formats)
+    )
+    counts = {how: self.placed.count(how) for how in dict.fromkeys(self.placed)}
+    placed = ", ".join(f"{count} by {how}" for how, count in counts.items())
+    lines = [
+      f"{sources} -> {self.target} ({self.plan.checkpoint_format.value})",
+      f"  {self.keys:,} keys, {self.data_bytes:,} bytes of data; data files: {placed}",
+    ]
+    lines += _listed("renamed", [f"{a} -> {b}" for a, b in self.plan.names.items()])
+    lines += _listed("left out", _without_aliases(self.plan.left_out))
+    lines += [f"  note: {note}" for note in self.plan.notes]
+    lines += _listed("cleaned up after an interrupted run", list(self.cleaned))
+    return "\n".join(lines)
+
+  def as_dict(self) -> dict[str, Any]:
+    """The report as lists, dicts, texts and numbers."""
+    return {
+      "sources": list(self.sources),
+      "source_formats": [f.value for f in self.source_formats],
+      "target": self.target,
+      "format": self.plan.checkpoint_format.value,
+      "keys": self.keys,
+      "data_bytes": self.data_bytes,
+      "data_files": list(self.placed),
+      "renamed": dict(self.plan.names),
+      "left_out": dict(self.plan.left_out),
+      "notes": list(self.plan.notes),
+      "cleaned": list(self.cleaned),
+    }
+
+
+def check_target(target: str, sources: Sequence[str]) -> None:
+  """Checks a destination before anything is read.
+
+  Args:
+    target: the prefix to write.
+    sources: the prefixes that are read.
+
+  Raises:
+    OptionError: the destination is no prefix, or a source.
+  """
+  if not target.rpartition("/")[2]:
+    raise errors.OptionError(f"{target!r} is no destination: it has no name")
+  if target.endswith((".index", ".meta")) or parse_data_path(target):
+    raise errors.OptionError(
+      f"{target}: a destination is a prefix, as out/model.ckpt-300, or a directory, and"
+      " not one of a checkpoint's files"
+    )
+  for source in sources:
+    if _shares_files(source, target):
+      raise errors.OptionError(
+        f"{target}: the destination is the source, which is never changed; choose"
+        " another"
+      )
+
+
+def target_prefix(target: str, source: str) -> str:
+  """The prefix a destination means: itself, or in a directory the source's name."""
+  if target.endswith("/") or files.is_dir(target):
+    return join(target, source.rpartition("/")[2])
+  return target
+
+
+def join(directory: str, name: str) -> str:
+  """The path of a name in a directory."""
+  return f"{directory.rstrip('/')}/{name}" if directory != "/" else f"/{name}"
+
+
+def _real(prefix: str) -> str:
+  if not files.is_local(prefix):
+    return prefix
+  directory, name = os.path.split(files.local_path(prefix))
+  return os.path.join(os.path.realpath(directory or "."), name)
+
+
+def _shares_files(source: str, target: str) -> bool:
+  """Whether to replace a destination's files would take them from a source."""
+  real = _real(target)
+  if _real(source) == real:
+    return True
+  if not (files.is_local(source) and files.is_local(target)):
+    return False
+  # Files of the source may be links to those of the destination.
+  own = [index_path(source), *files.glob_prefix(f"{source}.data-")]
+  return any(
+    os.path.realpath(files.local_path(path)).startswith(
+      (f"{real}.index", f"{real}.data-")
+    )
+    for path in own
+  )
+
+
+def write(
+  source: Source,
+  target: str,
+  plan: Plan,
+  *,
+  data: str = "auto",
+  overwrite: bool = False,
+  compact: bool = False,
+  progress: Progress | None = None,
+) -> CheckpointReport:
+  """Writes what a plan says.
+
+  Args:
+    source: the checkpoint the plan was made for; its index is changed.
+    target: the prefix to write.
+    plan: the plan.
+    data: how data files get there: `auto`, `link`, `reflink` or `copy`.
+    overwrite: whether a checkpoint that is there may be replaced.
+    compact: whether the data files are written anew, without what no key needs.
+    progress: is called with the bytes that are done and those there are in all.
+
+  Returns:
+    What was done.
+
+  Raises:
+    CheckpointExistsError: there is a checkpoint already.
+    CorruptCheckpointError: a data file is shorter than the index says, or with
+      `compact` a tensor's bytes do not match its checksum.
+    CheckpointIOError: the file system refused. What was there before is there.
+  """
+  source_format = source.format
+  shards = Shards(source.prefix, source.index.header.num_shards)
+  index = source.index
+  file_plan.apply_plan(plan, index)
+  sizes = check_sizes(index, shards)
+  extras = extra_tensors(plan)
+  counter = Counter(sum(sizes), progress)
+  kept = used_shards(index) if compact else range(shards.num_shards)
+  num_shards = len(kept) + bool(extras) + bool(plan.tensors)
+  with BundleWriter(target, num_shards, overwrite=overwrite) as bundle:
+    if compact:
+      index = compact_data(index, shards, bundle, counter.advance)
+      counter.advance(sum(sizes) - counter.done)
+    else:
+      for shard_id in kept:
+        before = counter.done
+        bundle.add_file(shards.path(shard_id), data, counter.advance)
+        counter.advance(before + sizes[shard_id] - counter.done)
+    add_extras(index, bundle, extras)
+    add_tensors(index, bundle, plan.tensors)
+    bundle.commit(index)
+  written = sum(files.size(path) for path in index.data_paths(target))
+  return CheckpointReport(
+    (source.prefix,),
+    target,
+    (source_format,),
+    plan,
+    written,
+    tuple(bundle.placed),
+    tuple(bundle.cleaned),
+  )
+
+
+class Counter:
+  """Adds up the bytes that are done, for a progress callback."""
+
+  def __init__(self, total: int, progress: Progress | None):
+    self.done = 0
+    self._total = total
+    self._progress = progress
+
+  def advance(self, count: int) -> None:
+    """Says that so many more bytes are done."""
+    self.done += count
+    if self._progress is not None and count:
+      self._progress(self.done, self._total)
+
+
+def extra_tensors(plan: Plan) -> Mapping[str, tuple[int, bytes, int]]:
+  """New tensors: type, bytes and checksum."""
+  extras = {}
+  if plan.object_graph is not None:
+    data, crc = strings.encode([plan.object_graph.serialize()])
+    extras[layout_lib.OBJECT_GRAPH_KEY] = (dtypes.STRING, data, crc)
+  for key, value in plan.scalars.items():
+    data = value.to_bytes(8, "little", signed=True)
+    extras[key] = (dtypes.INT64, data, checksum.mask(checksum.crc32c(data)))
+  return extras
+
+
+def add_extras(
+  index: Index, bundle: BundleWriter, extras: Mapping[str, tuple[int, bytes, int]]
+) -> None:
+  """Writes new scalars into a data file of their own, and adds them to the index."""
+  if not extras:
+    return
+  joined = bytearray()
+  entries = {}
+  for key, (dtype, data, crc) in extras.items():
+    entries[key] = BundleEntry(
+      dtype=dtype, shape=(), offset=len(joined), size=len(data), crc32c=crc
+    )
+    joined += data
+  shard_id = bundle.add_bytes(bytes(joined))
+  for key, entry in entries.items():
+    index.put(key, entry._replace(shard_id=shard_id))
+
+
+def add_tensors(
+  index: Index, bundle: BundleWriter, tensors: Mapping[str, NewTensor]
+) -> None:
+  """Writes new tensors into a data file of their own, and adds them to the index."""
+  if not tensors:
+    return
+  shard_id = len(bundle.placed)
+  offset = 0
+  with bundle.add_stream() as file:
+    for key, tensor in tensors.items():
+      data = tensor.make()
+      file.write(data)
+      index.put(
+        key,
+        BundleEntry(
+          dtype=tensor.dtype,
+          shape=tensor.shape,
+          shard_id=shard_id,
+          offset=offset,
+          size=len(data),
+          crc32c=checksum.mask(checksum.crc32c(data)),
+        ),
+      )
+      offset += len(data)
+
+
+def _without_aliases(left_out: Mapping[str, str]) -> list[str]:
+  """What was left out, one line for a name and its key below `var_list/`."""
+  lines = []
+  for key, why in left_out.items():
+    parsed = layout_lib.parse_object_key(key)
+    path = parsed.path if parsed is not None else ()
+    if not (len(path) == 2 and path[0] == layout_lib.VAR_LIST and path[1] in left_out):
+      lines.append(f"{key} ({why})")
+  return lines
+
+
+def _listed(title: str, items: Sequence[str]) -> list[str]:
+  if not items:
+    return []
+  lines = [f"  {title} ({len(items)}):"]
+  lines += [f"    {item}" for item in items[:_SHOWN]]
+  if len(items) > _SHOWN:
+    lines.append(f"    and {len(items) - _SHOWN} more")
+  return lines

@@ -1,0 +1,329 @@
+"""How the state of one optimizer becomes that of another.
+
+A plan names each slot's source, scale and offset; what the slots mean is in
+`optimizer_kinds`. Where two optimizers update weights by formulas that no stored value
+can reconcile, the plan says so, and is refused unless an approximation is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Collection
+from typing import Any, Callable
+
+from estimator_ckpt import errors
+from estimator_ckpt.keras.optimizers.kinds import KERAS_EPSILON, Flavor, Optimizer
+
+# How much, relative to a step, an epsilon may change it and still be called none.
+_NEGLIGIBLE = 1e-6
+# TF1's defaults where Keras has others; a checkpoint does not store them.
+_TF1_EPSILON = {"Adam": 1e-8, "RMSProp": 1e-10, "Adadelta": 1e-8}
+_SGD = {"Momentum", "GradientDescent"}
+
+
+class Exactness(enum.Enum):
+  """How much a conversion keeps."""
+
+  SAME = "same"
+  CONVERTED = "converted"
+  APPROXIMATE = "approximate"
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotMove:
+  """How a slot of the target is made of one of the source.
+
+  Attributes:
+    source: the source's slot, or "" for the variable itself.
+    target: the target's slot.
+    scale: what the values are multiplied with.
+    offset: what is added then.
+  """
+
+  source: str
+  target: str
+  scale: float = 1.0
+  offset: float = 0.0
+
+  @property
+  def is_copy(self) -> bool:
+    """Whether the values stay as they are."""
+    return self.scale == 1.0 and self.offset == 0.0
+
+  def apply(self, value: Any) -> Any:
+    """The target's values.
+
+    Args:
+      value: the source's: a number or an array.
+
+    Returns:
+      A number or array of the same type.
+    """
+    if self.is_copy:
+      return value
+    result = value * self.scale + self.offset
+    # NumPy makes float64 of a float32 scalar and a Python number.
+    return result.astype(value.dtype) if hasattr(value, "dtype") else result
+
+
+@dataclasses.dataclass(frozen=True)
+class StatePlan:
+  """How the state of one optimizer becomes that of another.
+
+  Attributes:
+    source: the optimizer whose state there is.
+    target: the optimizer that is to go on with it.
+    moves: one for each slot of the target that gets values.
+    zeros: slots of the target that start as zeros.
+    unused: slots of the source that have no part in what the target computes.
+    exactness: how much is kept.
+    reasons: what makes it approximate, and what asks for attention.
+  """
+
+  source: Optimizer
+  target: Optimizer
+  moves: tuple[SlotMove, ...]
+  zeros: tuple[str, ...] = ()
+  unused: tuple[str, ...] = ()
+  exactness: Exactness = Exactness.SAME
+  reasons: tuple[str, ...] = ()
+
+
+def plan_state(
+  source: Optimizer,
+  target: Optimizer,
+  present: Collection[str] | None = None,
+  *,
+  sparse: Collection[str] = (),
+  smallest: Callable[[str], float] | None = None,
+  allow_approximate: bool = False,
+) -> StatePlan:
+  """Plans how an optimizer's state becomes another's.
+
+  Args:
+    source: the optimizer whose state there is.
+    target: the optimizer that is to go on with it.
+    present: the slots of the source there are; by default all that it has.
+    sparse: the names of variables that get sparse gradients, such as embeddings.
+    smallest: a function from a slot of the source to the smallest value in it; asked
+      only where an epsilon matters. Without it the worst is assumed.
+    allow_approximate: whether state that cannot mean the same is taken all the same.
+
+  Returns:
+    The plan.
+
+  Raises:
+    UnsupportedCheckpointError: the state cannot mean the same in the target.
+    OptionError: a setting that the conversion needs is not known.
+
+  Example:
+    >>> tf1 = Optimizer("Momentum", Flavor.TF1)
+    >>> settings = {"learning_rate": 0.5, "momentum": 0.9}
+    >>> keras = Optimizer("Momentum", Flavor.KERAS_3, settings)
+    >>> plan_state(tf1, keras).moves
+    (SlotMove(source='momentum', target='momentums', scale=-0.5, offset=0.0),)
+  """
+  if present is None:
+    present = source.slots
+  _check_kinds(source, target, present)
+  problems = _state_problems(source, target, present)
+  if not problems:
+    problems += _formula_problems(source, target, sparse, smallest)
+  moves = _moves(source, target, present)
+  extra_moves, extra_problems = _keras_extras(source, target)
+  problems += extra_problems
+  if problems and not allow_approximate:
+    raise errors.UnsupportedCheckpointError(
+      f"The state of {source} cannot mean the same in {target}:\n"
+      + "".join(f"  - {problem}.\n" for problem in problems)
+      + "Change the optimizer accordingly, or allow an approximation "
+      "(allow_approximate=True, --allow_approximate)."
+    )
+  exactness = Exactness.SAME
+  if not all(move.is_copy for move in moves):
+    exactness = Exactness.CONVERTED
+  if problems:
+    exactness = Exactness.APPROXIMATE
+  given = {move.target for move in moves}
+  used = {move.source for move in moves}
+  return StatePlan(
+    source,
+    target,
+    tuple(moves + extra_moves),
+    tuple(slot for slot in target.slots if slot not in given),
+    tuple(slot for slot in present if slot not in used),
+    exactness,
+    tuple(problems + _notes(source, target)),
+  )
+
+
+def _check_kinds(
+  source: Optimizer, target: Optimizer, present: Collection[str]
+) -> None:
+  if source.kind != target.kind and {source.kind, target.kind} != _SGD:
+    raise errors.UnsupportedCheckpointError(
+      f"The state of {source} is no state of {target}. Make the optimizer that the "
+      f"checkpoint's state belongs to, {source.keras_class}, or load the model alone."
+    )
+  optional = {"mg", "momentum"} if source.kind == "RMSProp" else set()
+  missing = [
+    s for s in source.kept if s not in optional if source.own_name(s) not in present
+  ]
+  if missing and source.kind == target.kind:
+    raise errors.UnsupportedCheckpointError(
+      f"The checkpoint lacks what {source} keeps: {', '.join(map(repr, missing))}."
+    )
+
+
+def _moves(
+  source: Optimizer, target: Optimizer, present: Collection[str]
+) -> list[SlotMove]:
+  if source.kind != target.kind:
+    return []
+  moves = []
+  for slot in target.kept:
+    name = source.own_name(slot)
+    if name in present:
+      scale, offset = source.relation(slot)
+      target_scale, target_offset = target.relation(slot)
+      ratio = target_scale / scale
+      own = target.own_name(slot)
+      moves.append(SlotMove(name, own, ratio, target_offset - offset * ratio))
+  return moves
+
+
+def _state_problems(
+  source: Optimizer, target: Optimizer, present: Collection[str]
+) -> list[str]:
+  """Where one of the two keeps what the other does not."""
+  if source.kind != target.kind:
+    keeps, lacks = (source, target) if source.kind == "Momentum" else (target, source)
+    return [
+      f"{keeps} has momentum and {lacks} has none"
+      + (
+        ", and the checkpoint's would be dropped; give it the momentum= it had"
+        if keeps is source
+        else "; give it momentum=0.0"
+      )
+    ]
+  if source.kind != "RMSProp":
+    return []
+  problems = []
+  centered = source.own_name("mg") in present
+  if centered != ("mg" in target.kept):
+    problems.append(
+      f"the state {'is' if centered else 'is not'} that of a centered RMSProp, and "
+      f"{target} has centered={not centered}; set centered={centered}"
+    )
+  if (
+    target.flavor is not Flavor.TF1
+    and "momentum" in target.kept
+    and source.own_name("momentum") not in present
+  ):
+    problems.append(f"the state has no momentum, and {target} has; set momentum=0.0")
+  return problems
+
+
+def _formula_problems(
+  source: Optimizer,
+  target: Optimizer,
+  sparse: Collection[str],
+  smallest: Callable[[str], float] | None,
+) -> list[str]:
+  """Where the two compute different steps from state that means the same."""
+  problems = []
+  if source.kind == "Momentum" and source.flavor != target.flavor:
+    problems += [
+      f"the learning rate of {optimizer} changes, and each step's is in its momentum, "
+      "which means the same only while the learning rate is constant"
+      for optimizer in (source, target)
+      if optimizer.flavor is not Flavor.TF1
+      and optimizer.settings.get("learning_rate_varies")
+    ]
+  if source.epsilon_outside_root != target.epsilon_outside_root:
+    problems += _epsilon_problem(source, target, smallest)
+  if sparse and source.leaves_rows_alone != target.leaves_rows_alone:
+    one, other = (source, target) if source.leaves_rows_alone else (target, source)
+    what = "changes it in every step"
+    if source.kind == "Ftrl":
+      what = "sets the weights to 0 if no step has looked them up yet"
+    problems.append(
+      f"for the rows of {_few(sparse)} that a step does not look up, {one} leaves its "
+      f"state alone, and {other} {what}"
+    )
+  if sparse and source.squares_parts != target.squares_parts:
+    one, other = (source, target) if source.squares_parts else (target, source)
+    problems.append(
+      f"for the rows of {_few(sparse)} that a batch looks up several times, {one} sums "
+      f"the squares of their gradients, and {other} squares their sum. "
+      "estimator_ckpt.keras.sum_sparse_gradients(optimizer) makes Keras 3 do that too: "
+      "pass the optimizer through it"
+    )
+  return problems
+
+
+def _few(names: Collection[str]) -> str:
+  return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _epsilon_problem(
+  source: Optimizer, target: Optimizer, smallest: Callable[[str], float] | None
+) -> list[str]:
+  outside, inside = (
+    (source, target) if source.epsilon_outside_root else (target, source)
+  )
+  if source.kind == "RMSProp":
+    problem = (
+      f"without momentum {outside} adds epsilon to a root, and {inside} takes the "
+      "root of a sum with it. With momentum=1e-30, which moves no weight, Keras 2 "
+      "legacy uses TensorFlow 1's formula: pass that"
+    )
+    return [problem]
+  # Accumulators only grow, so what holds now holds in every later step.
+  epsilon = float(outside.settings.get("epsilon", KERAS_EPSILON))
+  least = smallest(source.own_name("accumulator")) if smallest else 0.0
+  change = epsilon / least**0.5 if least > 0 else float("inf")
+  if change <= _NEGLIGIBLE:
+    return []
+  problem = (
+    f"{outside} adds epsilon={epsilon:g} to the root of the accumulator, whose "
+    f"smallest value is {least:g}, and so changes steps by up to {change:.1g} of their "
+    "size. Pass epsilon=1e-30"
+  )
+  return [problem]
+
+
+def _keras_extras(
+  source: Optimizer, target: Optimizer
+) -> tuple[list[SlotMove], list[str]]:
+  """State that only Keras has, and what it would start from."""
+  moves, problems = [], []
+  if target.settings.get("amsgrad") and not source.settings.get("amsgrad"):
+    legacy = target.flavor is Flavor.KERAS_2_LEGACY
+    moves.append(SlotMove(source.own_name("v"), "vhat" if legacy else "_velocity_hats"))
+    problems.append(
+      f"with amsgrad=True {target} keeps the largest v there was, which the checkpoint "
+      "does not tell; it would start from the present one"
+    )
+  if target.settings.get("use_ema"):
+    moves.append(SlotMove("", "_model_variables_moving_average"))
+    problems.append(
+      f"with use_ema=True {target} keeps moving averages of the weights; they would "
+      "start from the present ones"
+    )
+  return moves, problems
+
+
+def _notes(source: Optimizer, target: Optimizer) -> list[str]:
+  notes = []
+  tf1, keras = (source, target) if source.flavor is Flavor.TF1 else (target, source)
+  default = _TF1_EPSILON.get(tf1.kind)
+  epsilon = keras.settings.get("epsilon")
+  if tf1.flavor is Flavor.TF1 and default is not None and "epsilon" not in tf1.settings:
+    if epsilon is not None and epsilon != default:
+      notes.append(
+        f"{keras} has epsilon={epsilon:g}; {tf1} has {default:g} unless told "
+        "otherwise, and its checkpoints do not store it"
+      )
+  return notes

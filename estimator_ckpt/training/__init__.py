@@ -1,0 +1,1 @@
+"""Saving and restoring in graphs and sessions, with TensorFlow."""

@@ -1,0 +1,331 @@
+"""Decorators that make an Estimator's model_fn write a checkpoint format.
+
+    @tf2_checkpointing
+    def model_fn(features, labels, mode):
+      ...
+
+The decorated model_fn returns the same EstimatorSpec with another saver in its
+Scaffold. Everything else a Scaffold carries is kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from typing import Any, Callable
+
+from estimator_ckpt import errors
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.training import model_dir_checks, scaffolds
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.saver import CheckpointSaver
+from estimator_ckpt.training.tensorflow_private import tf
+
+ModelFn = Callable[..., Any]
+_PARAMETERS = ("features", "labels", "mode", "params", "config")
+# What an EstimatorSpec's constructor says, and nothing besides.
+_MISSING = re.compile(r"Missing (loss|train_op|predictions)\.")
+
+
+def tf2_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
+  """Makes a model_fn write object-based (TF2) checkpoints; it resumes from any format.
+
+  Args:
+    model_fn: the model_fn, when used without options.
+    **options: see `checkpointing`.
+
+  Returns:
+    The decorated model_fn, or a decorator when called with options only.
+
+  Raises:
+    OptionError: an unknown option, or something that is no model_fn.
+  """
+  return _bare_or_with_options(CheckpointFormat.TF2, model_fn, options)
+
+
+def dual_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
+  """Makes a model_fn write checkpoints of both formats in one; it resumes from any.
+
+  Args:
+    model_fn: the model_fn, when used without options.
+    **options: see `checkpointing`.
+
+  Returns:
+    The decorated model_fn, or a decorator when called with options only.
+
+  Raises:
+    OptionError: an unknown option, or something that is no model_fn.
+  """
+  return _bare_or_with_options(CheckpointFormat.DUAL, model_fn, options)
+
+
+def checkpointing(
+  checkpoint_format: CheckpointFormat | str, **options: Any
+) -> Callable[[ModelFn], ModelFn]:
+  """Makes a model_fn write checkpoints of a format; it resumes from any.
+
+  Args:
+    checkpoint_format: "tf1", "tf2", "dual", or a CheckpointFormat.
+    **options: `checkpoint`, `layout`, `strict`, `max_to_keep`, `warm_start` and the
+      other saver options of `dual_scaffold`. `checkpoint` and `warm_start` may also be
+      functions without arguments, called after the model_fn, when the objects exist.
+
+  Returns:
+    A decorator of a model_fn of any of the signatures an Estimator takes. It may return
+    an EstimatorSpec or a TPUEstimatorSpec.
+
+  Raises:
+    OptionError: an unknown format or option; when applied, something that is no
+      model_fn.
+  """
+  checkpoint_format = CheckpointFormat.parse(checkpoint_format)
+  scaffolds.check_options(options)
+  layout_lib.check_layout(options.get("layout", "default"))
+
+  def decorate(model_fn: ModelFn) -> ModelFn:
+    return _decorate(model_fn, checkpoint_format, options)
+
+  return decorate
+
+
+def with_checkpointing(
+  estimator: tf.estimator.Estimator,
+  format: CheckpointFormat | str = "tf2",
+  **options: Any,
+) -> tf.estimator.Estimator:
+  """An Estimator like the given one that writes checkpoints of a format.
+
+  For canned estimators, and Estimators of other libraries, as
+  `tf.estimator.add_metrics` is.
+
+  Args:
+    estimator: any `tf.estimator.Estimator`.
+    format: "tf1", "tf2", "dual", or a CheckpointFormat.
+    **options: as for `checkpointing`.
+
+  Returns:
+    A new Estimator with the same model_dir, config and warm start.
+
+  Raises:
+    OptionError: no Estimator, an unknown format or option, or two warm starts.
+  """
+  if not isinstance(
+    estimator, (tf.estimator.Estimator, tf.compat.v1.estimator.Estimator)
+  ):
+    raise errors.OptionError(
+      f"with_checkpointing takes an Estimator, and got {estimator!r}. To decorate a "
+      "model_fn use checkpointing(format)."
+    )
+  if options.get("warm_start") is not None and tfp.is_warm_started(estimator):
+    raise errors.OptionError(
+      "The Estimator has a warm start already, by its warm_start_from=. Give that one or "
+      "warm_start=, not both."
+    )
+  decorate = checkpointing(format, **options)
+
+  def model_fn(features: Any, labels: Any, mode: str, config: Any) -> Any:
+    return estimator.model_fn(features, labels, mode, config)
+
+  return tfp.same_estimator(estimator, decorate(model_fn))
+
+
+def _bare_or_with_options(
+  checkpoint_format: CheckpointFormat, model_fn: ModelFn | None, options: dict[str, Any]
+) -> Any:
+  decorate = checkpointing(checkpoint_format, **options)
+  return decorate if model_fn is None else decorate(model_fn)
+
+
+def _decorate(
+  model_fn: ModelFn, checkpoint_format: CheckpointFormat, options: dict[str, Any]
+) -> ModelFn:
+  signature = model_fn_signature(model_fn)
+  takes_config = "config" in inspect.signature(model_fn).parameters
+
+  @functools.wraps(model_fn)
+  def decorated(*args: Any, **kwargs: Any) -> Any:
+    arguments = signature.bind(*args, **kwargs).arguments
+    mode, config = arguments.get("mode"), arguments.get("config")
+    if not takes_config:
+      kwargs.pop("config", None)
+    model_dir = getattr(config, "model_dir", None)
+    if model_dir and mode == tf.estimator.ModeKeys.TRAIN:
+      model_dir_checks.check_state(model_dir)
+    try:
+      spec = model_fn(*args, **kwargs)
+    except ValueError as error:
+      missing = _MISSING.fullmatch(str(error))
+      if missing is None:
+        raise
+      name = getattr(model_fn, "__name__", repr(model_fn))
+      raise errors.OptionError(
+        f"{name!r} made an EstimatorSpec without {missing[1]}, which it needs in mode "
+        f"{mode!r}: give it as EstimatorSpec(mode, {missing[1]}=...)."
+      ) from error
+    given = options
+    if "warm_start" in options and _has_checkpoint(config):
+      given = {k: v for k, v in options.items() if k != "warm_start"}
+    return _with_saver(spec, mode, checkpoint_format, given, model_dir)
+
+  # An Estimator passes the arguments whose names it finds in the signature.
+  decorated.__signature__ = signature  # type: ignore[attr-defined]
+  return decorated
+
+
+def model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
+  """The signature of a model_fn once it is decorated.
+
+  Args:
+    model_fn: what is to be decorated.
+
+  Returns:
+    Its signature with a `config`, which says where the model_dir is.
+
+  Raises:
+    OptionError: it is no model_fn.
+  """
+  if not callable(model_fn) or inspect.isclass(model_fn):
+    raise errors.OptionError(
+      f"A model_fn is to be decorated, and this is {model_fn!r}. For an Estimator use "
+      "with_checkpointing(estimator, format)."
+    )
+  signature = inspect.signature(model_fn)
+  names = list(signature.parameters)
+  if "features" not in names:
+    near = errors.nearest("features", names)
+    hint = f" Did you mean {near!r} to be it?" if near else ""
+    raise errors.OptionError(
+      f"{getattr(model_fn, '__name__', model_fn)!r} is no model_fn: it has no parameter "
+      f"called 'features' but {names}.{hint} A model_fn takes some of "
+      f"{', '.join(_PARAMETERS)}."
+    )
+  if "config" in names:
+    return signature
+  kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+  parameters = list(signature.parameters.values())
+  before = sum(p.kind <= kind for p in parameters)
+  parameters.insert(before, inspect.Parameter("config", kind, default=None))
+  return signature.replace(parameters=parameters)
+
+
+def _with_saver(
+  spec: Any,
+  mode: str | None,
+  checkpoint_format: CheckpointFormat,
+  options: dict[str, Any],
+  model_dir: str | None,
+) -> Any:
+  if hasattr(spec, "scaffold_fn"):  # A TPUEstimatorSpec; its class warns when named.
+    return spec._replace(scaffold_fn=_scaffold_fn(spec, checkpoint_format, options))
+  if not isinstance(spec, tf.estimator.EstimatorSpec):
+    raise errors.OptionError(
+      "A model_fn returns an EstimatorSpec or a TPUEstimatorSpec; this one returned "
+      f"{type(spec).__name__}: {spec!r}."
+    )
+  if mode is not None and spec.mode != mode:
+    raise errors.OptionError(
+      f"The model_fn was called in mode {mode!r} and returned an EstimatorSpec of mode "
+      f"{spec.mode!r}. Pass the mode on: EstimatorSpec(mode, ...)."
+    )
+  saver = scaffolds.make_saver(
+    checkpoint_format, spec.scaffold.saver, **_called(options)
+  )
+  if spec.mode == tf.estimator.ModeKeys.EVAL and spec.scaffold.saver is None:
+    return spec._replace(scaffold=_EvaluationScaffold(saver, spec.scaffold, model_dir))
+  init_fn = scaffolds.make_init_fn(saver, tfp.user_init_fn(spec.scaffold))
+  scaffold = tf.compat.v1.train.Scaffold(
+    saver=saver,
+    init_fn=_checking(init_fn, model_dir),
+    copy_from_scaffold=spec.scaffold,
+  )
+  for hook in (*spec.training_hooks, *spec.training_chief_hooks):
+    tfp.save_with(hook, spec.scaffold, scaffold)
+  return spec._replace(scaffold=scaffold)
+
+
+def _checking(init_fn: Any, model_dir: str | None) -> Any:
+  """An init_fn that makes sure there is no checkpoint.
+
+  It runs in a session that restored none. Reading an earlier one by its path works.
+  """
+  if not model_dir:
+    return init_fn
+
+  def checking(scaffold: Any, session: Any) -> None:
+    model_dir_checks.check_latest(model_dir)
+    if init_fn is not None:
+      init_fn(scaffold, session)
+
+  return checking
+
+
+def _scaffold_fn(
+  spec: Any, checkpoint_format: CheckpointFormat, options: dict[str, Any]
+) -> Callable[..., tf.compat.v1.train.Scaffold]:
+  """A TPUEstimatorSpec's scaffold_fn, which is called when its graph is complete."""
+  user_fn = spec.scaffold_fn
+
+  def scaffold_fn(*tensors: Any, **named: Any) -> tf.compat.v1.train.Scaffold:
+    scaffold = user_fn(*tensors, **named) if user_fn is not None else None
+    return scaffolds.make_scaffold(
+      checkpoint_format, scaffold=scaffold, **_called(options)
+    )
+
+  return scaffold_fn
+
+
+def _called(options: dict[str, Any]) -> dict[str, Any]:
+  """The options, with functions for objects replaced by what they return."""
+  called = dict(options)
+  for name in ("checkpoint", "warm_start"):
+    value = options.get(name)
+    if inspect.isfunction(value) or inspect.ismethod(value):
+      called[name] = value()
+  return called
+
+
+def _has_checkpoint(config: Any) -> bool:
+  """Whether the Estimator will resume, which makes the ops of a warm start needless.
+
+  Where the model_fn does not take its config, they are built and do not run.
+  """
+  model_dir = getattr(config, "model_dir", None)
+  return bool(model_dir) and tf.train.latest_checkpoint(model_dir) is not None
+
+
+class _EvaluationScaffold(tf.compat.v1.train.Scaffold):
+  """A Scaffold that shows its saver to whoever exports, and else leaves it in the graph.
+
+  `tf.estimator.experimental.InMemoryEvaluatorHook` refuses a Scaffold with a saver, and
+  `Estimator.evaluate` may copy the Scaffold; both find the one in the graph's SAVERS
+  collection. `Estimator.experimental_export_all_saved_models` does not look there.
+  """
+
+  def __init__(
+    self,
+    saver: CheckpointSaver,
+    scaffold: tf.compat.v1.train.Scaffold,
+    model_dir: str | None,
+  ) -> None:
+    # The hook feeds what is trained; a source that has gone since must not end that.
+    init_fn = scaffolds.make_init_fn(saver, tfp.user_init_fn(scaffold), apart=True)
+    super().__init__(init_fn=_checking(init_fn, model_dir), copy_from_scaffold=scaffold)
+    self._checkpoint_saver = saver
+    self._given_init_fn = scaffold.init_fn
+    savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
+    if not savers:
+      savers.append(saver)
+
+  @property
+  def init_fn(self) -> Any:
+    """The init_fn, of which that hook is to see only what the user gave."""
+    return self._init_fn if self._saver is not None else self._given_init_fn
+
+  @property
+  def saver(self) -> Any:
+    """The saver, once the Scaffold is finalized or inside a session."""
+    if self._saver is not None:
+      return self._saver
+    return self._checkpoint_saver if self._checkpoint_saver else None

@@ -1,0 +1,81 @@
+"""The keys that a checkpoint gets after it is written, for tensors that it has."""
+
+from __future__ import annotations
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import files, slice_specs
+from estimator_ckpt.bundle.file_names import index_path
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.joined import joined_entry
+from estimator_ckpt.bundle.recurring import RecurringIndex
+from estimator_ckpt.checkpoint.key_plan import SavePlan
+
+
+def are_needed(plan: SavePlan) -> bool:
+  """Whether a plan has keys to add."""
+  return bool(plan.aliases or plan.part_aliases or plan.partial_aliases or plan.joined)
+
+
+def add_aliases(
+  prefix: str, plan: SavePlan, recurring: RecurringIndex | None = None
+) -> None:
+  """Adds a plan's keys to a checkpoint that was written by it.
+
+  Only the index is rewritten, to a temporary name that then replaces it; no tensor is
+  read or written, and the data files need not be readable from here.
+
+  Args:
+    prefix: the checkpoint.
+    plan: its `aliases`, `part_aliases`, `partial_aliases` and `joined` are added.
+    recurring: what remembers how it was done for this plan, which makes it faster.
+
+  Raises:
+    CheckpointKeyError: the checkpoint has no such tensor.
+    CorruptCheckpointError: a new key is there already, or the index is damaged.
+  """
+  path = index_path(prefix)
+  source = files.read(path)
+  result = recurring.repeat(source) if recurring is not None else None
+  if result is None:
+    index = Index.parse(source, path)
+    add_to_index(index, plan)
+    result = index.serialize()
+    if recurring is not None:
+      recurring.remember(source, result)
+  # TensorFlow does not sync what it writes, and syncing the index would first write
+  # out the gigabytes of data behind it.
+  files.write_atomic(path, result, sync=False)
+
+
+def add_to_index(index: Index, plan: SavePlan) -> None:
+  """As `add_aliases`, to an index in memory.
+
+  Args:
+    index: the index; it is changed.
+    plan: what is added.
+
+  Raises:
+    CheckpointKeyError: the index has no such tensor.
+    CorruptCheckpointError: an entry is damaged, or slices are not as planned.
+  """
+  for new_key, (key, slice_spec) in plan.part_aliases.items():
+    wanted = slice_specs.parse(slice_spec).extents
+    [entry] = [e for s, e in index.slice_entries(key) if s.extents == wanted]
+    index.put(new_key, entry)
+  for new_key, (key, parts) in plan.partial_aliases.items():
+    some = {slice_specs.parse(slice_spec).extents for slice_spec in parts}
+    found = [(s, e) for s, e in index.slice_entries(key) if s.extents in some]
+    whole = index.entry(key)
+    index.put(new_key, whole._replace(slices=tuple(s for s, _ in found)))
+    for tensor_slice, entry in found:
+      index.put(new_key, entry, tensor_slice)
+  for new_key, key in plan.joined.items():
+    joined = joined_entry(index, key)
+    if joined is None:
+      raise errors.CorruptCheckpointError(
+        f"{index.name}: the parts of {key!r} were written one after the other, and do "
+        "not stand so in the data file"
+      )
+    index.put(new_key, joined)
+  for new_key, key in plan.aliases.items():
+    index.alias(new_key, key)

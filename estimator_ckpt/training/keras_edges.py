@@ -1,0 +1,137 @@
+"""Lets Keras optimizers restore what a TensorFlow 1 optimizer keeps, from one graph.
+
+`tf.train.Checkpoint(model=..., optimizer=...)` with an optimizer of TensorFlow 1 stores
+its slots as slot variables, called as TensorFlow 1 calls them, and its steps nowhere:
+that is what the global step is for. Where the state means the same in Keras, the
+optimizer's node gets edges besides, by which Keras finds the same tensors:
+
+    iter, _iterations     the global step (Keras 2 legacy; Keras 3)
+    _momentums/0, ...     the slots in the order of the model's trainable variables
+                          (Keras 3); only where a Keras model says the order
+    learning_rate, ...    nodes without value, which leave the optimizer's own as it is
+
+and layers get `_kernel` for `kernel`, as Keras 3 calls it. Nothing is stored for this
+but edges; where an object of the user is the global step, the step once more.
+
+The new optimizers of Keras 2 refuse whatever has slot variables, and Keras 2 legacy
+calls those of Ftrl and Adadelta otherwise: for them there is `estimator_ckpt.keras.load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
+from estimator_ckpt.keras.graph import LEGACY_SETTINGS
+from estimator_ckpt.keras.objects import OptimizerObject, find_optimizers
+from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer
+
+_GLOBAL_STEP = "global_step"
+# Kinds whose slots mean the same in Keras. Momentum has the learning rate in it there,
+# and Adagrad in Keras 3 epsilon; these have to be converted.
+_SAME = frozenset(["Adam", "RMSProp", "Ftrl", "Adadelta"])
+_SAME_IN_LEGACY = frozenset(["Adam", "Adagrad", "RMSProp", "GradientDescent"])
+_KERAS_3 = {"kernel": "_kernel", "embeddings": "_embeddings"}
+
+
+def add_keras_edges(
+  graph: ObjectGraph,
+  orders: Sequence[Sequence[str]],
+  without_slots: Collection[str] = (),
+) -> list[str]:
+  """Adds to an object graph what Keras optimizers look for.
+
+  Args:
+    graph: the graph of the objects in training; it is added to.
+    orders: for each Keras model in it, the names of its trainable variables in order.
+    without_slots: names at the root of optimizers that keep nothing, as gradient
+      descent.
+
+  Returns:
+    Keys that are to hold the global step once more.
+  """
+  found = [o for o in find_optimizers(graph) if o.optimizer.flavor is Flavor.TF1]
+  for name in without_slots:
+    node_id = graph.lookup((name,))
+    if node_id is not None and not graph.nodes[node_id].slot_variables:
+      plain = Optimizer("GradientDescent", Flavor.TF1)
+      found.append(OptimizerObject((name,), node_id, plain, {}, None, {}, {}))
+  found = [o for o in found if o.optimizer.kind in _SAME | _SAME_IN_LEGACY]
+  step = _step_node(graph)
+  if not found or step is None:
+    return []
+  keys = [key for o in found if (key := _add_iterations(graph, o, step)) is not None]
+  for optimizer in found:
+    _add_settings(graph, optimizer)
+    if optimizer.optimizer.kind in _SAME:
+      _add_lists(graph, optimizer, orders)
+  _add_layers(graph)
+  return keys
+
+
+def _step_node(graph: ObjectGraph) -> int | None:
+  for node_id, attribute in graph.attributes():
+    if attribute.full_name == _GLOBAL_STEP:
+      return node_id
+  return None
+
+
+def _add_iterations(
+  graph: ObjectGraph, optimizer: OptimizerObject, step: int
+) -> str | None:
+  """Adds the edges to the step; returns the key of a node of their own, if need be."""
+  children = graph.nodes[optimizer.node_id].children
+  key = None
+  own = step
+  if graph.lookup((layout_lib.VAR_LIST, _GLOBAL_STEP)) != step:
+    # One node is restored into one object, and the user has one for it already.
+    key = layout_lib.object_key((*optimizer.path, "iter"))
+    own = len(graph.nodes)
+    graph.nodes.append(Node(attributes=[Attribute(layout_lib.VARIABLE_VALUE, "", key)]))
+  graph.nodes[optimizer.node_id].has_checkpoint_values = None
+  if optimizer.optimizer.kind in _SAME_IN_LEGACY:
+    children["iter"] = own
+  children["_iterations"] = own
+  return key
+
+
+def _add_settings(graph: ObjectGraph, optimizer: OptimizerObject) -> None:
+  children = graph.nodes[optimizer.node_id].children
+  for name in (*LEGACY_SETTINGS[optimizer.optimizer.kind], "_learning_rate"):
+    if name not in children:
+      children[name] = len(graph.nodes)
+      graph.nodes.append(Node(has_checkpoint_values=True))
+
+
+def _add_lists(
+  graph: ObjectGraph, optimizer: OptimizerObject, orders: Sequence[Sequence[str]]
+) -> None:
+  keys = graph.keys_by_full_name()
+  nodes = {
+    attribute.checkpoint_key: node_id for node_id, attribute in graph.attributes()
+  }
+  keras = Optimizer(
+    optimizer.optimizer.kind,
+    Flavor.KERAS_3,
+    {**optimizer.optimizer.settings, "momentum": 1.0},
+  )
+  for order in orders:
+    variables = [keys.get(name) for name in order]
+    by_slot = {slot: optimizer.slots.get(slot, {}) for slot in keras.kept}
+    if any(set(variables) != set(members) for members in by_slot.values()):
+      continue
+    for slot, members in by_slot.items():
+      child = graph.add_path((*optimizer.path, keras.own_name(slot)))
+      for position, variable in enumerate(variables):
+        assert variable is not None
+        graph.nodes[child].children[str(position)] = nodes[members[variable]]
+    return
+
+
+def _add_layers(graph: ObjectGraph) -> None:
+  for node in graph.nodes:
+    for name, keras_3 in _KERAS_3.items():
+      child = node.children.get(name)
+      if child is not None and graph.nodes[child].attributes:
+        node.children.setdefault(keras_3, child)

@@ -1,0 +1,76 @@
+"""Whether a model_dir without a checkpoint to restore is a new one.
+
+TensorFlow passes over a `checkpoint` file that it cannot read. Training then begins
+at step 0 in a model_dir that is full of checkpoints, and predictions are those of random
+weights; either looks like success.
+"""
+
+from __future__ import annotations
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle.file_names import index_path
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import state_file as state_lib
+
+
+def check_state(directory: str, name: str | None = None) -> None:
+  """Raises if a directory has checkpoints, and a state file that is damaged.
+
+  Args:
+    directory: the directory, which need not exist.
+    name: the state file's name; None for `checkpoint`.
+
+  Raises:
+    CorruptCheckpointError: as said.
+  """
+  try:
+    state_lib.read_state(directory, name or state_lib.STATE_FILE)
+  except errors.CorruptCheckpointError as error:
+    there = _checkpoints(directory)
+    if there:
+      raise errors.CorruptCheckpointError(f"{error}. {_advice(there)}") from None
+
+
+def check_latest(directory: str) -> None:
+  """Raises if a directory has checkpoints, and does not say which is the latest.
+
+  Args:
+    directory: a model_dir, which need not exist.
+
+  Raises:
+    CorruptCheckpointError: its state file is damaged.
+    CheckpointNotFoundError: its state file names a checkpoint that is not there, while
+      others are.
+  """
+  check_state(directory)
+  try:
+    current = state_lib.read_state(directory)
+  except errors.CorruptCheckpointError:
+    return  # There is nothing to lose.
+  if current is None or files.exists(index_path(current.model_checkpoint_path)):
+    return
+  there = _checkpoints(directory)
+  if there:
+    raise errors.CheckpointNotFoundError(
+      f"{directory}/{state_lib.STATE_FILE}: it names {current.model_checkpoint_path}, and "
+      f"{index_path(current.model_checkpoint_path)} is not there. {_advice(there)}"
+    )
+
+
+def _checkpoints(directory: str) -> list[str]:
+  try:
+    return prefix_lib.checkpoints_in(directory)
+  except errors.CheckpointNotFoundError:
+    return []
+
+
+def _advice(there: list[str]) -> str:
+  latest = there[-1].rpartition("/")[2]
+  names = ", ".join(path.rpartition("/")[2] for path in there[-3:])
+  return (
+    f"The directory has {len(there)} checkpoints (the last: {names}), and TensorFlow would "
+    "begin anew in it. To go on from one, write a line like "
+    f'`model_checkpoint_path: "{latest}"` into the file; to begin anew, use another '
+    "directory or remove the file."
+  )

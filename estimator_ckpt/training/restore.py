@@ -1,0 +1,213 @@
+"""Running a restore plan in a session, with the graph that a saver built."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import slice_specs, slices
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint.reader import CheckpointReader
+from estimator_ckpt.checkpoint.verify import Severity, verify
+from estimator_ckpt.training import restore_plan
+from estimator_ckpt.training.saveables import RecordedSaveable
+from estimator_ckpt.training.tensorflow_private import tf
+
+if TYPE_CHECKING:
+  import numpy as np
+
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoreOp:
+  """One RestoreV2 op: what it restores, and the inputs that say from where.
+
+  Attributes:
+    op: the op.
+    saveables: what it restores.
+    targets: its outputs, in order.
+    reads: the key and the slice spec that it reads each from if it is not told.
+  """
+
+  op: tf.Operation
+  saveables: list[RecordedSaveable]
+  targets: list[restore_plan.Target]
+  reads: list[tuple[str, str]]
+
+
+def run(
+  session: tf.compat.v1.Session,
+  plan: restore_plan.RestorePlan,
+  restore_ops: Sequence[RestoreOp],
+  saver_def: Any,
+) -> None:
+  """Restores what a plan has sources for.
+
+  Args:
+    session: the session.
+    plan: its targets are those of `restore_ops`, one after the other.
+    restore_ops: the ops, each of which is run if it has a source for every target.
+    saver_def: the saver's.
+
+  Raises:
+    CheckpointNotFoundError: a file disappeared meanwhile.
+    CorruptCheckpointError: a data file is damaged. Nothing was restored then.
+  """
+  feed: dict[Any, Any] = {saver_def.filename_tensor_name: plan.prefix}
+  fetches: list[Any] = []
+  values = _Values(plan.prefix)
+  sources = iter(plan.sources)
+  for restore_op in restore_ops:
+    own = [next(sources) for _ in restore_op.targets]
+    if not all(own):
+      continue
+    reads = []
+    for number, source in enumerate(own):
+      assert source is not None
+      reads.append(source.stand_in or (source.key, source.slice_spec))
+      if source.stand_in is not None:
+        output = restore_op.op.outputs[number]
+        feed[output] = values.read(source, output.dtype)
+    if reads != restore_op.reads:
+      feed[restore_op.op.inputs[1]] = [key for key, _ in reads]
+      feed[restore_op.op.inputs[2]] = [slice_spec for _, slice_spec in reads]
+    fetches += [saveable.restored for saveable in restore_op.saveables]
+  _initialize_iterators(session, restore_ops)
+  if len(fetches) == sum(len(op.saveables) for op in restore_ops):
+    fetches = [saver_def.restore_op_name]
+  try:
+    session.run(fetches, feed)
+  except tf.errors.NotFoundError as e:
+    raise errors.CheckpointNotFoundError(
+      f"{plan.prefix}: the checkpoint disappeared or lost a file while it was being "
+      f"restored. If a running job deletes old checkpoints, raise keep_checkpoint_max. "
+      f"({e.message.splitlines()[0]})"
+    ) from e
+  except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as e:
+    raise errors.CorruptCheckpointError(_damage(plan.prefix, e.message)) from e
+
+
+def _damage(prefix: str, message: str) -> str:
+  """What is wrong with a checkpoint that TensorFlow could not read, in words.
+
+  TensorFlow gives up at the first thing, and names neither the file nor the variable.
+  """
+  findings = verify(prefix).findings
+  damages = [f for f in findings if f.severity is Severity.ERROR]
+  lines = [f"{prefix}: the checkpoint is damaged, and nothing was restored from it."]
+  for finding in damages[:_SHOWN]:
+    where = finding.file if finding.key is None else f"{finding.file}: {finding.key!r}"
+    lines.append(f"  {where}: {finding.message}")
+  if len(damages) > _SHOWN:
+    lines.append(f"  ... and {len(damages) - _SHOWN} more")
+  if not damages:
+    lines.append(f"  {message.splitlines()[0]}")
+  others = [
+    p for p in prefix_lib.checkpoints_in(os.path.dirname(prefix)) if p != prefix
+  ]
+  lines.append(
+    f"Take it from a backup, or restore an earlier one: {', '.join(others[-3:])}."
+    if others
+    else "Take it from a backup; there is no other in its directory."
+  )
+  return "\n".join(lines)
+
+
+def initialize(
+  session: tf.compat.v1.Session,
+  plan: restore_plan.RestorePlan,
+  restore_ops: Sequence[RestoreOp],
+) -> None:
+  """Initializes the variables that a plan has no source for.
+
+  Args:
+    session: the session.
+    plan: its targets are those of `restore_ops`, one after the other.
+    restore_ops: the ops.
+  """
+  initializers = {v.op.name: v.initializer for v in tf.compat.v1.global_variables()}
+  sources = iter(plan.sources)
+  ops = []
+  for restore_op in restore_ops:
+    own = [next(sources) for _ in restore_op.targets]
+    if not all(own):
+      ops += [initializers.get(s.variable_name) for s in restore_op.saveables]
+  session.run([op for op in ops if op is not None])
+
+
+def _initialize_iterators(
+  session: tf.compat.v1.Session, restore_ops: Sequence[RestoreOp]
+) -> None:
+  """Runs the initializers of iterators, which have to have run before a restore.
+
+  A session that starts from a checkpoint does not run a Scaffold's init_op, where these
+  belong. In local_init_op, which runs afterwards, they would undo what was restored.
+  """
+  # A variable's saveable has a handle too, and thousands of them take their time.
+  handles = [
+    s.op
+    for op in restore_ops
+    for s in op.saveables
+    if isinstance(s.op, tf.Tensor) and not s.is_variable
+  ]
+  initializers = [
+    op for handle in handles for op in handle.consumers() if op.type == "MakeIterator"
+  ]
+  for initializer in initializers:
+    try:
+      session.run(initializer)
+    except tf.errors.InvalidArgumentError:
+      # Its dataset is fed; then whoever feeds it has initialized the iterator.
+      continue
+
+
+class _Values:
+  """Reads what RestoreV2 cannot; a tensor that several parts are cut of once."""
+
+  def __init__(self, prefix: str):
+    self._prefix = prefix
+    self._reader: CheckpointReader | None = None
+    self._key: tuple[str, ...] = ()
+    self._value: np.ndarray | None = None
+
+  def read(self, source: restore_plan.Source, dtype: tf.DType) -> np.ndarray:
+    whole = self._whole(source.pieces or (source.key,), source.axis)
+    if source.slice_spec:
+      part = slice_specs.parse(source.slice_spec)
+      whole = whole[tuple(slice(*pair) for pair in slices.bounds(part, whole.shape))]
+    wanted = dtype.as_numpy_dtype
+    # TensorFlow's quantized types have numpy types of their own.
+    return (
+      whole if whole.dtype == wanted or whole.dtype == object else whole.view(wanted)
+    )
+
+  def _whole(self, keys: tuple[str, ...], axis: int) -> np.ndarray:
+    import numpy as np
+
+    if self._reader is None:
+      self._reader = CheckpointReader(self._prefix)
+    if self._key != keys or self._value is None:
+      self._value = None
+      if self._reader.index.entry(keys[0]).slices and len(keys) > 1:
+        self._value = self._reader[_merged(self._reader.index, keys)]
+      else:
+        arrays = [self._reader[key] for key in keys]
+        self._value = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
+      self._key = keys
+    return self._value
+
+
+def _merged(index: Index, keys: Sequence[str]) -> str:
+  """Adds the tensor that some incomplete ones make to an index in memory."""
+  key = "/".join(keys)
+  parts = [part for k in keys for part in index.slice_entries(k)]
+  whole = index.entry(keys[0])
+  index.put(key, whole._replace(slices=tuple(s for s, _ in parts)))
+  for tensor_slice, entry in parts:
+    index.put(key, entry, tensor_slice)
+  return key

@@ -1,0 +1,436 @@
+"""Which key of a checkpoint each tensor of a graph is restored from.
+
+A plan is made from the checkpoint's index alone, before anything is read or assigned,
+so that everything that does not fit is known and said at once. It needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Container, Sequence
+from typing import NamedTuple
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import dtypes, slice_specs, slices
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.joined import tensorflow_stitches
+from estimator_ckpt.bundle.messages import is_plain
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import part_names
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+
+_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """One tensor that a saver restores.
+
+  Attributes:
+    name: its name-based key; a variable's name.
+    key: its object-based key, or None for what has none.
+    dtype: TensorFlow's DataType number.
+    shape: the shape of the whole tensor, or None where it may vary. A table's
+      dimension that may vary is -1.
+    slice_spec: the part of the whole that this target is, as SaveV2 takes it, or "".
+    part_name: for a part of a partitioned variable that a name-based Saver stores
+      under a name of its own, that name.
+    part_shape: for a part, its own shape.
+    of_whole: for a part that has a name of its own, the same as a part of its variable.
+  """
+
+  name: str
+  key: str | None
+  dtype: int
+  shape: tuple[int, ...] | None
+  slice_spec: str = ""
+  part_name: str | None = None
+  part_shape: tuple[int, ...] | None = None
+  of_whole: Target | None = None
+
+
+class Source(NamedTuple):
+  """Where a target is read: a key of the bundle and a slice of it.
+
+  Attributes:
+    key: the key.
+    slice_spec: the slice, as RestoreV2 takes it, or "" for all of it.
+    pieces: for a tensor that is stored in pieces, each a tensor of its own or an
+      incomplete tensor, their keys in order; `key` is the first.
+    axis: the dimension in which pieces that are tensors follow each other.
+    stand_in: set where RestoreV2 cannot read this, since it puts slices of a few types
+      together and no pieces. It reads this instead, something small of the same type,
+      and is fed the value.
+  """
+
+  key: str
+  slice_spec: str
+  pieces: tuple[str, ...] = ()
+  axis: int = 0
+  stand_in: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """One target that a checkpoint does not fit.
+
+  Attributes:
+    target: the target.
+    key: the key it was found under, or None for one that is missing.
+    found: what stands there, in words.
+    nearest: for a missing one, the name in the checkpoint that is most like it.
+  """
+
+  target: Target
+  key: str | None
+  found: str
+  nearest: str | None = None
+
+  def __str__(self) -> str:
+    wanted = dtypes.describe(self.target.dtype, self.target.shape)
+    if self.key is None:
+      hint = f" (nearest: {self.nearest!r})" if self.nearest else ""
+      return f"{self.target.name!r} ({wanted}) is not in the checkpoint{hint}"
+    return (
+      f"{self.target.name!r} is {wanted} in the graph, {self.found} in the checkpoint"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RestorePlan:
+  """What a restore will do.
+
+  Attributes:
+    prefix: the checkpoint.
+    sources: for each target, in order, where it is read; None for a problem.
+    missing: targets that the checkpoint lacks.
+    mismatched: targets that have another dtype or shape there.
+    unused: names of what the checkpoint has and no target takes.
+  """
+
+  prefix: str
+  sources: tuple[Source | None, ...]
+  missing: tuple[Problem, ...]
+  mismatched: tuple[Problem, ...]
+  unused: tuple[str, ...]
+
+  @property
+  def problems(self) -> tuple[Problem, ...]:
+    """Everything that does not fit."""
+    return self.missing + self.mismatched
+
+  def message(self) -> str:
+    """The problems in words, with what to do about them."""
+    lines = [
+      (
+        f"The checkpoint {self.prefix} does not fit this graph: {len(self.missing)} missing, "
+        f"{len(self.mismatched)} of another shape or dtype, of {len(self.sources)} tensors."
+      )
+    ]
+    lines += _listed(self.problems)
+    if self.missing and self.unused:
+      lines.append("In the checkpoint and not in the graph:")
+      lines += _listed([repr(name) for name in self.unused])
+    if self.missing:
+      lines.append(
+        "If a variable or scope was renamed, rename it in the checkpoint (`estimator-ckpt "
+        "rename`) or start a new model_dir with warm_start= and an assignment_map. To "
+        "initialize what is missing and go on, pass strict=False."
+      )
+    if self.mismatched:
+      lines.append(
+        "A changed shape or dtype cannot be restored: use a new model_dir, and "
+        "warm_start= for what still fits."
+      )
+    return "\n".join(lines)
+
+
+def _listed(items: Sequence[object]) -> list[str]:
+  lines = [f"  {item}" for item in items[:_SHOWN]]
+  if len(items) > _SHOWN:
+    lines.append(f"  ... and {len(items) - _SHOWN} more")
+  return lines
+
+
+def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> RestorePlan:
+  """Finds every target in a checkpoint of any format.
+
+  A target is looked up by its object key, then by its name, then through the object
+  graph's `full_name`, then as a part of the same name and shape.
+
+  Args:
+    targets: the tensors of the graph.
+    index: the checkpoint's index.
+    prefix: the checkpoint's prefix, for messages.
+
+  Returns:
+    The plan; look at its `problems` before using it.
+
+  Raises:
+    CorruptCheckpointError: the object graph cannot be read.
+  """
+  lookup = _Lookup(index, prefix)
+  sources: list[Source | None] = []
+  missing: list[Problem] = []
+  mismatched: list[Problem] = []
+  for target in targets:
+    exact = lookup.find_exact(target)
+    if exact is not None:
+      sources.append(exact)
+      continue
+    source = lookup.find(target)
+    problem = None
+    if source is None:
+      missing.append(Problem(target, None, ""))
+    else:
+      problem = _mismatch(target, source, index)
+      if problem is not None:
+        mismatched.append(problem)
+    sources.append(None if problem is not None else source)
+  unused = lookup.unused({target.name for target in targets})
+  missing = [
+    dataclasses.replace(p, nearest=errors.nearest(p.target.name, unused))
+    for p in missing
+  ]
+  return RestorePlan(
+    prefix, tuple(sources), tuple(missing), tuple(mismatched), tuple(unused)
+  )
+
+
+def _mismatch(target: Target, source: Source, index: Index) -> Problem | None:
+  entry = index.entry(source.key)
+  target = target.of_whole if source.slice_spec and target.of_whole else target
+  found = tuple(entry.shape)
+  if source.pieces and not entry.slices:
+    found = _pieces_shape(
+      [index.entry(key).shape for key in source.pieces], source.axis
+    )
+  shape = target.part_shape if source.slice_spec != target.slice_spec else target.shape
+  if entry.dtype == target.dtype and (shape is None or _fits(found, shape)):
+    return None
+  return Problem(target, source.key, dtypes.describe(entry.dtype, found))
+
+
+def _fits(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+  if -1 in shape and len(found) == len(shape) + 1 and found[-1] == 1:
+    found = found[:-1]  # A dense hash table stores its scalar values so.
+  return len(found) == len(shape) and all(b in (-1, a) for a, b in zip(found, shape))
+
+
+def _pieces_shape(shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[int, ...]:
+  first = tuple(shapes[0])
+  return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+
+
+def _is_whole(extents: Sequence[tuple[int, int]], shape: Sequence[int]) -> bool:
+  return all(e in ((0, -1), (0, n)) for e, n in zip(extents, shape))
+
+
+def _cut_axis(shapes: Sequence[tuple[int, ...]], whole: tuple[int, ...]) -> int:
+  """The dimension in which pieces of these shapes make the whole; 0 if none does."""
+  for axis in range(len(whole)):
+    if all(len(shape) == len(whole) for shape in shapes) and (
+      _pieces_shape(shapes, axis) == whole
+      and all(
+        shape[:axis] + shape[axis + 1 :] == whole[:axis] + whole[axis + 1 :]
+        for shape in shapes
+      )
+    ):
+      return axis
+  return 0
+
+
+class _Lookup:
+  """Finds targets in one index; reads the object graph only when it is needed."""
+
+  def __init__(self, index: Index, prefix: str):
+    self._index = index
+    self._prefix = prefix
+    self._graph: ObjectGraph | None = None
+    self._full_names: dict[str, str | None] | None = None
+    self._pieces: dict[str, list[str]] | None = None
+    self._slot_parts: list[str] | None = None
+    self._stand_ins: dict[int, tuple[str, str]] = {}
+    # Entries of what targets stand for, under every key that is theirs.
+    self._used: set[bytes] = set()
+
+  def find_exact(self, target: Target) -> Source | None:
+    """The source of a tensor that is there whole, in its type and shape.
+
+    That is most of them, and `find` with all that it looks at takes much longer.
+    """
+    if target.slice_spec or target.shape is None:
+      return None
+    for key in self._keys(target):
+      value = self._index.value(key) if key is not None else None
+      if value is not None:
+        if not is_plain(value, target.dtype, target.shape):
+          return None
+        self._used.add(value)
+        return Source(key, "")
+    return None
+
+  def _keys(self, target: Target) -> tuple[str, ...]:
+    if target.key is None:
+      return (target.name,)
+    # Without an object graph there are names only, though one may look like a key.
+    has_objects = layout_lib.OBJECT_GRAPH_KEY in self._index
+    return (target.key, target.name) if has_objects else (target.name, target.key)
+
+  def find(self, target: Target) -> Source | None:
+    found = [key for key in self._keys(target) if key in self._index]
+    by_full_name = self._by_full_name(target.name) if not found else None
+    if by_full_name is not None:
+      found.append(by_full_name)
+    self._used.update(*map(self._index.location, found))
+    if not found:
+      whole = self.find(target.of_whole) if target.of_whole else None
+      return whole or self._find_slot_parts(target) or self._find_pieces(target)
+    sources = [Source(key, target.slice_spec) for key in found]
+    return next(filter(self._is_readable, sources), None) or self._fed(sources[0])
+
+  def _find_slot_parts(self, target: Target) -> Source | None:
+    """A slot that a name-based Saver stored by its parts' names, or by that of one."""
+    if self._slot_parts is None:
+      keys = self._index.keys()
+      self._slot_parts = [key for key in keys if part_names.may_be_slot_part(key)]
+    pieces = [k for k in self._slot_parts if part_names.is_slot_part(k, target.name)]
+    for key in pieces:
+      self._used.update(self._index.location(key))
+      if not self._is_incomplete(key):
+        source = Source(key, target.slice_spec)
+        return source if self._is_readable(source) else self._fed(source)
+    if target.part_name in pieces:
+      source = Source(target.part_name, target.slice_spec)
+      extents = slice_specs.parse(target.slice_spec).extents
+      if any(s.extents == extents for s in self._index.entry(source.key).slices):
+        return source
+    return (
+      self._fed(Source(pieces[0], target.slice_spec, tuple(pieces))) if pieces else None
+    )
+
+  def _is_incomplete(self, key: str) -> bool:
+    entry = self._index.entry(key)
+    try:
+      slices.check_tiling(entry.slices, entry.shape)
+    except errors.CorruptCheckpointError:
+      return bool(entry.slices)
+    return False
+
+  def _find_pieces(self, target: Target) -> Source | None:
+    """Parts that are tensors of their own, as tf.train.Checkpoint stores them."""
+    if self._pieces is None:
+      self._pieces = self._all_pieces()
+    pieces = self._pieces.get(target.name, [])
+    if not pieces or target.shape is None:
+      return None
+    for key in pieces:
+      self._used.update(self._index.location(key))
+    shapes = [tuple(self._index.entry(key).shape) for key in pieces]
+    axis = _cut_axis(shapes, target.shape)
+    if target.slice_spec:
+      start = 0
+      wanted = slice_specs.parse(target.slice_spec).extents
+      for key, shape in zip(pieces, shapes):
+        if shape == target.part_shape and wanted[axis][0] == start:
+          return Source(key, "")
+        start += shape[axis] if axis < len(shape) else 0
+    return self._fed(Source(pieces[0], target.slice_spec, tuple(pieces), axis))
+
+  def _all_pieces(self) -> dict[str, list[str]]:
+    numbered: dict[str, dict[int, str]] = {}
+    for key in self._index.keys():
+      # Their full names do not tell parts apart; the paths of the guide's dict do.
+      parsed = layout_lib.parse_object_key(key)
+      name = parsed.path[-1] if parsed is not None and parsed.path else key
+      part = part_names.split_part(name)
+      if part is not None:
+        numbered.setdefault(part.whole, {})[part.number] = key
+    return {
+      whole: [keys[i] for i in range(len(keys))]
+      for whole, keys in numbered.items()
+      if all(i in keys for i in range(len(keys)))
+    }
+
+  def _is_readable(self, source: Source) -> bool:
+    """Whether RestoreV2 reads it; it stitches only some types."""
+    entry = self._index.entry(source.key)
+    if tensorflow_stitches(entry.dtype):
+      return True
+    if not source.slice_spec:
+      return not entry.slices
+    extents = slice_specs.parse(source.slice_spec).extents
+    if entry.slices:
+      return any(s.extents == extents for s in entry.slices)
+    return _is_whole(extents, entry.shape)
+
+  def _fed(self, source: Source) -> Source:
+    dtype = self._index.entry(source.key).dtype
+    if dtype not in self._stand_ins:
+      self._stand_ins[dtype] = self._stand_in(dtype)
+    return source._replace(stand_in=self._stand_ins[dtype])
+
+  def _stand_in(self, dtype: int) -> tuple[str, str]:
+    """The smallest thing of a type that RestoreV2 reads as it is stored."""
+    stored: list[tuple[int, str, str]] = []
+    for key in self._index.keys():
+      entry = self._index.entry(key)
+      if entry.dtype != dtype:
+        continue
+      if not entry.slices:
+        stored.append((entry.size, key, ""))
+      for tensor_slice, part in self._index.slice_entries(key):
+        stored.append(
+          (part.size, key, slice_specs.serialize(tensor_slice, entry.shape))
+        )
+    return min(stored)[1:]
+
+  def _by_full_name(self, name: str) -> str | None:
+    if self._full_names is None:
+      graph = self.graph()
+      self._full_names = graph.keys_by_full_name() if graph else {}
+    # Eager code that saves on keeps the paths, and has full names of its own.
+    flat = layout_lib.object_key([layout_lib.VAR_LIST, name])
+    guesses = [self._full_names.get(name), flat]
+    scopes = name.split("/")
+    if all(scopes) and scopes[0] not in (layout_lib.VAR_LIST, layout_lib.SAVE_COUNTER):
+      guesses.append(layout_lib.object_key(scopes))
+    key = next((k for k in guesses if k is not None and k in self._index), None)
+    for suffix in ("-keys", "-values"):
+      if name.endswith(suffix) and key is None:
+        # The full name of a table is without what its tensors add to it.
+        key = f"{self._full_names.get(name[: -len(suffix)])}{suffix}"
+    return key if key is not None and key in self._index else None
+
+  def graph(self) -> ObjectGraph | None:
+    if self._graph is None and layout_lib.OBJECT_GRAPH_KEY in self._index:
+      from estimator_ckpt.bundle import shards
+
+      data = shards.read_scalar_string(
+        self._prefix, self._index, layout_lib.OBJECT_GRAPH_KEY
+      )
+      self._graph = ObjectGraph.parse(data, f"the object graph of {self._prefix}")
+    return self._graph
+
+  def unused(self, targets: Container[str]) -> list[str]:
+    """Names of what no target stands for; aliases of one tensor count as one."""
+    names: dict[tuple[bytes, ...], str] = {}
+    for key, where in self._index.locations().items():
+      # A partitioned tensor's bytes are those of its slices.
+      if self._used.issuperset(where[1:] or where):
+        continue
+      # A name may have other bytes than the object key that was taken.
+      if key == layout_lib.OBJECT_GRAPH_KEY or key in targets:
+        continue
+      if key.startswith(layout_lib.SAVE_COUNTER + "/"):
+        continue
+      # Of several aliases the name-based key is the one a user knows.
+      if layout_lib.parse_object_key(key) is None or where not in names:
+        names[where] = key
+    if not names:
+      return []
+    # The same tensor as a whole, under its object key, beside slices under its name.
+    graph = self.graph()
+    own = graph.keys_by_full_name().items() if graph is not None else ()
+    known = {key for name, key in own if name in targets and name in self._index}
+    return sorted(name for name in names.values() if name not in known)

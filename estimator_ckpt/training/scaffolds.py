@@ -1,0 +1,232 @@
+"""Scaffolds whose saver writes a checkpoint format and restores any.
+
+For `tf.estimator.EstimatorSpec(scaffold=...)` and
+`tf.compat.v1.train.MonitoredTrainingSession(scaffold=...)`:
+
+    with tf.compat.v1.train.MonitoredTrainingSession(
+        checkpoint_dir=model_dir, scaffold=eckpt.dual_scaffold()) as session:
+      ...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.saver import CheckpointSaver
+from estimator_ckpt.training.tensorflow_private import tf
+from estimator_ckpt.training.warm_start.saver import InitFn, WarmStartingSaver
+from estimator_ckpt.warm_start.request import WarmStart
+
+_SCAFFOLD_OPTIONS = frozenset(
+  [
+    "init_op",
+    "init_feed_dict",
+    "init_fn",
+    "ready_op",
+    "ready_for_local_init_op",
+    "local_init_op",
+    "local_init_feed_dict",
+    "summary_op",
+  ]
+)
+_SAVER_OPTIONS = frozenset(
+  [
+    "var_list",
+    "checkpoint",
+    "layout",
+    "strict",
+    "max_to_keep",
+    "keep_checkpoint_every_n_hours",
+    "sharded",
+    "pad_step_number",
+    "save_relative_paths",
+    "restore_sequentially",
+    "reshape",
+    "separate",
+    "filename",
+    "name",
+    "warm_start",
+  ]
+)
+
+
+def tf1_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
+  """A Scaffold that writes name-based (TF1) checkpoints and restores any format.
+
+  Args:
+    **options: see `dual_scaffold`; `checkpoint=` and `layout=` have no meaning here.
+
+  Returns:
+    A Scaffold.
+
+  Raises:
+    OptionError: an unknown option or a value that cannot be meant.
+  """
+  return make_scaffold(CheckpointFormat.TF1, **options)
+
+
+def tf2_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
+  """A Scaffold that writes object-based (TF2) checkpoints and restores any format.
+
+  Args:
+    **options: see `dual_scaffold`.
+
+  Returns:
+    A Scaffold.
+
+  Raises:
+    OptionError: an unknown option or a value that cannot be meant.
+  """
+  return make_scaffold(CheckpointFormat.TF2, **options)
+
+
+def dual_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
+  """A Scaffold that writes checkpoints of both formats in one, and restores any format.
+
+  Args:
+    **options: any argument of `tf.compat.v1.train.Scaffold` except `saver`, and
+      `checkpoint`: a `tf.train.Checkpoint` or a dict of trackables whose object graph
+      is wanted on disk; what it does not reach is added below `var_list/`.
+      `layout`: "default" (flat and nested), "flat", "nested", or a function from a name
+      to its object paths, for what has no object of its own.
+      `strict`: False to initialize, with one warning, what a checkpoint lacks.
+      `separate`: True to keep two bundles over the same data, one with TF1 names only,
+      and in the directory `tf2/` beside it one for TF2.
+      `max_to_keep`, `keep_checkpoint_every_n_hours`: by default what RunConfig says.
+      `warm_start`: a WarmStart, or the path of a checkpoint, that the variables start
+      from where there is no checkpoint to resume.
+      `scaffold`: a Scaffold to take over; its saver is replaced and its settings kept.
+      `var_list`, `sharded`, `pad_step_number`, `save_relative_paths` and the other
+      arguments of `tf.compat.v1.train.Saver`.
+
+  Returns:
+    A Scaffold.
+
+  Raises:
+    OptionError: an unknown option or a value that cannot be meant.
+  """
+  return make_scaffold(CheckpointFormat.DUAL, **options)
+
+
+def make_scaffold(
+  checkpoint_format: CheckpointFormat | str, **options: Any
+) -> tf.compat.v1.train.Scaffold:
+  """As `dual_scaffold`, for any format.
+
+  Args:
+    checkpoint_format: what is written.
+    **options: see `dual_scaffold`.
+
+  Returns:
+    A Scaffold.
+
+  Raises:
+    OptionError: an unknown option or a value that cannot be meant.
+  """
+  scaffold = options.pop("scaffold", None)
+  check_options(options, _SAVER_OPTIONS | _SCAFFOLD_OPTIONS)
+  saver = make_saver(
+    checkpoint_format,
+    scaffold.saver if scaffold is not None else None,
+    **{k: v for k, v in options.items() if k in _SAVER_OPTIONS},
+  )
+  settings = {k: v for k, v in options.items() if k in _SCAFFOLD_OPTIONS}
+  init_fn = settings.pop("init_fn", None)
+  if init_fn is None and scaffold is not None:
+    init_fn = tfp.user_init_fn(scaffold)
+  return tf.compat.v1.train.Scaffold(
+    saver=saver,
+    init_fn=make_init_fn(saver, init_fn),
+    copy_from_scaffold=scaffold,
+    **settings,
+  )
+
+
+def make_init_fn(
+  saver: CheckpointSaver, user_init_fn: InitFn | None, apart: bool = False
+) -> InitFn | None:
+  """The init_fn of a Scaffold: the saver's warm start first, then the user's own.
+
+  Args:
+    saver: the Scaffold's saver.
+    user_init_fn: the user's, or None.
+    apart: see `WarmStartingSaver.init_fn`.
+
+  Returns:
+    The function, or None for none.
+  """
+  if isinstance(saver, WarmStartingSaver):
+    return saver.init_fn(user_init_fn, apart)
+  return user_init_fn
+
+
+def check_options(
+  options: dict[str, Any], known: frozenset[str] = _SAVER_OPTIONS
+) -> None:
+  """Raises for an option that does not exist, naming the nearest that does.
+
+  Args:
+    options: what was given.
+    known: what may be.
+
+  Raises:
+    OptionError: as said.
+  """
+  for name in options:
+    if name not in known:
+      near = errors.nearest(name, known)
+      hint = f" Did you mean {near!r}?" if near else ""
+      raise errors.OptionError(
+        f"There is no option {name!r}.{hint} Known: {', '.join(sorted(known))}."
+      )
+
+
+def make_saver(
+  checkpoint_format: CheckpointFormat | str, replaced: Any = None, **options: Any
+) -> CheckpointSaver:
+  """A saver of a format, with the settings of the one it takes the place of.
+
+  Args:
+    checkpoint_format: what is written.
+    replaced: the saver of a user's Scaffold: None, a `tf.compat.v1.train.Saver`, or a
+      `tf.train.Checkpoint`, whose objects become `checkpoint=`.
+    **options: arguments of CheckpointSaver; they win over the replaced one's.
+
+  Returns:
+    The saver, not built yet.
+
+  Raises:
+    OptionError: `replaced` is of another kind, or contradicts the options.
+  """
+  settings: dict[str, Any] = {}
+  if isinstance(replaced, (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)):
+    if options.get("checkpoint") is not None:
+      raise errors.OptionError(
+        "Both checkpoint= and the Scaffold's saver name the objects of the checkpoint. "
+        "Give one of them."
+      )
+    if CheckpointFormat.parse(checkpoint_format) is not CheckpointFormat.TF1:
+      settings["checkpoint"] = replaced
+  elif isinstance(replaced, CheckpointSaver):
+    raise errors.OptionError(
+      f"The Scaffold writes {replaced.checkpoint_format.value!r} checkpoints already, by "
+      "a factory or decorator of estimator_ckpt. Use one of them, not two."
+    )
+  elif type(replaced) is tf.compat.v1.train.Saver:
+    settings = tfp.saver_settings(replaced)
+  elif replaced is not None:
+    raise errors.OptionError(
+      f"The Scaffold's saver is a {type(replaced).__module__}.{type(replaced).__name__}, "
+      "and only tf.compat.v1.train.Saver and tf.train.Checkpoint can be taken over. Leave "
+      "it out, or give its settings as options."
+    )
+  warm_start = options.pop("warm_start", None)
+  settings.update(options)
+  if warm_start is None:
+    return CheckpointSaver(checkpoint_format, **settings)
+  if not isinstance(warm_start, WarmStart):
+    warm_start = WarmStart(warm_start)
+  return WarmStartingSaver(checkpoint_format, warm_start=warm_start, **settings)

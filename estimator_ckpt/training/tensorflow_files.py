@@ -1,0 +1,119 @@
+"""TensorFlow's file systems, for paths with a scheme. See `estimator_ckpt.bundle.remote`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import IO
+
+import tensorflow as tf
+
+
+class GfileFiles:
+  """Files through `tf.io.gfile`."""
+
+  def knows(self, scheme: str) -> bool:
+    """Whether one of TensorFlow's file systems is for a scheme."""
+    return scheme in tf.io.gfile.get_registered_schemes()
+
+  def open(self, path: str, mode: str) -> IO[bytes]:
+    """See `RemoteFiles`."""
+    return _GfileStream(path, mode)  # type: ignore[return-value]
+
+  def read_range(self, path: str, offset: int, size: int) -> bytes:
+    """See `RemoteFiles`."""
+    with self.open(path, "rb") as file:
+      file.seek(offset)
+      return file.read(size)
+
+  def size(self, path: str) -> int:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      return tf.io.gfile.stat(path).length
+
+  def modified_time(self, path: str) -> float:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      return tf.io.gfile.stat(path).mtime_nsec / 1e9
+
+  def exists(self, path: str) -> bool:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      return tf.io.gfile.exists(path)
+
+  def is_dir(self, path: str) -> bool:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      return tf.io.gfile.isdir(path)
+
+  def list_dir(self, path: str) -> list[str]:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      return [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+
+  def mkdirs(self, path: str) -> None:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      tf.io.gfile.makedirs(path)
+
+  def rename(self, path: str, to: str) -> None:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      tf.io.gfile.rename(path, to, overwrite=True)
+
+  def remove(self, path: str) -> None:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      tf.io.gfile.remove(path)
+
+  def remove_tree(self, path: str) -> None:
+    """See `RemoteFiles`."""
+    with _gfile_errors():
+      tf.io.gfile.rmtree(path)
+
+
+class _GfileStream:
+  """A `tf.io.gfile.GFile` whose errors are those of Python's files."""
+
+  def __init__(self, path: str, mode: str):
+    with _gfile_errors():
+      self._file = tf.io.gfile.GFile(path, mode)
+      # GFile opens on first use; a missing file should show here, and an empty one has
+      # to be there.
+      if mode == "rb":
+        self._file.size()
+      else:
+        self._file.write(b"")
+
+  def read(self, size: int = -1) -> bytes:
+    with _gfile_errors():
+      return self._file.read(size)
+
+  def seek(self, offset: int) -> None:
+    with _gfile_errors():
+      self._file.seek(offset)
+
+  def write(self, data: bytes) -> None:
+    with _gfile_errors():
+      self._file.write(data)
+
+  def flush(self) -> None:
+    with _gfile_errors():
+      self._file.flush()
+
+  def __enter__(self) -> _GfileStream:
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    with _gfile_errors():
+      self._file.close()
+
+
+@contextlib.contextmanager
+def _gfile_errors() -> Iterator[None]:
+  try:
+    yield
+  except tf.errors.NotFoundError as error:
+    raise FileNotFoundError(error.message) from error
+  except tf.errors.OpError as error:
+    raise OSError(error.message) from error

@@ -1,0 +1,1 @@
+"""Carries out the plan of a warm start in a graph, and reports it."""

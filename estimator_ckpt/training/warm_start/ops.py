@@ -1,0 +1,323 @@
+"""The ops of a warm start: one multi-tensor read, and an assignment for each variable.
+
+A tensor that TensorFlow's RestoreV2 cannot deliver as it is wanted is put together in the
+graph: one that was saved in several tensors, one in slices of a type that TensorFlow does
+not stitch, one whose vocabulary changed. No tensor passes through Python.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import dtypes, slice_specs, slices
+from estimator_ckpt.bundle.messages import TensorSlice
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.tensorflow_private import tf
+from estimator_ckpt.warm_start.plan import Started, WarmStartPlan
+from estimator_ckpt.warm_start.source import SourceTensor
+from estimator_ckpt.warm_start.vocabulary import VocabularyChange
+
+# What RestoreV2 takes a slice out of; tensor_bundle.cc has a fixed list. Checked with
+# every type on TensorFlow 2.12 and 2.15.
+_STITCHED = frozenset(
+  dtypes.number(name)
+  for name in (
+    "bfloat16 bool complex64 complex128 float32 float64 int8 int16 int32 int64 uint8"
+    " qint8 qint32 quint8"
+  ).split()
+)
+
+Bounds = tuple[tuple[int, int], ...]
+
+
+class WarmStartOps(NamedTuple):
+  """What was added to the graph.
+
+  Attributes:
+    assignments: for each variable, or part of one, the op that starts it.
+    variables: the same variables.
+    rows_kept: for variables with a changed vocabulary, how many entries had an old one.
+  """
+
+  assignments: list[tf.Operation]
+  variables: list[Any]
+  rows_kept: dict[str, tf.Tensor]
+
+
+def build(plan: WarmStartPlan) -> WarmStartOps:
+  """Adds the ops of a warm start to the default graph.
+
+  Args:
+    plan: what is to be started; its targets are variables of the graph.
+
+  Returns:
+    The ops; nothing has run.
+
+  Raises:
+    CheckpointNotFoundError: a data file is missing.
+    CorruptCheckpointError: a data file is too short.
+    UnsupportedCheckpointError: slices that are no grid, of a type that TensorFlow does
+      not stitch.
+  """
+  _check_data_files(plan)
+  names = {item.target.name for item in plan.started}
+  by_name: dict[str, list[Any]] = {}
+  for v in tf.compat.v1.global_variables():
+    if tfp.saved_name(v) in names:
+      by_name.setdefault(tfp.saved_name(v), []).append(v)
+  saveables = tfp.saveables_by_name([v for parts in by_name.values() for v in parts])
+  with tf.name_scope("warm_start"):
+    reads = _Reads(plan.prefix)
+    pending = []
+    for item in plan.started:
+      parts = by_name[item.target.name]
+      by_op = {v.op.name: v for v in parts}
+      for saveable in saveables[item.target.name]:
+        # Only the saveable of a part has to tell which one it is of.
+        variable = parts[0] if len(parts) == 1 else by_op[tfp.slice_key(saveable)]
+        part = _Part(item, saveable.specs[0], variable, reads)
+        pending.append((part, saveable, variable))
+    reads.build()
+    assignments = []
+    variables = []
+    rows_kept: dict[str, tf.Tensor] = {}
+    for part, saveable, variable in pending:
+      with tf.device(part.device):
+        value = part.value(rows_kept)
+      assignments.append(tfp.assign(saveable, value))
+      variables.append(variable)
+  return WarmStartOps(assignments, variables, rows_kept)
+
+
+def run_rows_kept(
+  session: tf.compat.v1.Session, rows_kept: dict[str, tf.Tensor]
+) -> dict[str, int]:
+  """How many entries of changed vocabularies had an old one.
+
+  Args:
+    session: the session that the variables were started in.
+    rows_kept: that of the WarmStartOps.
+
+  Returns:
+    The numbers by variable.
+  """
+  counts = session.run(rows_kept) if rows_kept else {}
+  return {name: int(count) for name, count in counts.items()}
+
+
+def _check_data_files(plan: WarmStartPlan) -> None:
+  """Finds now what TensorFlow would find while the session begins."""
+  index = plan.source.index
+  shards = Shards(plan.prefix, index.header.num_shards)
+  for key in {key for item in plan.started for key in item.source.keys}:
+    entries = [entry for _, entry in index.slice_entries(key)] or [index.entry(key)]
+    for entry in entries:
+      shards.check_bounds(entry, key)
+
+
+class _Read(NamedTuple):
+  device: str
+  position: int
+
+
+class _Reads:
+  """Gathers what is read, so that each task reads everything with one op.
+
+  A variable is read by the task that has it, as a sharded Saver does.
+  """
+
+  def __init__(self, prefix: str):
+    self._prefix = prefix
+    self._wanted: dict[str, dict[tuple[str, str, int], int]] = {}
+    self._tensors: dict[str, list[tf.Tensor]] = {}
+
+  def add(self, device: str, key: str, slice_spec: str, dtype: int) -> _Read:
+    """Asks for a tensor or a slice of it."""
+    wanted = self._wanted.setdefault(device, {})
+    return _Read(device, wanted.setdefault((key, slice_spec, dtype), len(wanted)))
+
+  def build(self) -> None:
+    """Adds the ops that read."""
+    for device, wanted in self._wanted.items():
+      keys, specs, types = zip(*wanted)
+      with tf.device(device):
+        self._tensors[device] = tfp.restore_v2(
+          self._prefix, list(keys), list(specs), list(map(tf.as_dtype, types))
+        )
+
+  def tensor(self, read: _Read) -> tf.Tensor:
+    """What was asked for."""
+    return self._tensors[read.device][read.position]
+
+
+class _Part:
+  """One variable, or one part of a partitioned one, and where its value comes from."""
+
+  def __init__(self, item: Started, spec: tfp.SaveSpec, variable: Any, reads: _Reads):
+    self.device = tfp.cpu_of(spec.device)
+    self._item = item
+    self._variable = variable
+    self._reads = reads
+    self._bounds = _bounds(spec.slice_spec, item.target.shape)
+    self._change = item.vocabulary
+    wanted = self._bounds
+    if wanted is not None and self._change is not None:
+      axis = self._change.axis
+      whole = ((0, item.source.shape[axis]),)
+      wanted = wanted[:axis] + whole + wanted[axis + 1 :]
+    self._wanted = wanted
+    self._pieces = [
+      (bounds, reads.add(self.device, key, slice_spec, item.source.dtype))
+      for key, slice_spec, bounds in _pieces(item.source, wanted)
+    ]
+
+  def value(self, rows_kept: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The value the part is to have; notes how many rows of a vocabulary were kept."""
+    pieces = [(bounds, self._reads.tensor(read)) for bounds, read in self._pieces]
+    if self._wanted is None:
+      return pieces[0][1]
+    old = _stitch(pieces, self._wanted, self._item.source)
+    if self._change is None:
+      return old
+    return self._remapped(old, self._change, rows_kept)
+
+  def _remapped(
+    self, old: tf.Tensor, change: VocabularyChange, rows_kept: dict[str, tf.Tensor]
+  ) -> tf.Tensor:
+    assert self._bounds is not None
+    axis = change.axis
+    shape = [end - start for start, end in self._bounds]
+    backup = self._backup(change, shape)
+    start, end = self._bounds[axis]
+    # Behind the vocabulary's entries stand the rows for other words.
+    entries = max(0, min(end, change.new_size) - start)
+    if not entries or not self._item.source.shape[axis]:
+      return backup
+    remapping, present = tf.raw_ops.GenerateVocabRemapping(
+      new_vocab_file=change.new_vocab,
+      old_vocab_file=change.old_vocab,
+      new_vocab_offset=start,
+      num_new_vocab=entries,
+      old_vocab_size=change.old_size,
+    )
+    if all(pair[0] == 0 for i, pair in enumerate(self._bounds) if i != axis):
+      name = self._item.target.name
+      rows_kept[name] = rows_kept[name] + present if name in rows_kept else present
+    rows = tf.gather(old, tf.maximum(remapping, 0), axis=axis)
+    along = [entries if i == axis else 1 for i in range(len(shape))]
+    is_old = tf.reshape(remapping >= 0, along)
+    first, rest = tf.split(backup, [entries, shape[axis] - entries], axis)
+    return tf.concat([tf.where(is_old, rows, first), rest], axis)
+
+  def _backup(self, change: VocabularyChange, shape: list[int]) -> tf.Tensor:
+    dtype = tf.as_dtype(self._item.target.dtype)
+    if change.keeps_initial:
+      return tf.convert_to_tensor(self._variable.initial_value)
+    if change.initializer is None:
+      return tf.zeros(shape, dtype)
+    if "dtype" in inspect.signature(change.initializer).parameters:
+      return tf.convert_to_tensor(change.initializer(shape, dtype=dtype))
+    return tf.cast(change.initializer(shape), dtype)
+
+
+def _bounds(slice_spec: str, shape: Sequence[int] | None) -> Bounds | None:
+  """Where a part begins and ends in each dimension; None if the shape is not known."""
+  if not slice_spec:
+    return None if shape is None else tuple((0, n) for n in shape)
+  of_shape = map(int, slice_spec.split()[:-1])
+  extents = slice_specs.parse(slice_spec).extents
+  return tuple(
+    (start, size if length == -1 else start + length)
+    for size, (start, length) in zip(of_shape, extents)
+  )
+
+
+def _slice_spec(shape: Sequence[int], bounds: Bounds) -> str:
+  extents = tuple((start, end - start) for start, end in bounds)
+  return slice_specs.serialize(TensorSlice(extents), shape)
+
+
+def _whole(shape: Sequence[int]) -> Bounds:
+  return tuple((0, n) for n in shape)
+
+
+def _pieces(
+  source: SourceTensor, wanted: Bounds | None
+) -> list[tuple[str, str, Bounds]]:
+  """What has to be read for a part of a tensor: keys, slice specs, and their bounds."""
+  key = source.keys[0]
+  if wanted is None:
+    return [(key, "", ())]
+  if len(source.keys) > 1:
+    found = []
+    start = 0
+    for key, shape in zip(source.keys, source.part_shapes):
+      end = start + shape[source.axis]
+      bounds = _whole(shape)
+      bounds = bounds[: source.axis] + ((start, end),) + bounds[source.axis + 1 :]
+      found.append((key, "", bounds))
+      start = end
+    return [piece for piece in found if _intersection(piece[2], wanted)]
+  whole = _whole(source.shape)
+  if source.dtype in _STITCHED or (wanted == whole and not source.slices):
+    spec = "" if wanted == whole else _slice_spec(source.shape, wanted)
+    return [(key, spec, wanted)]
+  if not source.slices:
+    return [(key, "", whole)]
+  # A slice as it is stored is read whatever its type, if its spec is written the same.
+  dims = " ".join(map(str, source.shape))
+  stored = [
+    (key, f"{dims} {part}", slices.bounds(part, source.shape)) for part in source.slices
+  ]
+  return [piece for piece in stored if _intersection(piece[2], wanted)]
+
+
+def _intersection(one: Bounds, other: Bounds) -> Bounds | None:
+  common = tuple((max(a[0], b[0]), min(a[1], b[1])) for a, b in zip(one, other))
+  empty = any(start >= end for start, end in common)
+  # An empty variable has no elements, but it has a value.
+  return None if empty and one != other else common
+
+
+def _stitch(
+  pieces: Sequence[tuple[Bounds, tf.Tensor]], wanted: Bounds, source: SourceTensor
+) -> tf.Tensor:
+  """Cuts pieces to what is wanted and puts them together."""
+  cut = []
+  for bounds, tensor in pieces:
+    common = _intersection(bounds, wanted)
+    assert common is not None
+    if common != bounds:
+      begin = [start - own for (start, _), (own, _) in zip(common, bounds)]
+      tensor = tf.slice(tensor, begin, [end - start for start, end in common])
+    cut.append((common, tensor))
+  return _concat(cut, wanted, 0, source)
+
+
+def _concat(
+  pieces: Sequence[tuple[Bounds, tf.Tensor]],
+  wanted: Bounds,
+  axis: int,
+  source: SourceTensor,
+) -> tf.Tensor:
+  if len(pieces) == 1:
+    return pieces[0][1]
+  groups: dict[tuple[int, int], list[tuple[Bounds, tf.Tensor]]] = {}
+  for piece in pieces:
+    # Two pieces of the same bounds leave no dimension to tell them apart.
+    along = piece[0][axis] if axis < len(wanted) else (-1, -1)
+    groups.setdefault(along, []).append(piece)
+  position = wanted[axis][0] if axis < len(wanted) else 0
+  for start, end in sorted(groups):
+    if start != position:
+      raise errors.UnsupportedCheckpointError(
+        f"{source.key}: its {len(source.slices)} slices of {dtypes.name(source.dtype)} are "
+        "no grid, and TensorFlow does not stitch that type. Save it unpartitioned."
+      )
+    position = end
+  parts = [_concat(groups[key], wanted, axis + 1, source) for key in sorted(groups)]
+  return parts[0] if len(parts) == 1 else tf.concat(parts, axis)

@@ -1,0 +1,148 @@
+"""A CheckpointSaver that carries a warm start out, and says what it did."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Callable
+
+from estimator_ckpt import errors
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.saver import CheckpointSaver
+from estimator_ckpt.training.tensorflow_private import tf
+from estimator_ckpt.training.warm_start import ops as warm_start_ops
+from estimator_ckpt.training.warm_start import report_files
+from estimator_ckpt.warm_start.plan import WarmStartPlan
+from estimator_ckpt.warm_start.request import WarmStart
+
+_STEP = re.compile(r".*-(\d+)")
+
+InitFn = Callable[[Any, tf.compat.v1.Session], None]
+
+
+class WarmStarter:
+  """The state of one warm start: from the plan to the report.
+
+  Args:
+    warm_start: what was asked for.
+
+  Attributes:
+    runs_apart: whether the variables are initialized first and started then, and not
+      only started.
+  """
+
+  def __init__(self, warm_start: WarmStart):
+    self.runs_apart = False
+    self._warm_start = warm_start
+    self._plan: WarmStartPlan | None = None
+    self._error: errors.CheckpointError | None = None
+    self._run_op: tf.Operation | None = None
+    self._init_op: tf.Operation | None = None
+    self._rows_kept: dict[str, tf.Tensor] = {}
+    self._kept: dict[str, int] | None = None
+
+  def build(self) -> None:
+    """Plans, and adds the ops to the graph, which is about to be finalized.
+
+    What is wrong is kept for `run`: a job that resumes does not need its warm start any
+    more, and its source may be gone.
+    """
+    try:
+      plan = self._warm_start.plan(tf.compat.v1.global_variables())
+      plan.raise_for_problems()
+      ops = warm_start_ops.build(plan)
+    except errors.CheckpointError as e:
+      self._error = e
+      return
+    self._plan = plan
+    self._rows_kept = ops.rows_kept
+    self._run_op = tf.group(*ops.assignments, name="warm_start/all")
+    if not self.runs_apart:
+      self._init_op = tfp.start_in_init_op(ops.variables, self._run_op)
+
+  def run(self, session: tf.compat.v1.Session, init_op: Any) -> None:
+    """Starts the variables, if the session's init_op has not done so.
+
+    Args:
+      session: the session of the graph that `build` was called in.
+      init_op: the op that has initialized it.
+
+    Raises:
+      CheckpointError: what `build` found wrong, or the checkpoint cannot be read.
+    """
+    if self._error is not None:
+      raise self._error
+    if self._plan is None or self._run_op is None:
+      raise errors.OptionError(
+        "The warm start's saver is not the one of this session's Scaffold, so its ops "
+        "were not built. Do not put another saver into the Scaffold."
+      )
+    if self._init_op is None or getattr(init_op, "op", init_op) is not self._init_op:
+      session.run(self._run_op)
+    self._kept = warm_start_ops.run_rows_kept(session, self._rows_kept)
+    report_files.log(self._plan)
+
+  def report(self, prefix: str) -> None:
+    """Writes what was done beside the first checkpoint that is saved after it.
+
+    Args:
+      prefix: that checkpoint.
+    """
+    if self._kept is None or self._plan is None:
+      return
+    match = _STEP.fullmatch(prefix)
+    step = int(match[1]) if match else 0
+    report_files.write(self._plan, self._kept, os.path.dirname(prefix) or ".", step)
+    self._kept = None
+
+
+class WarmStartingSaver(CheckpointSaver):
+  """A CheckpointSaver whose Scaffold starts from another checkpoint.
+
+  Args:
+    *args: as for CheckpointSaver.
+    warm_start: what to start from.
+    **options: as for CheckpointSaver.
+
+  Raises:
+    OptionError: as for CheckpointSaver.
+  """
+
+  def __init__(self, *args: Any, warm_start: WarmStart, **options: Any):
+    super().__init__(*args, **options)
+    self._starter = WarmStarter(warm_start)
+
+  def init_fn(self, user_init_fn: InitFn | None, apart: bool = False) -> InitFn:
+    """The init_fn for the Scaffold of this saver.
+
+    A session calls it once, on the chief, if there was no checkpoint to restore.
+
+    Args:
+      user_init_fn: what is called afterwards, or None.
+      apart: whether nothing is started unless this function is called, so that who
+        replaces it starts nothing.
+
+    Returns:
+      The function.
+    """
+    self._starter.runs_apart = apart
+
+    def init_fn(scaffold: Any, session: tf.compat.v1.Session) -> None:
+      self._starter.run(session, scaffold.init_op)
+      if user_init_fn is not None:
+        user_init_fn(scaffold, session)
+
+    return init_fn
+
+  def build(self) -> None:
+    """Adds the ops that save, restore and start; called by `Scaffold.finalize`."""
+    if not self.is_built:
+      super().build()
+      self._starter.build()
+
+  def save(self, *args: Any, **options: Any) -> str | None:
+    """Saves a checkpoint, as CheckpointSaver does; beside the first, what was started."""
+    prefix = super().save(*args, **options)
+    if prefix is not None:
+      self._starter.report(prefix)
+    return prefix

@@ -1,0 +1,103 @@
+"""A WarmStart for whoever takes `tf.estimator.WarmStartSettings`.
+
+An Estimator with a model_fn of its own takes `warm_start=` in its decorator, and a canned
+one `with_checkpointing(estimator, warm_start=...)`. This is for where only an Estimator's
+own argument `warm_start_from=` can be reached.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from estimator_ckpt import errors
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.tensorflow_private import tf
+from estimator_ckpt.training.warm_start import ops as warm_start_ops
+from estimator_ckpt.training.warm_start import report_files
+from estimator_ckpt.warm_start.plan import WarmStartPlan
+from estimator_ckpt.warm_start.request import WarmStart
+
+
+class _Settings(tf.estimator.WarmStartSettings):
+  """Settings that are worked out when an Estimator uses them.
+
+  Which variables there are, and so which keys of the checkpoint they take, is known only
+  in the graph. An Estimator unpacks its settings there, with `warm_start(*settings)`, if
+  the model_dir has no checkpoint; read from tensorflow-estimator 2.12 and 2.15. It is
+  then that the variables get their initializers. Nothing is left for TensorFlow to do.
+  """
+
+  def __new__(cls, warm_start: WarmStart) -> _Settings:
+    try:
+      prefix = prefix_lib.resolve(warm_start.checkpoint)
+    except errors.CheckpointError:
+      # A job that resumes does not need it any more; `plan` raises where one does.
+      prefix = warm_start.checkpoint
+    settings = super().__new__(cls, prefix, [])
+    settings._warm_start = warm_start
+    return settings
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    # Copies of a tuple are made from its items, which do not tell the warm start.
+    return (_Settings, (self._warm_start,))
+
+  def __iter__(self) -> Iterator[Any]:
+    values = list(super().__iter__())
+    variables = tf.compat.v1.global_variables()
+    if variables:
+      plan = self._warm_start.plan(variables)
+      # When the settings were made, there may have been none, or another.
+      values[0] = plan.prefix
+      plan.raise_for_problems()
+      ops = warm_start_ops.build(plan)
+      for variable, assignment in zip(ops.variables, ops.assignments):
+        tfp.replace_initializer(variable, assignment)
+      training = tfp.training_that_warm_starts()
+      if training is None:
+        report_files.log(plan)
+      else:
+        _report_when_started(training, plan, ops)
+    return iter(values)
+
+
+def _report_when_started(
+  training: tfp.Training, plan: WarmStartPlan, ops: warm_start_ops.WarmStartOps
+) -> None:
+  """Reports when the session has initialized the variables, which the chief's does."""
+
+  def report(session: tf.compat.v1.Session) -> None:
+    rows_kept = warm_start_ops.run_rows_kept(session, ops.rows_kept)
+    step = tf.compat.v1.train.global_step(session, tf.compat.v1.train.get_global_step())
+    report_files.log(plan)
+    report_files.write(plan, rows_kept, training.estimator.model_dir, step)
+
+  if training.estimator.config.is_chief:
+    tfp.call_when_initialized(training.scaffold, report)
+
+
+def warm_start_settings(
+  warm_start: WarmStart | str | os.PathLike[str],
+) -> tf.estimator.WarmStartSettings:
+  """Makes what an Estimator's own `warm_start_from=` takes, from any checkpoint.
+
+  What was started is logged when training begins, and written to the model_dir.
+  TensorFlow's line "Warm-started 0 variables" counts what was left for it to do.
+
+  Args:
+    warm_start: a WarmStart, or the path of a checkpoint.
+
+  Returns:
+    The settings. `train`, `evaluate` and `predict` use them if the model_dir has no
+    checkpoint; then they raise CheckpointNotFoundError if there is none to start from
+    either, and VariableMismatchError if something does not fit.
+
+  Example:
+    tf.estimator.DNNClassifier(
+        [64], columns, warm_start_from=eckpt.warm_start_settings("/models/old"))
+  """
+  if not isinstance(warm_start, WarmStart):
+    warm_start = WarmStart(warm_start)
+  return _Settings(warm_start)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pytest
+
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.joined import joined_entry
+from estimator_ckpt.bundle.messages import TensorSlice
+from estimator_ckpt.checkpoint import formats
+from estimator_ckpt.checkpoint.listing import ObjectPaths, saved_tensors
+from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
+from tests import golden
+from tests.bundle_builder import BundleBuilder, dual_builder
+
+
+def _golden(name):
+  prefix = golden.path(name)
+  index = Index.read(prefix)
+  graph = formats.read_object_graph(prefix, index)
+  return {tensor.name: tensor for tensor in saved_tensors(index, graph)}
+
+
+@pytest.mark.parametrize("name", golden.names("tf1.15"))
+def test_a_name_based_checkpoints_tensors_are_its_keys(name):
+  tensors = _golden(name)
+  described = golden.manifest(name)["tensors"]
+  assert {t.name: (t.dtype, list(t.shape)) for t in tensors.values()} == {
+    key: (tensor["dtype"], tensor["shape"]) for key, tensor in described.items()
+  }
+  assert all(t.keys == (t.name,) and not t.object_paths for t in tensors.values())
+
+
+def test_a_dual_checkpoint_has_each_tensor_once_with_all_its_keys_and_paths():
+  builder = dual_builder()
+  graph = ObjectGraph.parse(_graph(builder))
+  tensors = {tensor.name: tensor for tensor in saved_tensors(builder.index, graph)}
+  assert list(tensors) == [
+    "_CHECKPOINTABLE_OBJECT_GRAPH",
+    "global_step",
+    "net/b",
+    "net/b/Adam",
+    "net/w",
+    "net/w/Adam",
+  ]
+  assert tensors["net/w"].keys == (
+    "net/w",
+    "var_list/net.Sw/.ATTRIBUTES/VARIABLE_VALUE",
+  )
+  assert tensors["net/w"].object_paths == ("net/w", "var_list/net.Sw")
+  assert tensors["net/w"].size == 24
+  # The counter of saves has the step's bytes.
+  assert tensors["global_step"].keys == (
+    "global_step",
+    "save_counter/.ATTRIBUTES/VARIABLE_VALUE",
+    "var_list/global_step/.ATTRIBUTES/VARIABLE_VALUE",
+  )
+
+
+def _graph(builder):
+  from estimator_ckpt.bundle import strings
+
+  entry = builder.index.entry("_CHECKPOINTABLE_OBJECT_GRAPH")
+  data = bytes(builder.shards[0][entry.offset :][: entry.size])
+  return strings.decode(data, 1, entry.crc32c)[0]
+
+
+def test_object_paths_are_all_that_lead_there_the_plainest_first():
+  tensors = _golden("tf2.21/keras3_adam")
+  kernel = tensors["dense_1/kernel"]
+  assert kernel.key == "optimizer/_trainable_variables/0/.ATTRIBUTES/VARIABLE_VALUE"
+  assert kernel.object_paths == (
+    "model/_operations/1/_kernel",
+    "optimizer/_trainable_variables/0",
+  )
+
+
+def test_a_slot_variable_has_the_path_that_its_key_spells():
+  tensors = _golden("tf2.15/keras2_legacy_adam")
+  slot = "model/layer_with_weights-0/kernel/.OPTIMIZER_SLOT/optimizer/m"
+  assert [t.name for t in tensors.values() if slot in t.object_paths] == [
+    "dense_1/kernel/Adam"
+  ]
+
+
+def test_a_partitioned_tensor_is_one_with_the_size_of_its_slices():
+  tensors = _golden("tf1.15/momentum_partitioned")
+  embedding = tensors["net/embedding"]
+  assert embedding.shape == (7, 4)
+  assert embedding.size == 112
+  assert [str(part.tensor_slice) for part in embedding.parts] == [
+    "0,3:0,4",
+    "3,2:0,4",
+    "5,2:0,4",
+  ]
+
+
+def test_shards_are_those_that_have_its_bytes():
+  tensors = _golden("tf1.15/multi_shard")
+  assert {t.shards for t in tensors.values()} == {(0,), (1,), (0, 1)}
+
+
+def test_empty_tensors_at_one_place_are_different_tensors():
+  builder = BundleBuilder()
+  builder.numbers("a", [])
+  builder.numbers("b", [])
+  assert [t.keys for t in saved_tensors(builder.index, None)] == [("a",), ("b",)]
+
+
+def test_an_empty_tensor_and_its_object_key_are_one():
+  builder = BundleBuilder()
+  builder.numbers("a", [])
+  builder.numbers("b", [])
+  graph = ObjectGraph()
+  for name in ("a", "b"):
+    builder.index.alias(graph.add_variable([("var_list", name)], name), name)
+  assert [len(t.keys) for t in saved_tensors(builder.index, graph)] == [2, 2]
+
+
+def test_a_partitioned_tensor_that_is_there_as_a_whole_too_is_one():
+  builder = BundleBuilder()
+  builder.partitioned("p", [[1.0], [2.0], [3.0]], cuts=[1])
+  graph = ObjectGraph()
+  key = graph.add_variable([("var_list", "p")], "p")
+  builder.index.put(key, joined_entry(builder.index, "p"))
+  (tensor,) = saved_tensors(builder.index, graph)
+  assert (tensor.name, tensor.keys, tensor.size) == ("p", ("p", key), 12)
+  assert len(tensor.parts) == 2
+
+
+def test_a_copy_of_the_step_under_its_name_is_the_step():
+  builder = BundleBuilder()
+  builder.numbers("global_step", 7, "int64")
+  graph = ObjectGraph()
+  key = graph.add_variable([("var_list", "global_step")], "global_step")
+  builder.numbers(key, 7, "int64")
+  (tensor,) = saved_tensors(builder.index, graph)
+  assert tensor.keys == ("global_step", key)
+
+
+def test_paths_through_a_cycle_come_to_an_end():
+  graph = ObjectGraph()
+  graph.add_variable([("a",)], "a")
+  graph.add_variable([("a", "w")], "w")
+  graph.nodes[1].children["root"] = 0
+  graph.nodes[2].children["up"] = 1
+  assert ObjectPaths(graph).of(2) == ["a/w"]
+  assert ObjectPaths(graph).of(1) == ["a", "a/w/up"]
+
+
+def test_paths_are_cut_where_an_object_graph_spells_very_long_and_very_many():
+  node = Node(children={f"x{i}" + "y" * 5000: 1 for i in range(1000)})
+  stored = Node(attributes=[Attribute("VARIABLE_VALUE", "w", "w")])
+  paths = ObjectPaths(ObjectGraph([node, stored])).of(1)
+  assert len(paths) == 8
+  assert all(len(path) < 1100 and path.startswith("...") for path in paths)
+
+
+def test_slices_are_read_with_their_entries():
+  builder = BundleBuilder()
+  builder.partitioned("p", [[1.0], [2.0], [3.0]], cuts=[1])
+  (tensor,) = saved_tensors(builder.index, None)
+  assert [part.tensor_slice for part in tensor.parts] == [
+    TensorSlice(((0, 1), (0, -1))),
+    TensorSlice(((1, 2), (0, -1))),
+  ]
+  assert [part.entry.size for part in tensor.parts] == [4, 8]

@@ -1,0 +1,47 @@
+"""The modules that a module imports, read from its source."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import pathlib
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+PACKAGE = "estimator_ckpt"
+
+
+@functools.cache
+def modules(path: pathlib.Path) -> frozenset[str]:
+  """What a module imports when it runs, not for the type checker only.
+
+  Args:
+    path: its source.
+
+  Returns:
+    Dotted names, of modules rather than of what is in them.
+  """
+  found = set()
+
+  def visit(node: ast.AST) -> None:
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+      return
+    if isinstance(node, ast.Import):
+      found.update(alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+      for alias in node.names:
+        inner = f"{node.module}.{alias.name}"
+        if inner == f"{PACKAGE}.__version__":  # needs the file, not what it loads
+          inner = f"{PACKAGE}.__init__"
+        found.add(inner if is_module(inner) else node.module)
+    for child in ast.iter_child_nodes(node):
+      visit(child)
+
+  visit(ast.parse(path.read_text(encoding="utf-8")))
+  return frozenset(found)
+
+
+def is_module(dotted: str) -> bool:
+  """Whether there is a module or package of a dotted name in this repository."""
+  path = ROOT / dotted.replace(".", "/")
+  return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
