@@ -115,7 +115,7 @@ def ids():
   tests = {named.test for named in named_tests(_README.read_text(encoding="utf-8"))}
   files = [
     str(path.relative_to(_ROOT))
-    for path in sorted((_ROOT / "tests").glob("*_test.py"))
+    for path in sorted((_ROOT / "tests").rglob("*_test.py"))
     if tests & set(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
   ]
   command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-W", "ignore"]

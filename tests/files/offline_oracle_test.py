@@ -224,9 +224,7 @@ def test_a_decorated_estimator_resumes_in_a_tf2_model_dir(trained, tmp_path):
 
 
 @pytest.mark.parametrize("to", ["tf1", "dual"])
-def test_row_26_what_the_guides_converter_wrote_is_a_model_dir_again(
-  trained, tmp_path, to
-):
+def test_what_the_guides_converter_wrote_is_a_model_dir_again(trained, tmp_path, to):
   guide = _guide_to_tf2(trained / "model.ckpt-10", tmp_path / "guide" / "model.ckpt-10")
   with pytest.raises((tf.errors.NotFoundError, ValueError)):
     models.estimator(models.model_fn, tmp_path / "guide").evaluate(models.eval_input_fn)
@@ -236,7 +234,7 @@ def test_row_26_what_the_guides_converter_wrote_is_a_model_dir_again(
 
 
 @pytest.mark.parametrize("to", ["tf1", "dual"])
-def test_row_26_and_a_warm_start(trained, tmp_path, to):
+def test_and_a_warm_start(trained, tmp_path, to):
   _guide_to_tf2(trained / "model.ckpt-10", tmp_path / "guide" / "model.ckpt-10")
   convert(tmp_path / "guide", tmp_path / "out", to)
   # Without slots: with those of ten steps the next could be twice as large.
@@ -271,7 +269,7 @@ def test_a_converted_model_dir_is_a_warm_start(trained, tmp_path, path):
     assert np.abs(started[name] - before[name]).max() <= 0.11
 
 
-def test_row_27_a_tracked_optimizer_overwrites_no_weight(tmp_path):
+def test_a_tracked_optimizer_overwrites_no_weight(tmp_path):
   with tf.Graph().as_default(), v1.Session() as session:
     w = v1.get_variable("net/w", initializer=[1.0, 2.0])
     optimizer = v1.train.AdamOptimizer(0.1)

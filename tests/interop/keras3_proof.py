@@ -73,7 +73,7 @@ def test_the_command_line_converts_what_goes_on_as_in_tf1(name, tmp_path):
 
 
 @pytest.mark.parametrize("built", [True, False], ids=["built", "deferred"])
-def test_row_30_stock_loads_nothing_and_says_nothing(built, tmp_path):
+def test_stock_loads_nothing_and_says_nothing(built, tmp_path):
   prefix = str(tmp_path / "m")
   in_tf1 = keras_proof.train_in_tf1(keras_proof.CASES["adam"], prefix)
   trained = in_tf1["weights"][keras_proof.STEPS_BEFORE]["net/dense_0/kernel"]

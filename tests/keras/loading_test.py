@@ -69,7 +69,7 @@ def test_an_embedding_goes_on_as_in_tf1(name, tmp_path):
 
 
 @pytest.mark.parametrize("keras", sorted(_OPTIMIZERS))
-def test_row_31_stock_leaves_the_optimizer_at_its_start(keras, tmp_path):
+def test_stock_leaves_the_optimizer_at_its_start(keras, tmp_path):
   case = keras_proof.CASES["adam"]
   prefix = str(tmp_path / "m")
   keras_proof.train_in_tf1(case, prefix)

@@ -366,7 +366,7 @@ _CANNED = {
 
 @pytest.mark.parametrize("version", ["v2", "v1"])
 @pytest.mark.parametrize("name", list(_CANNED))
-def test_row_17_canned_estimators(name, version, tmp_path):
+def test_canned_estimators(name, version, tmp_path):
   module = tf.estimator if version == "v2" else v1.estimator
   make = functools.partial(_CANNED[name], module, model_dir=str(tmp_path))
   make().train(_binary_input_fn, steps=3)

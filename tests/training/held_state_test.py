@@ -134,7 +134,7 @@ def test_tables_of_a_tf1_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_6_an_estimator_with_a_table(checkpoint_format, tmp_path):
+def test_an_estimator_with_a_table(checkpoint_format, tmp_path):
   def model_fn(features, labels, mode):
     table = tf.lookup.experimental.MutableHashTable(
       tf.int64, tf.int64, tf.constant(-1, tf.int64), name="seen"
@@ -284,9 +284,7 @@ def _iterator(kind):
 
 @pytest.mark.parametrize("kind", ["one_shot", "initializable"])
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_7_iterators_resume_where_they_were(
-  checkpoint_format, kind, tmp_path, caplog
-):
+def test_iterators_resume_where_they_were(checkpoint_format, kind, tmp_path, caplog):
   caplog.set_level(logging.WARNING, "estimator_ckpt")
 
   def run(steps):
@@ -412,7 +410,7 @@ def _ema_model_fn(averaged, parts=0):
 
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_22_moving_averages_in_evaluate_and_predict(checkpoint_format, tmp_path):
+def test_moving_averages_in_evaluate_and_predict(checkpoint_format, tmp_path):
   decorate = eckpt.checkpointing(checkpoint_format)
   estimator = models.estimator(decorate(_ema_model_fn(True)), tmp_path)
   estimator.train(models.input_fn, steps=3)

@@ -242,7 +242,7 @@ def test_add_metrics_in_either_order(checkpoint_format, order, tmp_path):
 
 @pytest.mark.parametrize("own_scaffold_fn", [True, False])
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_18_tpu_estimator_on_cpu(checkpoint_format, own_scaffold_fn, tmp_path):
+def test_tpu_estimator_on_cpu(checkpoint_format, own_scaffold_fn, tmp_path):
   called = []
 
   def scaffold_fn():
@@ -290,7 +290,7 @@ def test_row_18_tpu_estimator_on_cpu(checkpoint_format, own_scaffold_fn, tmp_pat
 
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_8_early_stopping_hooks(checkpoint_format, tmp_path):
+def test_early_stopping_hooks(checkpoint_format, tmp_path):
   estimator = models.estimator(
     eckpt.checkpointing(checkpoint_format)(models.model_fn), tmp_path
   )

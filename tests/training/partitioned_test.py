@@ -149,7 +149,7 @@ def test_the_partitioners_make_different_parts():
 @pytest.mark.parametrize("reader", list(_PARTITIONERS))
 @pytest.mark.parametrize("writer", _WRITERS)
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_11_any_count_reads_any_count(written, checkpoint_format, writer, reader):
+def test_any_count_reads_any_count(written, checkpoint_format, writer, reader):
   model_dir, values = written(checkpoint_format, writer)
   assert len(np.unique(values["embedding"])) == _ROWS * _COLUMNS
   assert np.any(values["momentum"])
@@ -161,7 +161,7 @@ def test_row_11_any_count_reads_any_count(written, checkpoint_format, writer, re
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16], ids=lambda d: d.name)
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_11_half_precision_too(written, checkpoint_format, dtype):
+def test_half_precision_too(written, checkpoint_format, dtype):
   for writer in ("none", "three", "columns"):
     model_dir, values = written(checkpoint_format, writer, dtype)
     assert len(np.unique(values["embedding"])) == _ROWS * _COLUMNS
@@ -336,7 +336,7 @@ def test_parts_that_the_users_objects_reach(checkpoint_format, dtype, tmp_path):
   models.assert_same_values(values, _restored(tmp_path, "tf1", "columns", dtype))
 
 
-def test_row_10_a_dict_of_partitioned_variables(tmp_path):
+def test_a_dict_of_partitioned_variables(tmp_path):
   def scaffold_of(embedding):
     return v1.train.Scaffold(
       saver=tf.train.Checkpoint(
@@ -402,7 +402,7 @@ def _canned(kind, parts, model_dir):
 
 @pytest.mark.parametrize("kind", ["DNNRegressor", "input_layer"])
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_row_12_feature_columns(kind, checkpoint_format, tmp_path):
+def test_feature_columns(kind, checkpoint_format, tmp_path):
   """Trained by stock TensorFlow in three parts, then here in two, and then in none."""
   stock, ours, last = models.Values(), models.Values(), models.Values()
   _canned(kind, 3, tmp_path).train(_word_input_fn, steps=3, hooks=[stock])

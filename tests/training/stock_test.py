@@ -1,4 +1,4 @@
-"""What stock TensorFlow gets wrong, by row of the list of its measured failures.
+"""What stock TensorFlow gets wrong, row by row.
 
 Each row is shown to fail still, as it did, in the guide's way
 (`Scaffold(saver=tf.train.Checkpoint(...))`), and not with this library.
@@ -56,7 +56,7 @@ def _export(estimator, directory):
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
-def test_row_1_added_to_a_job_whose_model_dir_has_tf1_checkpoints(
+def test_added_to_a_job_whose_model_dir_has_tf1_checkpoints(
   model_dir, tmp_path, checkpoint_format
 ):
   guide = models.estimator(models.guide_model_fn, model_dir)
@@ -97,7 +97,7 @@ def _resave(estimator, model_dir):
   return hook.path
 
 
-def test_row_2_taken_away_again(model_dir, tmp_path):
+def test_taken_away_again(model_dir, tmp_path):
   guide_dir = tmp_path / "guide"
   models.estimator(models.guide_model_fn, guide_dir).train(models.input_fn, steps=5)
   for run in (_train, _evaluate, _predict):
@@ -128,14 +128,14 @@ def _steps_kept(model_fn, path, **config):
 _EVERY_HOUR = {"keep_checkpoint_max": 1, "keep_checkpoint_every_n_hours": 1e-9}
 
 
-def test_row_3_stock_ignores_run_config(tmp_path):
+def test_stock_ignores_run_config(tmp_path):
   guide = models.guide_model_fn
   assert len(_steps_kept(guide, tmp_path / "two", keep_checkpoint_max=2)) == 5
   assert len(_steps_kept(guide, tmp_path / "hours", **_EVERY_HOUR)) == 5
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
-def test_row_3_run_config_retention_is_honoured(tmp_path, checkpoint_format):
+def test_run_config_retention_is_honoured(tmp_path, checkpoint_format):
   decorated = _decorated(checkpoint_format)
   assert _steps_kept(decorated, tmp_path / "two", keep_checkpoint_max=2) == [7, 8]
   assert len(_steps_kept(decorated, tmp_path / "all", keep_checkpoint_max=0)) >= 8
@@ -143,7 +143,7 @@ def test_row_3_run_config_retention_is_honoured(tmp_path, checkpoint_format):
 
 
 @pytest.mark.parametrize("factory", ["tf1_scaffold", "tf2_scaffold", "dual_scaffold"])
-def test_row_3_a_scaffold_in_a_spec_honours_run_config_too(tmp_path, factory):
+def test_a_scaffold_in_a_spec_honours_run_config_too(tmp_path, factory):
   def model_fn(features, labels, mode):
     spec = models.model_fn(features, labels, mode)
     return spec._replace(scaffold=getattr(eckpt, factory)())
@@ -154,7 +154,7 @@ def test_row_3_a_scaffold_in_a_spec_honours_run_config_too(tmp_path, factory):
   assert models.steps_on_disk(tmp_path) == [5, 6]
 
 
-def test_row_4_stock_deletes_the_originals_of_a_copy(tmp_path):
+def test_stock_deletes_the_originals_of_a_copy(tmp_path):
   original = tmp_path / "original"
   guide = models.guide_model_fn
   models.estimator(guide, original).train(models.input_fn, steps=5)
@@ -165,7 +165,7 @@ def test_row_4_stock_deletes_the_originals_of_a_copy(tmp_path):
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
-def test_row_4_the_state_file_has_relative_paths(tmp_path, checkpoint_format):
+def test_the_state_file_has_relative_paths(tmp_path, checkpoint_format):
   original = tmp_path / "original"
   fn = _decorated(checkpoint_format)
   models.estimator(fn, original, save_steps=2, keep_checkpoint_max=2).train(
@@ -182,7 +182,7 @@ def test_row_4_the_state_file_has_relative_paths(tmp_path, checkpoint_format):
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
-def test_row_5_max_steps_holds_over_several_calls(tmp_path, checkpoint_format):
+def test_max_steps_holds_over_several_calls(tmp_path, checkpoint_format):
   guide = models.estimator(models.guide_model_fn, tmp_path / "guide")
   for _ in range(2):
     guide.train(models.input_fn, max_steps=5)
@@ -216,7 +216,7 @@ class _CountingHook(tf.estimator.SessionRunHook):
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
-def test_row_8_variables_that_hooks_create(tmp_path, checkpoint_format):
+def test_variables_that_hooks_create(tmp_path, checkpoint_format):
   guide = models.estimator(models.guide_model_fn, tmp_path / "guide")
   guide.train(models.input_fn, steps=5, hooks=[_CountingHook()])
   with pytest.raises(RuntimeError, match="not initialized|not ready"):
@@ -230,7 +230,7 @@ def test_row_8_variables_that_hooks_create(tmp_path, checkpoint_format):
   assert saved >= 4 and hook.value == saved + 5
 
 
-def test_row_9_what_the_objects_do_not_reach_is_added(tmp_path):
+def test_what_the_objects_do_not_reach_is_added(tmp_path):
   def model_fn(features, labels, mode):
     net = tf.Module()
     with v1.variable_scope("net"):
@@ -295,7 +295,7 @@ _CHANGES = {
 
 
 @pytest.mark.parametrize("change", list(_CHANGES))
-def test_row_13_only_what_is_missing_is_reported(model_dir, tmp_path, change):
+def test_only_what_is_missing_is_reported(model_dir, tmp_path, change):
   options, missing, hint = _CHANGES[change]
   if change != "optimizer":
     missing += [f"{n}/{s}" for n in missing for s in ("Adam", "Adam_1")]
@@ -332,7 +332,7 @@ def test_row_13_only_what_is_missing_is_reported(model_dir, tmp_path, change):
     assert files() == before
 
 
-def test_row_14_a_removed_variable_is_named_once(model_dir, tmp_path, caplog):
+def test_a_removed_variable_is_named_once(model_dir, tmp_path, caplog):
   def smaller(features, labels, mode):
     with v1.variable_scope("net"):
       y = v1.layers.dense(features["x"], 4, tf.nn.tanh, name="hidden")
@@ -358,7 +358,7 @@ def test_row_14_a_removed_variable_is_named_once(model_dir, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
-def test_row_15_a_changed_shape_is_an_error_with_both(model_dir, checkpoint_format):
+def test_a_changed_shape_is_an_error_with_both(model_dir, checkpoint_format):
   def wider(features, labels, mode):
     x = features["x"]
     with v1.variable_scope("net"):
@@ -377,7 +377,7 @@ def test_row_15_a_changed_shape_is_an_error_with_both(model_dir, checkpoint_form
   assert "float32 [4, 1] in the checkpoint" in str(error.value)
 
 
-def test_row_16_get_variable_value_by_either_key(tmp_path):
+def test_get_variable_value_by_either_key(tmp_path):
   guide = models.estimator(models.guide_model_fn, tmp_path / "guide")
   guide.train(models.input_fn, steps=1)
   with pytest.raises((tf.errors.NotFoundError, ValueError)):
@@ -397,7 +397,7 @@ def test_row_16_get_variable_value_by_either_key(tmp_path):
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])
-def test_row_19_in_memory_evaluator(tmp_path, checkpoint_format):
+def test_in_memory_evaluator(tmp_path, checkpoint_format):
   def evaluated(model_fn, name):
     estimator = models.estimator(model_fn, tmp_path / name)
     hook = tf.estimator.experimental.InMemoryEvaluatorHook(
@@ -428,7 +428,7 @@ def test_row_19_in_memory_evaluator(tmp_path, checkpoint_format):
   assert evaluated(_decorated(checkpoint_format), "ours")
 
 
-def test_row_20_monitored_training_session(tmp_path):
+def test_monitored_training_session(tmp_path):
   def run(scaffold_fn, checkpoint_dir, steps):
     with tf.Graph().as_default():
       step = v1.train.get_or_create_global_step()
@@ -464,7 +464,7 @@ def test_row_20_monitored_training_session(tmp_path):
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
-def test_row_23_assert_consumed(tmp_path, checkpoint_format):
+def test_assert_consumed(tmp_path, checkpoint_format):
   def restore(path):
     names = models.named_values(path)
     var_list = {

@@ -66,7 +66,7 @@ def save_in_parts(path):
 
 
 @pytest.mark.parametrize("parts", [None, 2, 3])
-def test_row_12_a_partitioned_object_based_source(tmp_path, parts):
+def test_a_partitioned_object_based_source(tmp_path, parts):
   prefix, whole = save_in_parts(tmp_path)
   options = {"partitioner": v1.fixed_size_partitioner(parts)} if parts else {}
   key = "var_list/net.Se.Spart_0/.ATTRIBUTES/VARIABLE_VALUE"
@@ -83,7 +83,7 @@ def test_row_12_a_partitioned_object_based_source(tmp_path, parts):
 
 
 @pytest.mark.parametrize("source", CONVERTED)
-def test_row_24_a_name_among_object_keys_and_the_rest_still_maps(source):
+def test_a_name_among_object_keys_and_the_rest_still_maps(source):
   """And row 26: the guide's converter left `vars/...`, and no names but `Variable`."""
   old, same = "net/dense_2/kernel", "net/dense_1/kernel"
   expected = golden.expected(DENSE)
@@ -107,7 +107,7 @@ def test_row_24_a_name_among_object_keys_and_the_rest_still_maps(source):
     np.testing.assert_array_equal(found["net/renamed/kernel"], expected[old])
 
 
-def test_row_25_a_string_and_a_list_and_what_they_start():
+def test_a_string_and_a_list_and_what_they_start():
   """Also the oldest complaint: moving statistics that a warm start leaves as they were."""
   expected = golden.expected(NORM)
   gamma = "net/batch_normalization/gamma"
