@@ -1,25 +1,41 @@
-"""Builds the wheel, checks what is in it, and uses it where TensorFlow is not.
+"""Builds the wheel, installs it in every way that README tells, and uses it.
 
-usage: wheel.py SCRATCH_DIRECTORY
+usage: wheel.py [SCRATCH_DIRECTORY]
 
-The wheel is built from a copy of what git has and would add, since a build leaves
-files behind. It is then installed into an empty environment of every Python from 3.9
-to 3.13 that this machine has, the oldest and the newest of them.
+The commands are README's own, run in a copy of what git has and would add, with Python
+3.9 and 3.11, each with the oldest pip that README allows and the newest:
+
+- without TensorFlow, README's commands and functions for files run; so they do on the
+  newest Python that this machine has, where no Estimator is to be had, and where the
+  library has to say that;
+- with the extra, README's first blocks train and read; in one environment TensorFlow
+  comes later, by the advice that the library gives without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 import zipfile
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
+_README = (_ROOT / "README.md").read_text(encoding="utf-8")
+_TRAINING = ("3.9", "3.11")
 _VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+_ADVICE = "pip install 'estimator-ckpt[tensorflow]'"
 
-_USE = """
+_USE = f"""
 import sys
 import estimator_ckpt
 from estimator_ckpt import CheckpointError, CheckpointFormat
@@ -28,7 +44,9 @@ assert not loaded, loaded
 try:
   estimator_ckpt.tf2_checkpointing
 except ImportError as e:
-  assert "estimator-ckpt[tensorflow]" in str(e), e
+  possible = sys.version_info < (3, 12)
+  assert ({_ADVICE!r} in str(e)) == possible, e
+  assert possible or "Python 3.9 to 3.11" in str(e), e
 else:
   raise AssertionError("tf2_checkpointing is there, and TensorFlow is not")
 for name in estimator_ckpt.__all__:
@@ -37,13 +55,18 @@ print("estimator_ckpt", estimator_ckpt.__version__, "on Python", sys.version.spl
 """
 
 
-def _environment_module():
-  path = _ROOT / "third_party" / "python" / "environment.py"
-  spec = importlib.util.spec_from_file_location("environment", path)
+def _load(path: str) -> ModuleType:
+  """A program of the repository, as a module."""
+  name = pathlib.Path(path).stem
+  spec = importlib.util.spec_from_file_location(name, _ROOT / path)
+  assert spec and spec.loader
   module = importlib.util.module_from_spec(spec)
-  sys.modules["environment"] = module
+  sys.modules[name] = module
   spec.loader.exec_module(module)
   return module
+
+
+_pages = _load("tests/pages.py")
 
 
 def run(*command: object, **kwargs) -> str:
@@ -58,9 +81,10 @@ def run(*command: object, **kwargs) -> str:
   """
   words = [str(word) for word in command]
   print("+", " ".join(w if len(w) < 200 else "..." for w in words), flush=True)
-  done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, **kwargs)
+  done = subprocess.run(words, capture_output=True, text=True, check=False, **kwargs)
   if done.returncode:
-    sys.exit(f"{done.stdout}\nwheel: failed (exit {done.returncode}): {words[:4]}")
+    output = f"{done.stdout}\n{done.stderr}"
+    sys.exit(f"{output}\nwheel: failed (exit {done.returncode}): {' '.join(words)}")
   return done.stdout
 
 
@@ -72,6 +96,15 @@ def copy_sources(to: pathlib.Path) -> None:
       target = to / name
       target.parent.mkdir(parents=True, exist_ok=True)
       shutil.copyfile(_ROOT / name, target)
+
+
+def files(directory: pathlib.Path) -> set[str]:
+  """All files below a directory, relative to it."""
+  return {
+    path.relative_to(directory).as_posix()
+    for path in directory.rglob("*")
+    if path.is_file()
+  }
 
 
 def check_contents(wheel: pathlib.Path) -> None:
@@ -92,6 +125,9 @@ def check_contents(wheel: pathlib.Path) -> None:
   problems += [f"has {name}" for name in sorted(extra)]
   if not any(name.endswith("/LICENSE") for name in names):
     problems.append("lacks LICENSE")
+  for field in ("Author", "Summary", "License-Expression", "Description-Content-Type"):
+    if not re.search(rf"^{field}: \S", headers, re.MULTILINE):
+      problems.append(f"has no {field} for its page")
   for line in headers.splitlines():
     if line.startswith("Requires-Dist: tensorflow") and "extra ==" not in line:
       problems.append(f"forces a TensorFlow on its user: {line}")
@@ -100,24 +136,128 @@ def check_contents(wheel: pathlib.Path) -> None:
   print(f"{wheel.name}: {len(names)} files, as they should be")
 
 
-def use(wheel: pathlib.Path, python: str, directory: pathlib.Path) -> None:
-  """Installs the wheel into an empty environment and starts what it brings."""
+class Readme(NamedTuple):
+  """What README has to type, and what it shows.
+
+  Attributes:
+    oldest_pip: the version that it allows.
+    wheel: the command that builds the wheel.
+    bare: the commands that install without TensorFlow.
+    extra: the commands that install with it.
+    training: the blocks of its introduction, which train an Estimator.
+    shell: the blocks that use nothing but the command line.
+    functions: the blocks that use the functions on files.
+  """
+
+  oldest_pip: str
+  wheel: str
+  bare: list[str]
+  extra: list[str]
+  training: str
+  shell: str
+  functions: str
+
+
+def read_readme(text: str) -> Readme:
+  """Finds all of that, or exits and says what is missing."""
+  found = _pages.blocks(text)
+  shell = [b.code for b in found if b.language == "bash"]
+  lines = [line.strip() for code in shell for line in code.splitlines()]
+  pip = [line for line in lines if line.startswith("pip ")]
+  python = [b for b in found if b.language == "python" and b.runs]
+  first_heading = text.count("\n", 0, text.index("\n## ")) + 1
+  oldest = re.search(r"\bpip (\d+) or later", text)
+  readme = Readme(
+    oldest.group(1) if oldest else "",
+    next((line for line in pip if line.startswith("pip wheel ")), ""),
+    [line for line in pip if "install" in line.split() and "[tensorflow]" not in line],
+    [line for line in pip if "install" in line.split() and "[tensorflow]" in line],
+    "\n".join(b.code for b in python if b.line < first_heading),
+    "".join(code for code in shell if code.startswith("estimator-ckpt ")),
+    "\n".join(
+      b.code
+      for b in python
+      if not re.search(r"\btf\b|tensorflow|keras|\bmodel\b", b.code)
+    ),
+  )
+  for name, value in zip(Readme._fields, readme):
+    if not value:
+      sys.exit(f"wheel: README has no {name}")
+  return readme
+
+
+class Environment(NamedTuple):
+  """An environment that was made with nothing but pip in it."""
+
+  directory: pathlib.Path
+  sources: pathlib.Path
+
+  def shell(self, script: str, cwd: pathlib.Path) -> str:
+    """Runs lines of shell as somebody who has activated the environment."""
+    path = f"{self.directory / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    # Each environment lives for a minute; most of its modules are never imported.
+    environ["PIP_NO_COMPILE"] = "1"
+    environ.pop("PYTHONPATH", None)
+    return run("bash", "-euo", "pipefail", "-c", script, cwd=cwd, env=environ)
+
+  def install(self, line: str) -> None:
+    """Runs a line of README in the copy of the checkout, and checks what came of it."""
+    self.shell(line.replace("pip ", "pip --quiet ", 1), self.sources)
+    self.shell("pip check", self.sources)
+
+  def python(self, code: str, cwd: pathlib.Path) -> str:
+    """Runs Python code there."""
+    script = cwd / "block.py"
+    script.write_text(code, encoding="utf-8")
+    return self.shell("python block.py", cwd)
+
+
+def make(
+  python: str, pip: str, directory: pathlib.Path, sources: pathlib.Path
+) -> Environment:
+  """Makes an environment with a version of pip, "" for the newest."""
   run(python, "-I", "-m", "venv", directory)
-  binaries = directory / "bin"
-  pip = (binaries / "python", "-I", "-m", "pip")
-  run(*pip, "install", "--quiet", "--disable-pip-version-check", wheel)
-  run(*pip, "check")
-  print(run(binaries / "python", "-I", "-c", _USE, cwd=directory), end="")
-  shown = run(binaries / "estimator-ckpt", "--help", cwd=directory)
-  shown_too = run(binaries / "python", "-I", "-m", "estimator_ckpt", "--help")
-  if "convert" not in shown or "convert" not in shown_too:
-    sys.exit(f"wheel: estimator-ckpt --help does not tell of convert:\n{shown}")
+  wanted = [f"pip=={pip}.*"] if pip else ["--upgrade", "pip"]
+  own = (directory / "bin" / "python", "-I", "-m", "pip", "--disable-pip-version-check")
+  run(*own, "install", "--quiet", *wanted)
+  print(run(*own, "--version").partition(" from")[0])
+  return Environment(directory, sources)
 
 
-def main() -> None:
-  """The program."""
-  scratch = pathlib.Path(sys.argv[1])
-  environment = _environment_module()
+def work_directory(parent: pathlib.Path, model_dir: pathlib.Path) -> pathlib.Path:
+  """A new directory with a model_dir in it."""
+  made = pathlib.Path(tempfile.mkdtemp(dir=parent))
+  shutil.copytree(model_dir, made / "model_dir")
+  return made
+
+
+def use_files(environment: Environment, readme: Readme, cwd: pathlib.Path) -> None:
+  """Uses what is there without TensorFlow."""
+  print(environment.python(_USE, cwd), end="")
+  for program in ("estimator-ckpt", "python -m estimator_ckpt"):
+    shown = environment.shell(f"{program} --help", cwd)
+    if "convert" not in shown:
+      sys.exit(f"wheel: {program} --help does not tell of convert:\n{shown}")
+  environment.shell(readme.shell, cwd)
+  environment.python(f"import estimator_ckpt as eckpt\n{readme.functions}", cwd)
+
+
+def train(
+  environment: Environment, readme: Readme, scratch: pathlib.Path
+) -> pathlib.Path:
+  """Runs README's first blocks; returns the model_dir that they leave."""
+  cwd = pathlib.Path(tempfile.mkdtemp(dir=scratch))
+  versions = "print(tf.__version__, np.__version__)\n"
+  print(
+    f"TensorFlow, NumPy: {environment.python(readme.training + versions, cwd)}", end=""
+  )
+  return cwd / "model_dir"
+
+
+def find_pythons() -> dict[str, str]:
+  """The Pythons of this machine that can make an environment, by version."""
+  environment = _load("third_party/python/environment.py")
   pythons = {}
   for version in _VERSIONS:
     try:
@@ -126,23 +266,68 @@ def main() -> None:
       continue
     if found.has_ensurepip:
       pythons[version] = found.path
-  if not pythons:
-    sys.exit("wheel: this machine has no Python that can make an environment")
+  return pythons
+
+
+def check(scratch: pathlib.Path) -> None:
+  """Does all of it in a directory."""
+  readme = read_readme(_README)
+  pythons = find_pythons()
+  training = [version for version in _TRAINING if version in pythons]
+  if not training:
+    sys.exit(f"wheel: this machine has no Python {' or '.join(_TRAINING)} with venv")
+  for version in sorted(set(_TRAINING) - set(training)):
+    print(f"wheel: not tried with Python {version}, which this machine lacks")
   sources = scratch / "sources"
   copy_sources(sources)
-  builder = scratch / "builder"
-  run(list(pythons.values())[-1], "-I", "-m", "venv", builder)
-  pip = (builder / "bin" / "python", "-I", "-m", "pip")
-  built = scratch / "wheels"
-  run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", built, sources)
-  (wheel,) = built.glob("*.whl")
-  check_contents(wheel)
-  for version in dict.fromkeys((min(pythons, key=_minor), max(pythons, key=_minor))):
-    use(wheel, pythons[version], scratch / f"python{version}")
+  before = files(sources)
+
+  start = time.monotonic()
+
+  @contextlib.contextmanager
+  def environment(version: str, pip: str, kind: str) -> Iterator[Environment]:
+    made = scratch / f"python{version}-pip{pip or '-newest'}-{kind}"
+    print(f"\n== {made.name} after {time.monotonic() - start:.0f} s", flush=True)
+    yield make(pythons[version], pip, made, sources)
+    shutil.rmtree(made)
+
+  pips = ("", readme.oldest_pip)
+  combinations = [(version, pip) for version in training[::-1] for pip in pips]
+  advised = combinations[-1]
+  model_dir = None
+  for version, pip in combinations:
+    if (version, pip) == advised and model_dir:
+      continue
+    with environment(version, pip, "training") as made:
+      if model_dir is None:
+        made.shell(readme.wheel, sources)
+        (wheel,) = (sources / "dist").glob("*.whl")
+        check_contents(wheel)
+      for line in readme.extra:
+        made.install(line)
+      model_dir = train(made, readme, scratch)
+  assert model_dir is not None
+  newest = max(pythons, key=lambda version: int(version.split(".")[1]))
+  if newest not in training:
+    combinations.append((newest, ""))
+  for version, pip in combinations:
+    with environment(version, pip, "files") as made:
+      for line in readme.bare:
+        made.install(line)
+      use_files(made, readme, work_directory(scratch, model_dir))
+      if (version, pip) == advised:
+        made.install(_ADVICE)
+        train(made, readme, scratch)
+  left = {n for n in files(sources) - before if not n.startswith("dist/")}
+  if left:
+    sys.exit(f"wheel: installing leaves files in the checkout: {sorted(left)[:5]}")
+  print(f"\nwheel: all well after {time.monotonic() - start:.0f} s")
 
 
-def _minor(version: str) -> int:
-  return int(version.split(".")[1])
+def main() -> None:
+  """The program."""
+  with tempfile.TemporaryDirectory(prefix="wheel_") as temporary:
+    check(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else temporary).absolute())
 
 
 if __name__ == "__main__":

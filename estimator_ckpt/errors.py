@@ -6,6 +6,7 @@ both `except CheckpointError` and `except ValueError` do what they say.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 
@@ -52,6 +53,17 @@ class VariableMismatchError(CheckpointError, ValueError):
 
 class MissingDependencyError(CheckpointError, ImportError):
   """A library that this call needs is not installed, or has the wrong version."""
+
+
+def tensorflow_advice() -> str:
+  """How this Python gets a TensorFlow with Estimator, or that it cannot."""
+  if sys.version_info >= (3, 12):
+    return (
+      "TensorFlow 2.12 to 2.15, which have Estimator, need Python 3.9 to 3.11, and "
+      f"this is Python {sys.version_info[0]}.{sys.version_info[1]}. What works on "
+      "files needs no TensorFlow."
+    )
+  return "Install it with: pip install 'estimator-ckpt[tensorflow]'"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

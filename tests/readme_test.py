@@ -1,11 +1,14 @@
-"""The README's Python blocks run, and the tests that its table names are there.
+"""The pages' blocks run, Python's and the shell's, and README's table names real tests.
 
-Blocks run from the first to the last, in one process. One that is not to run says so:
-```python no-run
+The blocks of a page run from the first to the last in one directory of their own,
+Python in one process. One that is not to run says so: ```bash no-run
+In the shell, `estimator-ckpt` and `./bazelw run //estimator_ckpt/examples:NAME` start
+what is tested here.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import re
@@ -15,67 +18,137 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import pages
+
 _ROOT = pathlib.Path(os.path.abspath(__file__)).parent.parent
 _README = _ROOT / "README.md"
-_BLOCK = re.compile(r"^```python[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_PAGES = [p for p in (_README, *sorted((_ROOT / "docs").rglob("*.md"))) if p.exists()]
+
+_PROGRAMS = {
+  "estimator-ckpt": 'exec "{python}" -m estimator_ckpt "$@"',
+  "bazelw": """
+    case "$1 $2" in
+      "run //estimator_ckpt/examples:"*) name="${{2#*:}}" ;;
+      *) echo "not run here: ./bazelw $*; is the block no-run?" >&2; exit 1 ;;
+    esac
+    shift 2
+    if [[ "${{1:-}}" == -- ]]; then shift; fi
+    exec "{python}" -m "estimator_ckpt.examples.$name" "$@"
+  """,
+}
 
 
-class Block(NamedTuple):
-  line: int  # of the block's first line of code
-  code: str
+class Page(NamedTuple):
+  """Where the blocks of a page run."""
 
+  path: pathlib.Path
+  directory: pathlib.Path
+  namespace: dict[str, object]
 
-def blocks(text: str) -> list[Block]:
-  return [
-    Block(text.count("\n", 0, match.start(1)) + 1, match.group(1))
-    for match in _BLOCK.finditer(text)
-  ]
-
-
-def run(block: Block, namespace: dict[str, object]) -> None:
-  # The empty lines make a traceback name the line of the README.
-  code = compile("\n" * (block.line - 1) + block.code, str(_README), "exec")
-  exec(code, namespace)
-
-
-_BLOCKS = blocks(_README.read_text(encoding="utf-8")) if _README.exists() else []
+  def run(self, block: pages.Block) -> None:
+    if block.language == "python":
+      # The empty lines make a traceback name the line of the page.
+      code = "\n" * (block.line - 1) + block.code
+      with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(self.directory)
+        exec(compile(code, str(self.path), "exec"), self.namespace)
+      return
+    path = [str(self.directory), os.environ["PATH"]]
+    done = subprocess.run(
+      ["bash", "-euxo", "pipefail", "-c", block.code],
+      cwd=self.directory,
+      env={
+        **os.environ,
+        "PATH": os.pathsep.join(path),
+        "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)]),
+      },
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+      check=False,
+    )
+    where = f"{self.path.name}, shell block at line {block.line}"
+    assert done.returncode == 0, f"{where}:\n{done.stdout}"
 
 
 @pytest.fixture(scope="module")
-def namespace(tmp_path_factory):
-  """What the blocks define; they run in a directory of their own."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.chdir(tmp_path_factory.mktemp("readme"))
-    yield {"__name__": "readme"}
+def page_of(tmp_path_factory):
+  """`page_of(path)` is where the blocks of that page run, one after the other."""
+
+  @functools.cache
+  def make(path: pathlib.Path) -> Page:
+    directory = tmp_path_factory.mktemp(path.stem)
+    for name, script in _PROGRAMS.items():
+      program = directory / name
+      program.write_text("#!/bin/bash\n" + script.format(python=sys.executable))
+      program.chmod(0o755)
+    # What the examples' flags name in a checkout.
+    (directory / "testdata").symlink_to(_ROOT / "testdata")
+    return Page(path, directory, {"__name__": "page"})
+
+  return make
 
 
-def test_only_python_blocks_that_are_to_run_are_found():
+def test_only_blocks_that_are_to_run_run():
   text = (
     "# Title\n"
     "```python\n1 + 1\n```\n"
     "```python no-run\nnever()\n```\n"
     "```bash\nls\n```\n"
+    "```\noutput\n```\n"
+    "```bash no-run\nrm\n```\n"
     "```python\na = 2\n\nb = 3\n```\n"
   )
-  assert blocks(text) == [Block(3, "1 + 1\n"), Block(12, "a = 2\n\nb = 3\n")]
+  assert pages.blocks(text) == [
+    pages.Block("python", 3, "1 + 1\n"),
+    pages.Block("python", 6, "never()\n", False),
+    pages.Block("bash", 9, "ls\n"),
+    pages.Block("bash", 15, "rm\n", False),
+    pages.Block("python", 18, "a = 2\n\nb = 3\n"),
+  ]
 
 
-def test_a_failing_block_names_its_line_of_the_readme():
+def test_a_failing_block_names_its_line_of_the_page(tmp_path):
+  page = Page(_README, tmp_path, {})
   with pytest.raises(ZeroDivisionError) as raised:
-    run(Block(7, "a = 0\n1 / a\n"), {})
+    page.run(pages.Block("python", 7, "a = 0\n1 / a\n"))
   assert raised.traceback[-1].lineno + 1 == 8
   assert str(raised.traceback[-1].path) == str(_README)
+  with pytest.raises(
+    AssertionError, match="README.md, shell block at line 9:\n.*false"
+  ):
+    page.run(pages.Block("bash", 9, "false\ntrue\n"))
 
 
-def test_the_readme_has_blocks_to_run():
-  assert _BLOCKS
+_BLOCKS = [
+  pytest.param(path, block, id=f"{path.relative_to(_ROOT)} line {block.line}")
+  for path in _PAGES
+  for block in pages.blocks(path.read_text(encoding="utf-8"))
+  if block.runs
+]
 
 
-@pytest.mark.parametrize(
-  "block", [pytest.param(b, id=f"line {b.line}") for b in _BLOCKS]
-)
-def test_block_runs(block, namespace):
-  run(block, namespace)
+def test_the_readme_has_blocks_of_both_kinds():
+  found = [p.values[1].language for p in _BLOCKS if p.values[0] == _README]
+  assert {"python", "bash"} == set(found)
+
+
+@pytest.mark.parametrize("path, block", _BLOCKS)
+def test_block_runs(path, block, page_of):
+  page_of(path).run(block)
+
+
+def test_what_does_not_run_here_runs_elsewhere():
+  """pip's commands are run by .ci/wheel.py, and Bazel's by .ci/debian."""
+  for path in _PAGES:
+    for block in pages.blocks(path.read_text(encoding="utf-8")):
+      if block.language == "bash" and not block.runs:
+        for line in filter(None, block.code.splitlines()):
+          assert line.startswith(_ELSEWHERE), f"{path.name}: {line}"
+
+
+_ELSEWHERE = ("pip ", "python3 -m venv ", "./bazelw test ", "apt-get ")
 
 
 _FORMATS = ("tf1", "tf2", "dual")

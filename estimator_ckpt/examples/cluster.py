@@ -11,6 +11,10 @@ its part of every checkpoint; the chief adds the index. Ends with who wrote what
 
 from __future__ import annotations
 
+# Before TensorFlow is imported, which reads its log level once.
+from estimator_ckpt.examples import screen  # isort: skip
+
+import contextlib
 import json
 import os
 import socket
@@ -64,7 +68,7 @@ def model_fn(
 
 def run_task() -> None:
   """What each process of the cluster does; TF_CONFIG says which it is."""
-  tf.get_logger().propagate = False
+  screen.hide_deprecations()
   train, test = digits.load()
   estimator = tf.estimator.Estimator(
     model_fn,
@@ -233,8 +237,13 @@ def _task(device: str) -> str:
   return f"{spec.job}/{spec.task}"
 
 
-def print_checkpoint(prefix: str) -> None:
-  """Prints who wrote which file of a checkpoint, and what is in it."""
+def print_checkpoint(prefix: str, kept: bool = True) -> None:
+  """Prints who wrote which file of a checkpoint, and what is in it.
+
+  Args:
+    prefix: the checkpoint.
+    kept: whether it stays, so that its path is worth telling.
+  """
   index = Index.read(prefix)
   tensors = [0] * index.header.num_shards
   places = set()
@@ -253,7 +262,8 @@ def print_checkpoint(prefix: str) -> None:
   rows.append((prefix + ".meta", "the graph", "chief/0"))
   state = os.path.join(os.path.dirname(prefix), "checkpoint")
   rows.append((state, "the latest", "chief/0"))
-  print(f"\n{prefix} ({eckpt.detect_format(prefix).value})\n")
+  shown = prefix if kept else os.path.basename(prefix)
+  print(f"\n{shown} ({eckpt.detect_format(prefix).value})\n")
   print(f"{'file':40}{'bytes':>10}  {'what':14}written by")
   for path, what, writer in rows:
     print(f"{os.path.basename(path):40}{os.path.getsize(path):10,}  {what:14}{writer}")
@@ -267,13 +277,17 @@ def main(argv: Sequence[str]) -> None:
     run_task()
     return
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
-  model_dir = os.path.abspath(FLAGS.model_dir or tempfile.mkdtemp(prefix="cluster_"))
-  command = [sys.executable, *sys.argv, f"--model_dir={model_dir}"]
-  configs = tf_configs(FLAGS.num_ps, FLAGS.num_workers)
-  code = run_cluster(configs, command, FLAGS.timeout_secs)
-  if code:
-    sys.exit(code)
-  print_checkpoint(tf.train.latest_checkpoint(model_dir))
+  with contextlib.ExitStack() as stack:
+    model_dir = os.path.abspath(
+      FLAGS.model_dir
+      or stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster_"))
+    )
+    command = [sys.executable, *sys.argv, f"--model_dir={model_dir}"]
+    configs = tf_configs(FLAGS.num_ps, FLAGS.num_workers)
+    code = run_cluster(configs, command, FLAGS.timeout_secs)
+    if code:
+      sys.exit(code)
+    print_checkpoint(tf.train.latest_checkpoint(model_dir), kept=bool(FLAGS.model_dir))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,14 @@ the TensorFlow at hand, and says so.
 
 from __future__ import annotations
 
+# Before TensorFlow is imported, which reads its log level once.
+from estimator_ckpt.examples import screen  # isort: skip
+
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -33,7 +36,7 @@ import estimator_ckpt as eckpt
 from estimator_ckpt.examples import sentiment, sentiment_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("output_dir", "", "Where all is written; by default a new one.")
+flags.DEFINE_string("output_dir", "", "Where all is kept; by default nothing is.")
 flags.DEFINE_integer("estimator_steps", 150, "Steps of the first leg.", lower_bound=1)
 flags.DEFINE_integer("keras_steps", 150, "Steps of the second leg.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Texts in a batch.", lower_bound=1)
@@ -298,11 +301,23 @@ def main(argv: Sequence[str]) -> None:
   """Runs the legs, prints what they came to, and draws them."""
   if len(argv) > 1:
     raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
-  tf.get_logger().setLevel("ERROR")
-  warnings.filterwarnings("ignore", message=".*is deprecated", category=UserWarning)
+  screen.hide_all_but_losses()
   # `bazel run` starts elsewhere than where its user stands.
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
-  output_dir = os.path.abspath(FLAGS.output_dir or tempfile.mkdtemp(prefix="seam_"))
+  with contextlib.ExitStack() as stack:
+    output_dir = FLAGS.output_dir or stack.enter_context(
+      tempfile.TemporaryDirectory(prefix="seam_")
+    )
+    train_and_draw(os.path.abspath(output_dir), kept=bool(FLAGS.output_dir))
+
+
+def train_and_draw(output_dir: str, kept: bool) -> None:
+  """Does what `main` does, as the flags say.
+
+  Args:
+    output_dir: where all is written, absolute.
+    kept: whether it is still there afterwards, so that its name is worth telling.
+  """
   legs, reference = run(
     output_dir,
     FLAGS.estimator_steps,
@@ -324,7 +339,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"{leg.title:44}{steps:>12}{loss:>10.4f}{leg.accuracy:>10.4f}")
   print(
     f"\nLargest relative difference of a loss: {largest_difference(legs, reference):.2g}"
-    f"\nPicture: {picture}"
+    f"\nPicture: {picture if kept else '--output_dir=DIR keeps it'}"
   )
 
 

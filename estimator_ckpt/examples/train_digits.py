@@ -12,6 +12,10 @@ From a checkpoint of TensorFlow 1.15 whose scopes have other names:
 
 from __future__ import annotations
 
+# Before TensorFlow is imported, which reads its log level once.
+from estimator_ckpt.examples import screen  # isort: skip
+
+import contextlib
 import os
 import sys
 import tempfile
@@ -101,21 +105,28 @@ def main(argv: Sequence[str]) -> None:
   """Trains, evaluates, and prints the accuracy that each reader reaches."""
   if len(argv) > 1:
     raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
-  # TensorFlow has a handler of its own; absl's would print everything once more.
-  tf.get_logger().propagate = False
+  screen.hide_all_but_losses()
   # `bazel run` starts elsewhere than where its user stands.
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
   try:
-    train_and_read()
+    with contextlib.ExitStack() as stack:
+      model_dir = FLAGS.model_dir or stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="train_digits_")
+      )
+      train_and_read(os.path.abspath(model_dir), kept=bool(FLAGS.model_dir))
   except eckpt.CheckpointError as error:
     # It says what to do; where it was raised does not matter to who typed a flag.
     sys.exit(f"train_digits: {error}")
 
 
-def train_and_read() -> None:
-  """Does what `main` does, as the flags say."""
+def train_and_read(model_dir: str, kept: bool) -> None:
+  """Does what `main` does, as the flags say.
+
+  Args:
+    model_dir: the Estimator's directory, absolute.
+    kept: whether it is still there afterwards, so that its name is worth telling.
+  """
   train, test = digits.load()
-  model_dir = FLAGS.model_dir or tempfile.mkdtemp(prefix="train_digits_")
   saving: dict[str, Any] = (
     {}
     if FLAGS.save_checkpoints_secs
@@ -124,12 +135,16 @@ def train_and_read() -> None:
   estimator = tf.estimator.Estimator(
     model_fn,
     config=checkpoint_flags.run_config_from_flags(
-      model_dir=os.path.abspath(model_dir), tf_random_seed=1, **saving
+      model_dir=model_dir, tf_random_seed=1, **saving
     ),
     params={"learning_rate": FLAGS.learning_rate},
   )
   start = estimator.latest_checkpoint()
-  print(f"Resuming from {start}" if start else f"Starting in {estimator.model_dir}")
+  if start:
+    print(f"Resuming from {start}")
+  else:
+    where = model_dir if kept else "a temporary directory; --model_dir=DIR keeps it"
+    print(f"Starting in {where}", flush=True)
   if FLAGS.warm_start_from and not start:
     started = estimator.evaluate(digits.input_fn(test, 360, training=False))
     print(
@@ -149,7 +164,8 @@ def train_and_read() -> None:
       rows.append((name, "needs tf2 or dual"))
     else:
       rows.append((name, f"{reader(prefix, test):.4f}"))
-  print(f"\nCheckpoint: {prefix} ({written.value})\n")
+  shown = prefix if kept else os.path.basename(prefix)
+  print(f"\nCheckpoint: {shown} ({written.value})\n")
   for left, right in [("read with", "test accuracy"), ("-" * 35, "-" * 17), *rows]:
     print(f"{left:36}{right:>17}")
 

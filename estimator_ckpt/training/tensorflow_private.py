@@ -20,7 +20,7 @@ try:
 except ImportError as e:
   raise errors.MissingDependencyError(
     "This part of estimator_ckpt needs TensorFlow, and it is not installed. "
-    "Install it with: pip install 'estimator-ckpt[tensorflow]'"
+    + errors.tensorflow_advice()
   ) from e
 
 if not (2, 12) <= tuple(map(int, tf.__version__.split(".")[:2])) < (2, 16):
@@ -33,8 +33,8 @@ try:
   tf.estimator.Estimator  # noqa: B018
 except (AttributeError, ImportError) as e:
   raise errors.MissingDependencyError(
-    f"TensorFlow {tf.__version__} is here without its tensorflow-estimator. Install it "
-    "with: pip install 'estimator-ckpt[tensorflow]'"
+    f"TensorFlow {tf.__version__} is here without its tensorflow-estimator. "
+    + errors.tensorflow_advice()
   ) from e
 
 from tensorflow.python.checkpoint import checkpoint_management, graph_view, save_util_v1

@@ -52,7 +52,11 @@ def test_tensorflow_is_an_extra():
   assert {
     re.match(r"[a-z-]+", d).group()
     for d in _PROJECT["optional-dependencies"]["tensorflow"]
-  } == {"tensorflow", "tensorflow-estimator"}
+  } == {"numpy", "tensorflow", "tensorflow-estimator"}
+
+
+def test_the_extra_refuses_a_numpy_that_no_tensorflow_with_estimator_goes_with():
+  assert "numpy<2" in _PROJECT["optional-dependencies"]["tensorflow"]
 
 
 def test_locked_tensorflow_goes_with_its_estimator():

@@ -57,27 +57,40 @@ print(os.path.realpath(sys.executable))
 print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())
 """
 
-def _execute(ctx, arguments):
-    """Runs environment.py, with the first python3 that is able to."""
+def _ask(ctx):
+    """Runs environment.py with the first python3 that is able to.
+
+    Returns:
+      Its exit code, 0 or 3, and the path of an interpreter or why there is none.
+    """
     program = ctx.path(ctx.attr._program)
     ctx.path(ctx.attr.lock)  # a new lock file makes a new environment
     tried = []
     for name in _PYTHONS:
         python = ctx.which(name)
         if python and ctx.execute([python, "-c", "import sys; sys.exit(sys.version_info < (3, 7))"]).return_code == 0:
-            # The answer itself is wanted, not the one that a test would get.
-            environment = {"ESTIMATOR_CKPT_ENVIRONMENTS": "", "PYTHONPATH": "", "PYTHONHOME": ""}
-            return ctx.execute([python, program] + arguments, timeout = 3600, environment = environment)
+            # Not quiet: it says how much it fetches, and how far it is.
+            result = ctx.execute(
+                [python, program, ctx.attr.environment, "--answer", "answer.txt"],
+                timeout = 3600,
+                # The answer itself is wanted, not the one that a test would get.
+                environment = {"ESTIMATOR_CKPT_ENVIRONMENTS": "", "PYTHONPATH": "", "PYTHONHOME": ""},
+                quiet = False,
+            )
+            if not ctx.path("answer.txt").exists:
+                fail("\n" + result.stderr)
+            text = ctx.read("answer.txt").split("\n", 1)[1].strip()
+            if result.return_code not in [0, _NO_PYTHON]:
+                fail("\n" + text)
+            return result.return_code, text
         tried.append("%s: %s" % (name, "does not run" if python else "not found"))
     fail("\nA Python 3 is needed to make the pinned environment:\n  " + "\n  ".join(tried))
 
 def _python_environment_impl(ctx):
-    ctx.report_progress("installing the pinned packages (only at first, and after a change of them)")
-    directory = ctx.path("environment")
-    result = _execute(ctx, [ctx.attr.environment, "--directory", str(directory)])
-    if result.return_code != 0:
-        fail("\n" + result.stderr)
-    python = result.stdout.strip()
+    ctx.report_progress("making the environment (only at first, and after a change of its packages)")
+    code, python = _ask(ctx)
+    if code != 0:
+        fail("\n" + python)
     facts = ctx.execute([python, "-I", "-c", _DESCRIBE, str(ctx.path(ctx.attr.lock))])
     if facts.return_code != 0:
         fail(facts.stderr)
@@ -90,34 +103,32 @@ def _python_environment_impl(ctx):
     ctx.file("BUILD", _RUNTIME_BUILD % shebang)
     ctx.file("python.sh", _RUNTIME_SCRIPT % ("Python " + version, digest, python), executable = True)
 
+_ATTRIBUTES = {
+    "environment": attr.string(mandatory = True, doc = "Its name in environment.py."),
+    "lock": attr.label(allow_single_file = True, mandatory = True),
+    "_program": attr.label(default = "//third_party/python:environment.py", allow_single_file = True),
+}
+
+_CACHE = ["ESTIMATOR_CKPT_CACHE", "XDG_CACHE_HOME"]
+
 python_environment = repository_rule(
     implementation = _python_environment_impl,
-    attrs = {
-        "environment": attr.string(mandatory = True, doc = "Its name in environment.py."),
-        "lock": attr.label(allow_single_file = True, mandatory = True),
-        "_program": attr.label(default = "//third_party/python:environment.py", allow_single_file = True),
-    },
-    environ = _VARIABLES,
+    attrs = _ATTRIBUTES,
+    environ = _VARIABLES + _CACHE,
+    # Asked again whenever Bazel starts: the cache may have been emptied since.
+    local = True,
     doc = "Makes @NAME//:toolchain, whose Python has exactly the locked packages.",
 )
 
 def _interop_environment_impl(ctx):
     ctx.report_progress("making the environment (only at first, and after a change of its packages)")
-    result = _execute(ctx, [ctx.attr.environment])
-    if result.return_code not in [0, _NO_PYTHON]:
-        fail("\n" + result.stderr)
-    answer = result.stdout if result.return_code == 0 else result.stderr
+    _ask(ctx)
     ctx.file("BUILD", 'exports_files(["answer.txt"])\n')
-    ctx.file("answer.txt", "%d\n%s\n" % (result.return_code, answer.strip()))
 
 interop_environment = repository_rule(
     implementation = _interop_environment_impl,
-    attrs = {
-        "environment": attr.string(mandatory = True, doc = "Its name in environment.py."),
-        "lock": attr.label(allow_single_file = True, mandatory = True),
-        "_program": attr.label(default = "//third_party/python:environment.py", allow_single_file = True),
-    },
-    environ = _VARIABLES + ["ESTIMATOR_CKPT_CACHE", "XDG_CACHE_HOME"],
+    attrs = _ATTRIBUTES,
+    environ = _VARIABLES + _CACHE,
     # Asked again whenever Bazel starts: a Python may have been installed since.
     local = True,
     doc = "Makes @NAME//:answer.txt: an exit code, then an interpreter or why there is none.",

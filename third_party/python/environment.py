@@ -1,9 +1,10 @@
 """Makes a Python environment that has exactly the packages of a lock file.
 
-usage: environment.py NAME [--directory DIR]
+usage: environment.py NAME [--answer FILE]
        environment.py --list
 
-Prints the path of the environment's interpreter. Environments are kept in
+Prints the path of the environment's interpreter. Says before it makes one how much it
+fetches, and shows how far it is. Environments are kept in
 ESTIMATOR_CKPT_CACHE, by default `${XDG_CACHE_HOME:-~/.cache}/estimator_ckpt`, under
 the name and the hash of the lock file, so a second call costs next to nothing and a
 changed lock file makes a new one. They may be deleted at any time.
@@ -33,8 +34,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from typing import NoReturn
 
 NO_PYTHON = 3  # the exit code
 
@@ -48,23 +49,28 @@ class Environment:
   Attributes:
     lock: name of the lock file.
     pythons: the versions of Python that will do, the preferred one first.
+    download: megabytes to download, as measured on x86_64.
+    disk: megabytes on disk, likewise.
     source_only: packages that have no wheel, and are built from their source.
   """
 
   lock: str
   pythons: tuple[str, ...]
+  download: int
+  disk: int
   source_only: tuple[str, ...] = ()
 
 
 ENVIRONMENTS = {
   # The tests' and the binaries' own.
-  "tf215": Environment("requirements_lock.txt", ("3.11", "3.10", "3.9")),
+  "tf215": Environment("requirements_lock.txt", ("3.11", "3.10", "3.9"), 310, 1370),
   # Formatter, linter and type checker.
-  "lint": Environment("lint_lock.txt", ("3.11", "3.12", "3.10", "3.9")),
+  "lint": Environment("lint_lock.txt", ("3.11", "3.12", "3.10", "3.9"), 50, 220),
   # Other consumers and producers of checkpoints, for tests/interop.
-  "tf115": Environment("tf115_lock.txt", ("3.7",), source_only=("gast",)),
-  "tf212": Environment("tf212_lock.txt", ("3.10", "3.11", "3.9")),
-  "tf221": Environment("tf221_lock.txt", ("3.11", "3.12", "3.13", "3.10")),
+  "tf115": Environment("tf115_lock.txt", ("3.7",), 140, 600, source_only=("gast",)),
+  # Not 3.11: the Estimator of TensorFlow 2.12 calls inspect.getargspec, which went.
+  "tf212": Environment("tf212_lock.txt", ("3.10", "3.9"), 340, 1330),
+  "tf221": Environment("tf221_lock.txt", ("3.11", "3.12", "3.13", "3.10"), 300, 1550),
 }
 
 
@@ -189,23 +195,90 @@ def find_python(versions: tuple[str, ...]) -> Python:
   )
 
 
-def _run(command: list[str], what: str) -> None:
+class _Progress:
+  """One line on standard error that says how far pip is.
+
+  On a terminal the line is written over and over, and gone at the end. Elsewhere, in
+  Bazel's output or a log, there is a new line now and then.
+  """
+
+  _SECONDS = 15.0  # between two lines that are not written over
+
+  def __init__(self, name: str, total: int):
+    self._name = name
+    self._total = total
+    self._seen = 0
+    self._tty = sys.stderr.isatty()
+    self._shown = time.monotonic()
+
+  def follow(self, line: str) -> None:
+    """Takes note of a line that pip prints."""
+    words = line.split()
+    if line.startswith("Collecting "):
+      self._seen = min(self._seen + 1, self._total)
+      self._show(f"{self._seen} of about {self._total} packages, {words[1]}")
+    elif words[:1] == ["Downloading"] and words[-1].rstrip(")") in ("MB", "GB"):
+      size = " ".join(words[-2:]).strip("()")
+      self._show(
+        f"{self._seen} of about {self._total} packages, {words[1].split('-')[0]}: {size}"
+      )
+    elif line.startswith("Installing collected packages"):
+      self._show("installing them", always=True)
+
+  def _show(self, text: str, always: bool = False) -> None:
+    now = time.monotonic()
+    if self._tty:
+      text = f"{self._name}: {text}"[:78]
+      print(f"\r{text:78}", end="", file=sys.stderr, flush=True)
+    elif always or now - self._shown >= self._SECONDS:
+      self._shown = now
+      print(f"{self._name}: {text}", file=sys.stderr, flush=True)
+
+  def end(self) -> None:
+    """Takes the line from the terminal."""
+    if self._tty:
+      print(f"\r{'':78}\r", end="", file=sys.stderr, flush=True)
+
+
+# What pip says when there is no way to the package index.
+_UNREACHABLE = re.compile(
+  r"Temporary failure in name resolution|Name or service not known"
+  r"|Network is unreachable|No route to host|Connection refused|timed out"
+  r"|Cannot connect to proxy|ProxyError"
+)
+
+
+def _run(command: list[str], what: str, progress: _Progress | None = None) -> None:
   """Runs a command; its output is shown only when it fails."""
   # The caller's Python settings must not leak into another Python's pip.
   unwanted = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
   environ = {k: v for k, v in os.environ.items() if k not in unwanted}
   environ.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_REQUIRE_VIRTUALENV="0")
-  done = subprocess.run(
+  environ.update(PIP_NO_INPUT="1", PIP_PROGRESS_BAR="off")
+  lines = []
+  with subprocess.Popen(
     command,
     env=environ,
     stdin=subprocess.DEVNULL,
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
-    check=False,
-  )
-  if done.returncode:
-    output = done.stdout.decode(errors="replace").strip()
-    raise InstallError(f"{what} failed (exit {done.returncode}):\n{output[-4000:]}")
+    text=True,
+    errors="replace",
+  ) as process:
+    assert process.stdout is not None
+    for line in process.stdout:
+      lines.append(line)
+      if progress:
+        progress.follow(line)
+  if process.returncode:
+    output = "".join(lines).strip()
+    unreachable = _UNREACHABLE.search(output)
+    if unreachable:
+      raise InstallError(
+        f"the package index cannot be reached ({unreachable.group()}); with a network, "
+        "or with an index or proxy in pip's configuration, run the same command again"
+      )
+    raise InstallError(f"{what} failed (exit {process.returncode}):\n{output[-4000:]}")
 
 
 def _pip(python: Python, interpreter: str) -> list[str]:
@@ -237,11 +310,16 @@ def _entries(lock_text: str, names: tuple[str, ...]) -> str:
   return "".join(e for e in entries if e.split("==")[0] in names)
 
 
-def make(environment: Environment, directory: pathlib.Path) -> str:
+def _count(lock_text: str) -> int:
+  """How many packages a lock file has; of several versions of one, one is installed."""
+  return len(set(re.findall(r"^([\w.\-]+)==", lock_text, re.MULTILINE)))
+
+
+def make(name: str, directory: pathlib.Path) -> str:
   """Makes an environment, in place of whatever is in `directory`.
 
   Args:
-    environment: what to make.
+    name: one of `ENVIRONMENTS`.
     directory: where.
 
   Returns:
@@ -251,8 +329,16 @@ def make(environment: Environment, directory: pathlib.Path) -> str:
     NoPythonError: no Python fits.
     InstallError: a step failed; what is in `directory` is of no use.
   """
+  environment = ENVIRONMENTS[name]
   python = find_python(environment.pythons)
   lock = _HERE / environment.lock
+  count = _count(lock.read_text())
+  print(
+    f"{name}: fetching {count} Python packages once, {environment.download} MB to "
+    f"download and {environment.disk:,} MB on disk, into {directory}",
+    file=sys.stderr,
+    flush=True,
+  )
   interpreter = str(directory / "bin" / "python")
   without = [] if python.has_ensurepip else ["--without-pip"]
   _run(
@@ -260,7 +346,7 @@ def make(environment: Environment, directory: pathlib.Path) -> str:
     f"making an environment with {python.path}",
   )
   pip = _pip(python, interpreter)
-  install = [*pip, "install", "--quiet", "--require-hashes", "--no-deps"]
+  install = [*pip, "install", "--require-hashes", "--no-deps"]
   install.append("--only-binary=:all:")
   if environment.source_only:
     # pip would build these with whatever setuptools is the newest: take the locked one.
@@ -270,7 +356,11 @@ def make(environment: Environment, directory: pathlib.Path) -> str:
       _run([*install, "-r", str(tools)], "installing setuptools")
     install.append("--no-build-isolation")
     install.append("--no-binary=" + ",".join(environment.source_only))
-  _run([*install, "-r", str(lock)], f"installing {lock.name}")
+  progress = _Progress(name, count)
+  try:
+    _run([*install, "-r", str(lock)], f"installing {lock.name}", progress)
+  finally:
+    progress.end()
   _run([*pip, "check"], f"the check of what {lock.name} installed")
   return interpreter
 
@@ -315,8 +405,7 @@ def cached(name: str) -> str:
   find_python(environment.pythons)  # before anything is written
   with _locked(directory.with_name(directory.name + ".lock")):
     if not (complete.exists() and interpreter.exists()):
-      print(f"making the environment {name} in {directory}", file=sys.stderr)
-      make(environment, directory)
+      make(name, directory)
       complete.touch()
   return str(interpreter)
 
@@ -335,12 +424,18 @@ def _answered(name: str, answers: str) -> str:
   return text
 
 
-def _fail(message: object, code: int) -> NoReturn:
-  print(message, file=sys.stderr)
-  sys.exit(code)
+def _find(name: str) -> tuple[int, str]:
+  """The exit code of this program, and what it has to say."""
+  answers = os.environ.get("ESTIMATOR_CKPT_ENVIRONMENTS")
+  try:
+    return 0, _answered(name, answers) if answers else cached(name)
+  except NoPythonError as e:
+    return NO_PYTHON, f"{name}: {e}"
+  except InstallError as e:
+    return 1, f"{name}: {e}"
 
 
-def main() -> None:
+def main() -> int:
   """The program."""
   summary, _, rest = (__doc__ or "").partition("\n\n")
   parser = argparse.ArgumentParser(
@@ -349,27 +444,25 @@ def main() -> None:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument("name", nargs="?", choices=sorted(ENVIRONMENTS))
-  parser.add_argument("--directory", type=pathlib.Path, help="make it there, anew")
+  parser.add_argument(
+    "--answer",
+    type=pathlib.Path,
+    help="write the exit code and the path, or why there is none, to this file instead",
+  )
   parser.add_argument("--list", action="store_true", help="list the names")
   args = parser.parse_args()
   if args.list:
     print("\n".join(ENVIRONMENTS))
-    return
+    return 0
   if args.name is None:
     parser.error("which environment?")
-  answers = os.environ.get("ESTIMATOR_CKPT_ENVIRONMENTS")
-  try:
-    if args.directory:
-      print(make(ENVIRONMENTS[args.name], args.directory.absolute()))
-    elif answers:
-      print(_answered(args.name, answers))
-    else:
-      print(cached(args.name))
-  except NoPythonError as e:
-    _fail(f"{args.name}: {e}", NO_PYTHON)
-  except InstallError as e:
-    _fail(f"{args.name}: {e}", 1)
+  code, text = _find(args.name)
+  if args.answer:
+    args.answer.write_text(f"{code}\n{text}\n")
+  else:
+    print(text, file=sys.stderr if code else sys.stdout)
+  return code
 
 
 if __name__ == "__main__":
-  main()
+  sys.exit(main())
