@@ -140,7 +140,7 @@ def test_block_runs(path, block, page_of):
 
 
 def test_what_does_not_run_here_runs_elsewhere():
-  """pip's commands are run by .ci/wheel.py, and Bazel's by .ci/debian."""
+  """Pip's commands are run by .ci/wheel.py, and Bazel's by .ci/debian."""
   for path in _PAGES:
     for block in pages.blocks(path.read_text(encoding="utf-8")):
       if block.language == "bash" and not block.runs:
