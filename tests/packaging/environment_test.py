@@ -154,6 +154,66 @@ def test_answer_from_outside_the_sandbox_is_given_on(tmp_path):
   assert (done.returncode, done.stderr) == (3, "tf115: no Python 3.7 here\n")
 
 
+def test_answer_can_go_to_a_file(tmp_path):
+  answer = tmp_path / "answer.txt"
+  done = run(
+    "tf115",
+    f"--answer={answer}",
+    ESTIMATOR_CKPT_CACHE="/no",
+    ESTIMATOR_CKPT_PYTHON37="/no/python",
+  )
+  assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+  assert answer.read_text() == (
+    "3\ntf115: ESTIMATOR_CKPT_PYTHON37 is set to /no/python, which does not run\n"
+  )
+
+
+def test_no_network_is_one_sentence_with_the_next_step(environment):
+  says = "WARNING: Retrying: Temporary failure in name resolution; ERROR: none found"
+  with pytest.raises(environment.InstallError) as raised:
+    environment._run(["sh", "-c", f"echo '{says}'; exit 1"], "installing")
+  assert str(raised.value) == (
+    "the package index cannot be reached (Temporary failure in name resolution); with a "
+    "network, or with an index or proxy in pip's configuration, run the same command "
+    "again"
+  )
+
+
+def test_another_failure_is_shown_as_it_is(environment):
+  with pytest.raises(environment.InstallError) as raised:
+    environment._run(["sh", "-c", "echo hashes differ; exit 7"], "installing it")
+  assert str(raised.value) == "installing it failed (exit 7):\nhashes differ"
+
+
+def test_progress_elsewhere_than_on_a_terminal_is_a_line_now_and_then(
+  environment, capsys, monkeypatch
+):
+  progress = environment._Progress("tf", 2)
+  monkeypatch.setattr(progress, "_SECONDS", 0.0)
+  for line in (
+    "Collecting six==1.17.0 (from -r lock.txt)",
+    "  Downloading six-1.17.0-py2.py3-none-any.whl (11 kB)",
+    "Collecting tensorflow==2.15.1 (from -r lock.txt)",
+    "  Downloading tensorflow-2.15.1-cp311.whl (207.1 MB)",
+    "Installing collected packages: six, tensorflow",
+  ):
+    progress.follow(line)
+  progress.end()
+  assert capsys.readouterr().err.splitlines() == [
+    "tf: 1 of about 2 packages, six==1.17.0",
+    "tf: 2 of about 2 packages, tensorflow==2.15.1",
+    "tf: 2 of about 2 packages, tensorflow: 207.1 MB",
+    "tf: installing them",
+  ]
+
+
+def test_tensorflow_2_12_is_not_offered_a_python_that_its_estimator_cannot_run_on(
+  environment,
+):
+  """It calls `inspect.getargspec`, which Python 3.11 no longer has."""
+  assert environment.ENVIRONMENTS["tf212"].pythons == ("3.10", "3.9")
+
+
 def test_test_that_forgot_to_ask_outside_is_told(tmp_path):
   done = run("tf115", ESTIMATOR_CKPT_ENVIRONMENTS=str(tmp_path))
   assert done.returncode == 1

@@ -32,6 +32,12 @@ def pytest_test(name, src, deps = [], data = [], args = [], **kwargs):
         **kwargs
     )
 
+def _tags(interop, quick):
+    # An environment has to be made first: never quick.
+    if interop:
+        return ["interop"]
+    return ["quick"] if quick else []
+
 def pytest_tests(
         deps = [],
         data = [],
@@ -39,6 +45,7 @@ def pytest_tests(
         sizes = {},
         more_deps = {},
         interop = [],
+        quick = [],
         tags = [],
         args = []):
     """A test for every `*_test.py` of the package.
@@ -54,10 +61,12 @@ def pytest_tests(
       sizes: test name (without .py) -> its size, where it is another one.
       more_deps: test name -> what else this one imports.
       interop: names of the tests that start Python with another TensorFlow.
+      quick: patterns of the files that take seconds, for --config=quick.
       tags: tags of all of them.
       args: for pytest.
     """
     tests = native.glob(["**/*_test.py"])
+    quick = native.glob(quick)
     shared = ["//tests:shared"]
     if native.package_name() != "tests":
         shared.append(":shared")
@@ -79,7 +88,7 @@ def pytest_tests(
             src = src,
             args = args,
             data = data + environments,
-            tags = tags + (["interop"] if environments else []),
+            tags = tags + _tags(interop = bool(environments), quick = src in quick),
             deps = deps + more_deps.get(name, []) + shared,
         )
     for name in sizes.keys() + more_deps.keys() + interop:
