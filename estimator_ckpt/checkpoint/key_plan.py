@@ -55,6 +55,16 @@ class Saved:
     return "" if self.own_names else self.name
 
   @property
+  def suffixed_names(self) -> list[str]:
+    """What its tensors are called."""
+    return [self.base + suffix for suffix in self.suffixes]
+
+  @property
+  def tensor_names(self) -> list[str]:
+    """What a name-based Saver calls them: `suffixed_names`, or its parts' names."""
+    return [name for name, _ in self.part_names] or self.suffixed_names
+
+  @property
   def attribute(self) -> str | None:
     """The object attribute TF2 code stores it under, or None if TF2 has no such object."""
     if self.is_variable:
@@ -141,27 +151,35 @@ def plan_save(
     OptionError: two things would get one key.
   """
   if checkpoint_format is CheckpointFormat.TF1:
-    plan = SavePlan(checkpoint_format, {s.name: s.base for s in saved}, {}, None)
-    _check_distinct(plan, saved)
-    return plan
+    plan = SavePlan(
+      checkpoint_format,
+      keys={item.name: item.base for item in saved},
+      aliases={},
+      object_graph=None,
+    )
+  else:
+    plan = _plan_objects(saved, checkpoint_format, object_graph, layout)
+    plan = _with_names(plan, saved, has_global_step)
+  _check_distinct(plan, saved)
+  return plan
 
-  given = object_graph is not None
+
+def _plan_objects(
+  saved: Sequence[Saved],
+  checkpoint_format: CheckpointFormat,
+  object_graph: ObjectGraph | None,
+  layout: layout_lib.Layout,
+) -> SavePlan:
+  """The object keys, and the graph that has them."""
   graph = object_graph if object_graph is not None else ObjectGraph()
-  if given and not callable(layout):
-    layout = "flat"
-  keys: dict[str, str] = {}
-  name_only: list[str] = []
-  unreached: list[Saved] = []
-  for item in saved:
-    if item.object_key is not None:
-      keys[item.name] = item.object_key
-    elif item.attribute is None:
-      keys[item.name] = item.base
-      name_only.append(item.name)
-    else:
-      unreached.append(item)
+  taken: set[layout_lib.Path] = set()
+  if object_graph is not None:
+    layout = layout_lib.beside_objects(layout)
+    taken = {path for path in graph.paths() if path}
+  # What has no TF2 form keeps its name.
+  keys = {item.name: item.object_key or item.base for item in saved}
+  unreached = [s for s in saved if s.object_key is None and s.attribute is not None]
   wholes: dict[str, str] = {}
-  taken = {path for path in graph.paths() if path} if given else set()
   paths = layout_lib.object_paths([s.name for s in unreached], layout, taken)
   for item in unreached:
     assert item.attribute is not None
@@ -170,73 +188,84 @@ def plan_save(
       item.part_names if len(item.part_names) == 1 else [(item.name, "")]
     )
     other = [] if full_name == item.name else _flat_path(full_name, layout, graph)
-    keys[item.name] = graph.add_variable(
+    key = graph.add_variable(
       [*paths[item.name], *other], full_name, attribute=item.attribute
     )
     if item.needs_whole:
-      wholes[item.name] = keys[item.name]
-      keys[item.name] = item.name
+      wholes[item.name] = key
+    else:
+      keys[item.name] = key
   needs_save_counter = graph.lookup([layout_lib.SAVE_COUNTER]) is None
   if needs_save_counter:
     graph.add_variable([[layout_lib.SAVE_COUNTER]], "")
-
-  aliases: dict[str, str] = {}
-  joined: dict[str, str] = {}
-  partial: dict[str, tuple[str, tuple[str, ...]]] = {}
-  unwritten: set[str] = set()
-  if checkpoint_format is CheckpointFormat.DUAL:
-    aliases = {
-      item.base + suffix: keys[item.name] + suffix
-      for item in saved
-      for suffix in item.suffixes
-      if keys[item.name] != item.base
-    }
-    joined = {
-      wholes[s.name]: s.name for s in saved if s.name in wholes and s.is_joinable
-    }
-    for item in saved:
-      for name, slice_spec in item.part_names:
-        _, specs = partial.get(name, ("", ()))
-        partial[name] = keys[item.name], (*specs, slice_spec)
-  else:
-    unwritten = {s.name for s in saved if s.name in wholes and not s.part_keys}
-  written = {keys[item.name] + suffix for item in saved for suffix in item.suffixes}
-  plan = SavePlan(
+  return SavePlan(
     checkpoint_format,
-    keys,
-    aliases,
-    graph,
-    tuple(name_only),
-    has_global_step and GLOBAL_STEP not in aliases and GLOBAL_STEP not in written,
-    needs_save_counter,
-    {
+    keys=keys,
+    aliases={},
+    object_graph=graph,
+    name_only=tuple(
+      s.name for s in saved if s.object_key is None and s.attribute is None
+    ),
+    needs_save_counter=needs_save_counter,
+    part_aliases={
       part_key: (keys[item.name], slice_spec)
       for item in saved
       for part_key, slice_spec in item.part_keys
     },
-    partial,
-    joined,
-    wholes,
-    frozenset(unwritten),
-    frozenset(
-      name
-      for item in saved
-      for name in (
-        [part for part, _ in item.part_names]
-        or [item.base + suffix for suffix in item.suffixes]
-      )
-    )
-    | ({GLOBAL_STEP} if has_global_step else set()),
-    frozenset(
-      item.base + suffix
-      for item in saved
-      if item.name in name_only
-      for suffix in item.suffixes
-    )
-    | ({GLOBAL_STEP} if has_global_step else set()),
+    wholes=wholes,
   )
-  _check_distinct(plan, saved)
-  return plan
+
+
+def _with_names(
+  plan: SavePlan, saved: Sequence[Saved], has_global_step: bool
+) -> SavePlan:
+  """The plan with the names that its format has beside the object keys."""
+  step = frozenset([GLOBAL_STEP] if has_global_step else [])
+  name_only = set(plan.name_only)
+  plan = dataclasses.replace(
+    plan,
+    tf1_names=step.union(*[item.tensor_names for item in saved]),
+    tf2_names=step.union(
+      *[item.suffixed_names for item in saved if item.name in name_only]
+    ),
+  )
+  if plan.checkpoint_format is CheckpointFormat.DUAL:
+    plan = _with_aliases(plan, saved)
+  else:
+    plan = dataclasses.replace(
+      plan,
+      unwritten=frozenset(
+        s.name for s in saved if s.name in plan.wholes and not s.part_keys
+      ),
+    )
+  written = {plan.keys[s.name] + suffix for s in saved for suffix in s.suffixes}
+  return dataclasses.replace(
+    plan, needs_step_key=bool(step - set(plan.aliases) - written)
+  )
+
+
+def _with_aliases(plan: SavePlan, saved: Sequence[Saved]) -> SavePlan:
+  """The plan with each name as an alias of an object key."""
+  incomplete: dict[str, tuple[str, tuple[str, ...]]] = {}
+  for item in saved:
+    for name, slice_spec in item.part_names:
+      _, specs = incomplete.get(name, ("", ()))
+      incomplete[name] = plan.keys[item.name], (*specs, slice_spec)
+  return dataclasses.replace(
+    plan,
+    aliases={
+      item.base + suffix: plan.keys[item.name] + suffix
+      for item in saved
+      for suffix in item.suffixes
+      if plan.keys[item.name] != item.base
+    },
+    joined={
+      plan.wholes[s.name]: s.name
+      for s in saved
+      if s.name in plan.wholes and s.is_joinable
+    },
+    partial_aliases=incomplete,
+  )
 
 
 def _flat_path(
@@ -244,8 +273,8 @@ def _flat_path(
 ) -> list[layout_lib.Path]:
   """The flat path of another name, where the layout has flat ones and it is free."""
   path = (layout_lib.VAR_LIST, name)
-  is_flat = layout in ("default", "flat") and graph.lookup(path) is None
-  return [path] if is_flat else []
+  is_free = layout_lib.has_flat_paths(layout) and graph.lookup(path) is None
+  return [path] if is_free else []
 
 
 def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:

@@ -28,7 +28,15 @@ Path = tuple[str, ...]
 LayoutFunction = Callable[[str], Sequence[Sequence[str]]]
 Layout = Union[str, LayoutFunction]
 
-_LAYOUTS = ("default", "flat", "nested")
+_FLAT, _NESTED = "flat", "nested"
+# Each layout, and the kinds of paths that it gives a name, the first one the key. What
+# uses a layout asks this table, through the functions below.
+_KINDS = {
+  "default": (_FLAT, _NESTED),
+  "flat": (_FLAT,),
+  "nested": (_NESTED,),
+}
+LAYOUTS = tuple(_KINDS)
 
 
 def escape_local_name(name: str) -> str:
@@ -164,14 +172,32 @@ def check_layout(layout: Layout) -> Layout:
   Raises:
     OptionError: for an unknown name or another type, with the nearest name.
   """
-  if callable(layout) or layout in _LAYOUTS:
+  if callable(layout) or layout in LAYOUTS:
     return layout
-  near = errors.nearest(str(layout), _LAYOUTS)
+  near = errors.nearest(str(layout), LAYOUTS)
   hint = f" Did you mean {near!r}?" if near else ""
   raise errors.OptionError(
-    f"layout={layout!r} is unknown.{hint} Choose one of {', '.join(_LAYOUTS)}, or pass a "
+    f"layout={layout!r} is unknown.{hint} Choose one of {', '.join(LAYOUTS)}, or pass a "
     "function from a name to its object paths."
   )
+
+
+def beside_objects(layout: Layout) -> Layout:
+  """The layout for what a user's own object graph does not reach.
+
+  Args:
+    layout: the layout that the user chose.
+
+  Returns:
+    `"flat"`, since a nested path could be one that the user's objects get later. A
+    function stays as it is.
+  """
+  return layout if callable(layout) else "flat"
+
+
+def has_flat_paths(layout: Layout) -> bool:
+  """Whether a layout gives names flat paths; a function's paths are its own."""
+  return not callable(layout) and _FLAT in _KINDS[layout]
 
 
 def object_paths(
@@ -211,6 +237,7 @@ def object_paths(
   names = list(dict.fromkeys(names))
   if callable(layout):
     return _custom_paths(names, layout, set(taken))
+  kinds = _KINDS[layout]
   variables = set(names)
   occupied = set(taken)
   occupied.update((VAR_LIST, name) for name in names)
@@ -218,12 +245,10 @@ def object_paths(
   for name in names:
     flat = (VAR_LIST, name)
     nested = tuple(name.split("/"))
-    if layout == "flat" or not _can_nest(nested, variables, occupied):
-      paths[name] = [flat]
-    elif layout == "nested":
-      paths[name] = [nested]
-    else:
-      paths[name] = [flat, nested]
+    possible = {_FLAT: flat}
+    if _NESTED in kinds and _can_nest(nested, variables, occupied):
+      possible[_NESTED] = nested
+    paths[name] = [possible[kind] for kind in kinds if kind in possible] or [flat]
   return paths
 
 
