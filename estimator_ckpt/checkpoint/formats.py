@@ -29,6 +29,16 @@ class CheckpointFormat(enum.Enum):
   TF2 = "tf2"
   DUAL = "dual"
 
+  @property
+  def has_names(self) -> bool:
+    """Whether each variable's name is a key."""
+    return self is not CheckpointFormat.TF2
+
+  @property
+  def has_objects(self) -> bool:
+    """Whether there are object keys and an object graph."""
+    return self is not CheckpointFormat.TF1
+
   @classmethod
   def parse(cls, value: str | CheckpointFormat) -> CheckpointFormat:
     """The format a user means.

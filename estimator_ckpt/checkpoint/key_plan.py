@@ -150,7 +150,7 @@ def plan_save(
   Raises:
     OptionError: two things would get one key.
   """
-  if checkpoint_format is CheckpointFormat.TF1:
+  if not checkpoint_format.has_objects:
     plan = SavePlan(
       checkpoint_format,
       keys={item.name: item.base for item in saved},
@@ -229,7 +229,7 @@ def _with_names(
       *[item.suffixed_names for item in saved if item.name in name_only]
     ),
   )
-  if plan.checkpoint_format is CheckpointFormat.DUAL:
+  if plan.checkpoint_format.has_names:
     plan = _with_aliases(plan, saved)
   else:
     plan = dataclasses.replace(

@@ -245,7 +245,7 @@ def object_paths(
   for name in names:
     flat = (VAR_LIST, name)
     nested = tuple(name.split("/"))
-    possible = {_FLAT: flat}
+    possible: dict[str, Path] = {_FLAT: flat}
     if _NESTED in kinds and _can_nest(nested, variables, occupied):
       possible[_NESTED] = nested
     paths[name] = [possible[kind] for kind in kinds if kind in possible] or [flat]

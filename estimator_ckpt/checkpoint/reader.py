@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 
 from estimator_ckpt.bundle import dtypes as dtypes_lib
@@ -175,13 +175,37 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
       raise CheckpointKeyError(
         f"{error.args[0]}; as a variable's name it stands for the key {known!r}"
       ) from None
+    return self._whole(entry, self.index.slice_entries(key), key)
+
+  def joined(self, keys: Sequence[str]) -> np.ndarray:
+    """A tensor whose slices stand under several keys, each an incomplete tensor.
+
+    Args:
+      keys: the keys.
+
+    Returns:
+      A read-only array.
+
+    Raises:
+      CheckpointError: as for `reader[key]`.
+    """
+    parts = [part for key in keys for part in self.index.slice_entries(key)]
+    entry = self.index.entry(keys[0])._replace(slices=tuple(s for s, _ in parts))
+    return self._whole(entry, parts, ", ".join(keys))
+
+  def _whole(
+    self,
+    entry: BundleEntry,
+    parts: list[tuple[TensorSlice, BundleEntry]],
+    key: str,
+  ) -> np.ndarray:
     if entry.dtype in (dtypes_lib.VARIANT, dtypes_lib.RESOURCE):
       raise UnsupportedCheckpointError(
         f"{self.prefix}: {key!r} is a {dtypes_lib.name(entry.dtype)}; only the"
         " TensorFlow object that wrote it (a dataset iterator, a tensor list) reads it"
       )
     try:
-      array = self._stitched(entry, key) if entry.slices else self._array(entry, key)
+      array = self._stitched(entry, parts, key) if parts else self._array(entry, key)
     except ValueError as error:
       if isinstance(error, CheckpointError):
         raise
@@ -344,11 +368,15 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
         self._maps[shard_id] = known
       return known
 
-  def _stitched(self, entry: BundleEntry, key: str) -> np.ndarray:
+  def _stitched(
+    self,
+    entry: BundleEntry,
+    parts: list[tuple[TensorSlice, BundleEntry]],
+    key: str,
+  ) -> np.ndarray:
     """The array of a partitioned tensor."""
     import numpy as np
 
-    parts = self.index.slice_entries(key)
     self._check_slices(entry, parts, key)
     array = np.empty(entry.shape, dtypes_lib.to_numpy(entry.dtype))
     for tensor_slice, part in parts:

@@ -25,32 +25,22 @@ from estimator_ckpt.bundle import files
 from estimator_ckpt.bundle.file_names import data_path, index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import state_file as state_lib
-from estimator_ckpt.training import model_dir_checks
 
 
-def is_listed(prefix: str, state_file: str | None) -> bool:
-  """Whether a checkpoint is there and a directory's state file names it.
+def is_listed(prefix: str, state: state_lib.CheckpointState | None) -> bool:
+  """Whether a checkpoint is there and its directory's state file names it.
 
   Args:
     prefix: the checkpoint.
-    state_file: the state file's name; None for `checkpoint`.
+    state: what the state file says; None if there is none.
 
   Returns:
     Whether readers may follow the state file to it.
-
-  Raises:
-    CorruptCheckpointError: the state file is damaged, and there are checkpoints it may
-      have named.
   """
-  directory, name = os.path.split(prefix)
-  model_dir_checks.check_state(directory, state_file)
-  try:
-    current = state_lib.read_state(directory, state_file or state_lib.STATE_FILE)
-  except errors.CorruptCheckpointError:
+  if state is None:
     return False
-  if current is None:
-    return False
-  listed = (current.model_checkpoint_path, *current.all_model_checkpoint_paths)
+  listed = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
+  name = os.path.basename(prefix)
   return name in map(os.path.basename, listed) and files.exists(index_path(prefix))
 
 

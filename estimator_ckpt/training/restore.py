@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import slice_specs, slices
-from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.verify import Severity, verify
@@ -36,7 +35,7 @@ class RestoreOp:
 
   op: tf.Operation
   saveables: list[RecordedSaveable]
-  targets: list[restore_plan.Target]
+  targets: list[restore_plan.RestoreTarget]
   reads: list[tuple[str, str]]
 
 
@@ -175,7 +174,7 @@ class _Values:
     self._key: tuple[str, ...] = ()
     self._value: np.ndarray | None = None
 
-  def read(self, source: restore_plan.Source, dtype: tf.DType) -> np.ndarray:
+  def read(self, source: restore_plan.RestoreSource, dtype: tf.DType) -> np.ndarray:
     whole = self._whole(source.pieces or (source.key,), source.axis)
     if source.slice_spec:
       part = slice_specs.parse(source.slice_spec)
@@ -194,20 +193,9 @@ class _Values:
     if self._key != keys or self._value is None:
       self._value = None
       if self._reader.index.entry(keys[0]).slices and len(keys) > 1:
-        self._value = self._reader[_merged(self._reader.index, keys)]
+        self._value = self._reader.joined(keys)
       else:
         arrays = [self._reader[key] for key in keys]
         self._value = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
       self._key = keys
     return self._value
-
-
-def _merged(index: Index, keys: Sequence[str]) -> str:
-  """Adds the tensor that some incomplete ones make to an index in memory."""
-  key = "/".join(keys)
-  parts = [part for k in keys for part in index.slice_entries(k)]
-  whole = index.entry(keys[0])
-  index.put(key, whole._replace(slices=tuple(s for s, _ in parts)))
-  for tensor_slice, entry in parts:
-    index.put(key, entry, tensor_slice)
-  return key

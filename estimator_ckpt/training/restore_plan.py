@@ -23,7 +23,7 @@ _SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class RestoreTarget:
   """One tensor that a saver restores.
 
   Attributes:
@@ -46,10 +46,10 @@ class Target:
   slice_spec: str = ""
   part_name: str | None = None
   part_shape: tuple[int, ...] | None = None
-  of_whole: Target | None = None
+  of_whole: RestoreTarget | None = None
 
 
-class Source(NamedTuple):
+class RestoreSource(NamedTuple):
   """Where a target is read: a key of the bundle and a slice of it.
 
   Attributes:
@@ -71,7 +71,7 @@ class Source(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class RestoreProblem:
   """One target that a checkpoint does not fit.
 
   Attributes:
@@ -81,7 +81,7 @@ class Problem:
     nearest: for a missing one, the name in the checkpoint that is most like it.
   """
 
-  target: Target
+  target: RestoreTarget
   key: str | None
   found: str
   nearest: str | None = None
@@ -109,13 +109,13 @@ class RestorePlan:
   """
 
   prefix: str
-  sources: tuple[Source | None, ...]
-  missing: tuple[Problem, ...]
-  mismatched: tuple[Problem, ...]
+  sources: tuple[RestoreSource | None, ...]
+  missing: tuple[RestoreProblem, ...]
+  mismatched: tuple[RestoreProblem, ...]
   unused: tuple[str, ...]
 
   @property
-  def problems(self) -> tuple[Problem, ...]:
+  def problems(self) -> tuple[RestoreProblem, ...]:
     """Everything that does not fit."""
     return self.missing + self.mismatched
 
@@ -152,7 +152,9 @@ def _listed(items: Sequence[object]) -> list[str]:
   return lines
 
 
-def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> RestorePlan:
+def plan_restore(
+  targets: Sequence[RestoreTarget], index: Index, prefix: str
+) -> RestorePlan:
   """Finds every target in a checkpoint of any format.
 
   A target is looked up by its object key, then by its name, then through the object
@@ -170,9 +172,9 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
     CorruptCheckpointError: the object graph cannot be read.
   """
   lookup = _Lookup(index, prefix)
-  sources: list[Source | None] = []
-  missing: list[Problem] = []
-  mismatched: list[Problem] = []
+  sources: list[RestoreSource | None] = []
+  missing: list[RestoreProblem] = []
+  mismatched: list[RestoreProblem] = []
   for target in targets:
     exact = lookup.find_exact(target)
     if exact is not None:
@@ -181,7 +183,7 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
     source = lookup.find(target)
     problem = None
     if source is None:
-      missing.append(Problem(target, None, ""))
+      missing.append(RestoreProblem(target, None, ""))
     else:
       problem = _mismatch(target, source, index)
       if problem is not None:
@@ -197,7 +199,9 @@ def plan_restore(targets: Sequence[Target], index: Index, prefix: str) -> Restor
   )
 
 
-def _mismatch(target: Target, source: Source, index: Index) -> Problem | None:
+def _mismatch(
+  target: RestoreTarget, source: RestoreSource, index: Index
+) -> RestoreProblem | None:
   entry = index.entry(source.key)
   target = target.of_whole if source.slice_spec and target.of_whole else target
   found = tuple(entry.shape)
@@ -208,7 +212,7 @@ def _mismatch(target: Target, source: Source, index: Index) -> Problem | None:
   shape = target.part_shape if source.slice_spec != target.slice_spec else target.shape
   if entry.dtype == target.dtype and (shape is None or _fits(found, shape)):
     return None
-  return Problem(target, source.key, dtypes.describe(entry.dtype, found))
+  return RestoreProblem(target, source.key, dtypes.describe(entry.dtype, found))
 
 
 def _fits(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -254,7 +258,7 @@ class _Lookup:
     # Entries of what targets stand for, under every key that is theirs.
     self._used: set[bytes] = set()
 
-  def find_exact(self, target: Target) -> Source | None:
+  def find_exact(self, target: RestoreTarget) -> RestoreSource | None:
     """The source of a tensor that is there whole, in its type and shape.
 
     That is most of them, and `find` with all that it looks at takes much longer.
@@ -267,17 +271,17 @@ class _Lookup:
         if not is_plain(value, target.dtype, target.shape):
           return None
         self._used.add(value)
-        return Source(key, "")
+        return RestoreSource(key, "")
     return None
 
-  def _keys(self, target: Target) -> tuple[str, ...]:
+  def _keys(self, target: RestoreTarget) -> tuple[str, ...]:
     if target.key is None:
       return (target.name,)
     # Without an object graph there are names only, though one may look like a key.
     has_objects = layout_lib.OBJECT_GRAPH_KEY in self._index
     return (target.key, target.name) if has_objects else (target.name, target.key)
 
-  def find(self, target: Target) -> Source | None:
+  def find(self, target: RestoreTarget) -> RestoreSource | None:
     found = [key for key in self._keys(target) if key in self._index]
     by_full_name = self._by_full_name(target.name) if not found else None
     if by_full_name is not None:
@@ -286,10 +290,10 @@ class _Lookup:
     if not found:
       whole = self.find(target.of_whole) if target.of_whole else None
       return whole or self._find_slot_parts(target) or self._find_pieces(target)
-    sources = [Source(key, target.slice_spec) for key in found]
+    sources = [RestoreSource(key, target.slice_spec) for key in found]
     return next(filter(self._is_readable, sources), None) or self._fed(sources[0])
 
-  def _find_slot_parts(self, target: Target) -> Source | None:
+  def _find_slot_parts(self, target: RestoreTarget) -> RestoreSource | None:
     """A slot that a name-based Saver stored by its parts' names, or by that of one."""
     if self._slot_parts is None:
       keys = self._index.keys()
@@ -298,15 +302,17 @@ class _Lookup:
     for key in pieces:
       self._used.update(self._index.location(key))
       if not self._is_incomplete(key):
-        source = Source(key, target.slice_spec)
+        source = RestoreSource(key, target.slice_spec)
         return source if self._is_readable(source) else self._fed(source)
     if target.part_name in pieces:
-      source = Source(target.part_name, target.slice_spec)
+      source = RestoreSource(target.part_name, target.slice_spec)
       extents = slice_specs.parse(target.slice_spec).extents
       if any(s.extents == extents for s in self._index.entry(source.key).slices):
         return source
     return (
-      self._fed(Source(pieces[0], target.slice_spec, tuple(pieces))) if pieces else None
+      self._fed(RestoreSource(pieces[0], target.slice_spec, tuple(pieces)))
+      if pieces
+      else None
     )
 
   def _is_incomplete(self, key: str) -> bool:
@@ -317,7 +323,7 @@ class _Lookup:
       return bool(entry.slices)
     return False
 
-  def _find_pieces(self, target: Target) -> Source | None:
+  def _find_pieces(self, target: RestoreTarget) -> RestoreSource | None:
     """Parts that are tensors of their own, as tf.train.Checkpoint stores them."""
     if self._pieces is None:
       self._pieces = self._all_pieces()
@@ -333,9 +339,9 @@ class _Lookup:
       wanted = slice_specs.parse(target.slice_spec).extents
       for key, shape in zip(pieces, shapes):
         if shape == target.part_shape and wanted[axis][0] == start:
-          return Source(key, "")
+          return RestoreSource(key, "")
         start += shape[axis] if axis < len(shape) else 0
-    return self._fed(Source(pieces[0], target.slice_spec, tuple(pieces), axis))
+    return self._fed(RestoreSource(pieces[0], target.slice_spec, tuple(pieces), axis))
 
   def _all_pieces(self) -> dict[str, list[str]]:
     numbered: dict[str, dict[int, str]] = {}
@@ -352,7 +358,7 @@ class _Lookup:
       if all(i in keys for i in range(len(keys)))
     }
 
-  def _is_readable(self, source: Source) -> bool:
+  def _is_readable(self, source: RestoreSource) -> bool:
     """Whether RestoreV2 reads it; it stitches only some types."""
     entry = self._index.entry(source.key)
     if tensorflow_stitches(entry.dtype):
@@ -364,7 +370,7 @@ class _Lookup:
       return any(s.extents == extents for s in entry.slices)
     return _is_whole(extents, entry.shape)
 
-  def _fed(self, source: Source) -> Source:
+  def _fed(self, source: RestoreSource) -> RestoreSource:
     dtype = self._index.entry(source.key).dtype
     if dtype not in self._stand_ins:
       self._stand_ins[dtype] = self._stand_in(dtype)

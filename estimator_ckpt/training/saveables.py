@@ -384,11 +384,11 @@ def _target(
   name: str,
   key: str | None,
   part_name: str | None,
-) -> restore_plan.Target:
+) -> restore_plan.RestoreTarget:
   dtype = _dtype(spec)
   shape = _shape(saveable, spec)
   if not spec.slice_spec:
-    part = restore_plan.Target(name, key, dtype, shape)
+    part = restore_plan.RestoreTarget(name, key, dtype, shape)
     # As in ExponentialMovingAverage.variables_to_restore, which names each part.
     whole, part_spec = part_names.without_part(name), tfp.part_spec(saveable)
     if whole is None or part_spec is None:
@@ -397,7 +397,7 @@ def _target(
     spec.slice_spec = part_spec
     of_whole = _target(saveable, spec, whole, None, None)
     return dataclasses.replace(part, of_whole=of_whole)
-  return restore_plan.Target(
+  return restore_plan.RestoreTarget(
     name, key, dtype, _full_shape(spec), spec.slice_spec, part_name, shape
   )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import logging
@@ -12,24 +11,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files
 from estimator_ckpt.bundle.index import Index
-from estimator_ckpt.bundle.recurring import RecurringIndex
 from estimator_ckpt.bundle.shards import read_scalar_string
-from estimator_ckpt.checkpoint import key_plan, leftovers
+from estimator_ckpt.checkpoint import key_plan
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
-from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.training import dual_index, keras_edges, overwrite, restore_plan
+from estimator_ckpt.training import (
+  job_state,
+  keras_edges,
+  overwrite,
+  restore_plan,
+  retention,
+)
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import saveables as saveables_lib
 from estimator_ckpt.training import separate as separate_lib
 from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.publish import Publisher
 from estimator_ckpt.training.tensorflow_private import tf
 
 _logger = logging.getLogger(__name__)
-_SHOWN = 100
 
 
 class CheckpointSaver(tfp.SaverBase):
@@ -83,22 +85,15 @@ class CheckpointSaver(tfp.SaverBase):
         f"{self._format.value!r}. Leave it out, or choose 'dual'."
       )
     self._separate = separate
-    self._given_var_list = var_list
     self._root = _as_root(checkpoint, self._format)
     self._layout = layout_lib.check_layout(layout)
     self._strict = strict
-    self._given_max_to_keep = max_to_keep
-    self._given_keep_hours = keep_checkpoint_every_n_hours
-    self._plan: key_plan.SavePlan | None = None
-    self._restores: list[restore_lib.RestoreOp] = []
-    self._python_states: list[tfp.PythonState] = []
+    self._given = _Given(var_list, max_to_keep, keep_checkpoint_every_n_hours)
+    self._built: _Built | None = None
+    # What the restored checkpoint has and this graph lacks, until a save says so.
     self._dropped: tuple[str, ...] = ()
-    self._replaced: list[str] = []
-    self._recurring = RecurringIndex()
     self._started = time.time()
-    # What this job wrote into the state file last, by the file.
-    self._recorded: dict[str, bytes | None] = {}
-    self._cleaned: set[str] = set()
+    self._states: dict[tuple[str, str | None], job_state.JobState] = {}
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
       sharded=sharded, defer_build=True, allow_empty=True, **saver_options
@@ -112,14 +107,9 @@ class CheckpointSaver(tfp.SaverBase):
   @property
   def plan(self) -> key_plan.SavePlan:
     """The keys that are written; known once the saver is built."""
-    if self._plan is None:
+    if self._built is None:
       raise RuntimeError("The saver has no plan before build() is called.")
-    return self._plan
-
-  @property
-  def _separates(self) -> bool:
-    # What is exported is one bundle.
-    return self._separate and self.plan.checkpoint_format is CheckpointFormat.DUAL
+    return self._built.plan
 
   def __bool__(self) -> bool:
     # `Estimator.train` puts a Saver with RunConfig's keep_checkpoint_max into the graph
@@ -136,8 +126,8 @@ class CheckpointSaver(tfp.SaverBase):
       self._build_as(self._format)
 
   def _build_as(self, checkpoint_format: CheckpointFormat) -> None:
-    max_to_keep, keep_hours = self._retention()
-    gathered = saveables_lib.gather(self._given_var_list, self._root, self._sharded)
+    given = self._given.completed()
+    gathered = saveables_lib.gather(given.var_list, self._root, self._sharded)
     step = tf.compat.v1.train.get_global_step()
 
     def planned(written: CheckpointFormat) -> key_plan.SavePlan:
@@ -165,9 +155,7 @@ class CheckpointSaver(tfp.SaverBase):
         saveables_lib.RecordedSaveable(
           saveable,
           item,
-          None
-          if checkpoint_format is CheckpointFormat.TF1
-          else plan.keys[item.saved.name],
+          plan.keys[item.saved.name] if checkpoint_format.has_objects else None,
           own.object_key(item.saved.name),
           is_written=item.saved.name not in plan.unwritten,
         )
@@ -175,34 +163,25 @@ class CheckpointSaver(tfp.SaverBase):
       ]
       for item in gathered.named
     }
-    self._plan = plan
-    self._python_states = gathered.python_states
     builder = _Builder(_extra_tensors(plan, gathered, step), bulk=self._strict)
-    self.build_with(recorded, builder, max_to_keep, keep_hours)
-    self._restores = builder.restores
+    self.build_with(
+      recorded,
+      builder,
+      5 if given.max_to_keep is None else given.max_to_keep,
+      10000.0 if given.keep_hours is None else given.keep_hours,
+    )
+    # What is exported is one bundle.
+    in_pairs = self._separate and plan.checkpoint_format is CheckpointFormat.DUAL
+    self._built = _Built(
+      plan,
+      builder.restores,
+      gathered.python_states,
+      in_pairs,
+      Publisher(plan, in_pairs),
+    )
     _say_name_only(plan)
     savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
     savers[:] = [self]
-
-  def _retention(self) -> tuple[int, float]:
-    """What is kept: as told, else as the Saver in the graph's collection was told."""
-    max_to_keep, keep_hours = self._given_max_to_keep, self._given_keep_hours
-    for saver in tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVERS):
-      # Another of these has settings of its own, and a var_list of its own keys.
-      if isinstance(saver, tf.compat.v1.train.Saver) and not isinstance(
-        saver, CheckpointSaver
-      ):
-        settings = tfp.saver_settings(saver)
-        if max_to_keep is None:
-          max_to_keep = settings["max_to_keep"] or 0
-        if keep_hours is None:
-          keep_hours = settings["keep_checkpoint_every_n_hours"]
-        if self._given_var_list is None and saver.saver_def is not None:
-          self._given_var_list = settings["var_list"]
-    return (
-      5 if max_to_keep is None else max_to_keep,
-      10000.0 if keep_hours is None else keep_hours,
-    )
 
   def save(  # type: ignore[override]
     self,
@@ -220,27 +199,26 @@ class CheckpointSaver(tfp.SaverBase):
     The state file is written last, so a reader that follows it never sees a dual
     checkpoint without its aliases.
     """
-    if not self.is_built:
-      self._build_for_export()
-    if self._dropped and write_state:
-      _logger.warning(
-        "The checkpoint that was restored has %d tensors that this graph lacks; they are "
-        "not in the checkpoints written from here on: %s",
-        len(self._dropped),
-        _listed(self._dropped),
+    built = self._build_once()
+    prefix = self.prefix(sess, save_path, global_step)
+    if self.is_empty:
+      return super().save(
+        sess,
+        prefix,
+        latest_filename=latest_filename,
+        meta_graph_suffix=meta_graph_suffix,
+        write_meta_graph=write_meta_graph,
+        **options,
       )
-      self._dropped = ()
-    path = self.prefix(sess, save_path, global_step)
+    state = self._job_state(prefix, latest_filename)
+    found = state.read()
     if write_state:
-      self._look_around(path, latest_filename)
-    is_listed = overwrite.is_listed(path, latest_filename)
-    overwrite.remove(self._replaced)
-    self._replaced = []
-    feed = {k: v for state in self._python_states for k, v in state.feed().items()}
-    is_aside = is_listed or self._separates
-    with overwrite.aside(path) if is_aside else contextlib.nullcontext(path) as target:
-      written = super().save(
-        tfp.FeedingSession(sess, feed) if feed else sess,
+      self._say_dropped()
+      self._look_around(state, prefix, latest_filename)
+    replaces = overwrite.is_listed(prefix, found)
+    with built.publisher.target(prefix, replaces, meta_graph_suffix) as target:
+      super().save(
+        built.feeding(sess),
         target,
         latest_filename=latest_filename,
         meta_graph_suffix=meta_graph_suffix,
@@ -248,38 +226,81 @@ class CheckpointSaver(tfp.SaverBase):
         write_state=False,
         **options,
       )
-      if written is None:
-        return None
-      if is_aside:
-        self._replace(path, target, meta_graph_suffix)
-      elif dual_index.are_needed(self.plan):
-        dual_index.add_aliases(path, self.plan, self._recurring)
     if write_state:
-      state_file = _state_path(path, latest_filename)
-      # If this fails half way, nobody else need have written what is found next.
-      self._recorded[state_file] = None
-      self.record(path, latest_filename, meta_graph_suffix)
-      if self._separates:
-        separate_lib.record(path, latest_filename)
-      self._recorded[state_file] = _read_or_none(state_file)
-    return path
+      self.record(prefix, latest_filename, meta_graph_suffix)
+    return prefix
 
-  def _look_around(self, path: str, latest_filename: str | None) -> None:
-    """Removes what an interrupted job left, and says if another one saves here."""
-    state_file = _state_path(path, latest_filename)
-    # Before there is a state file, nobody can say what is needed.
-    if state_file not in self._cleaned and files.exists(state_file):
-      self._cleaned.add(state_file)
-      directories = [os.path.dirname(path)]
-      if self._separates:
-        directories.append(os.path.dirname(separate_lib.tf2_prefix(path)))
-      for directory in directories:
-        left = leftovers.clean(directory, self._started, latest_filename)
-        if left:
-          _logger.warning("Removed what an interrupted save left: %s", _listed(left))
-      stale = (
-        None if self._separates else separate_lib.left_behind(path, latest_filename)
+  def record(
+    self, prefix: str, latest_filename: str | None, meta_graph_suffix: str
+  ) -> None:
+    """Enters a finished checkpoint into the state file, and deletes the oldest.
+
+    Args:
+      prefix: the checkpoint.
+      latest_filename: the state file's name; None for `checkpoint`.
+      meta_graph_suffix: the suffix of the MetaGraphs that are deleted with them.
+
+    Raises:
+      CheckpointIOError: the file system refused.
+    """
+    state = self._job_state(prefix, latest_filename)
+    state.is_this_jobs = True
+    directories = {
+      _directory(where) for (where, _), s in self._states.items() if s.is_this_jobs
+    }
+    plan = retention.plan_retention(
+      # The state file of a copied directory may name checkpoints of the original one,
+      # which are not this job's to count or to delete.
+      [each for each in self.listed if _directory(each.directory) in directories],
+      retention.ListedCheckpoint(prefix, time.time()),
+      self.saver_def.max_to_keep,
+      self.preserve_after,
+      self.saver_def.keep_checkpoint_every_n_hours,
+    )
+    relative = self.saves_relative_paths
+    if plan.deleted:
+      state.write(prefix, plan.prefixes_before_deletion, relative)
+    for old in plan.deleted:
+      tfp.delete_checkpoint(old, meta_graph_suffix)
+    state.write(prefix, plan.prefixes, relative)
+    self.set_last_checkpoints_with_time(list(plan.kept))
+    self.preserve_after = plan.preserve_after
+    if self._build_once().in_pairs:
+      separate_lib.record(prefix, latest_filename)
+
+  def _build_once(self) -> _Built:
+    if self._built is None:
+      # export_saved_model never calls build(). What it saves goes into a SavedModel,
+      # whose variables are name-based whatever the model_dir holds.
+      self._build_as(CheckpointFormat.TF1)
+    assert self._built is not None
+    return self._built
+
+  def _job_state(self, prefix: str, name: str | None) -> job_state.JobState:
+    place = os.path.dirname(prefix), name
+    if place not in self._states:
+      self._states[place] = job_state.JobState(*place)
+    return self._states[place]
+
+  def _say_dropped(self) -> None:
+    if self._dropped:
+      _logger.warning(
+        "The checkpoint that was restored has %d tensors that this graph lacks; they are "
+        "not in the checkpoints written from here on: %s",
+        len(self._dropped),
+        job_state.listed(self._dropped),
       )
+    self._dropped = ()
+
+  def _look_around(
+    self, state: job_state.JobState, prefix: str, latest_filename: str | None
+  ) -> None:
+    """Removes what an interrupted job left, and says if another one saves here."""
+    in_pairs = self._build_once().in_pairs
+    prefixes = [prefix, separate_lib.tf2_prefix(prefix)] if in_pairs else [prefix]
+    is_first = state.clean([os.path.dirname(p) for p in prefixes], self._started)
+    if is_first and not in_pairs:
+      stale = separate_lib.left_behind(prefix, latest_filename)
       if stale:
         _logger.warning(
           "%s is of a job with separate=True. This one writes no pairs, so readers of %s "
@@ -287,26 +308,7 @@ class CheckpointSaver(tfp.SaverBase):
           stale,
           os.path.dirname(stale),
         )
-    mine = self._recorded.get(state_file)
-    if mine is not None and (found := _read_or_none(state_file)) not in (None, mine):
-      _logger.warning(
-        "%s is not as this job left it: another program writes it too. It named %s, and "
-        "now names %s. Two jobs in one model_dir overwrite and delete each other's "
-        "checkpoints; give each a model_dir of its own.",
-        state_file,
-        _latest(mine),
-        _latest(found),
-      )
-
-  def _replace(self, path: str, written: str, meta_graph_suffix: str) -> None:
-    if self._separates:
-      self._replaced = separate_lib.publish(path, written, self.plan)
-    else:
-      index = Index.read(written)
-      dual_index.add_to_index(index, self.plan)
-      self._replaced = overwrite.replace(path, written, index)
-    if files.exists(f"{written}.{meta_graph_suffix}"):
-      files.rename(f"{written}.{meta_graph_suffix}", f"{path}.{meta_graph_suffix}")
+    state.say_if_another_writes()
 
   def restore(self, sess: tf.compat.v1.Session, save_path: str) -> None:
     """Restores a checkpoint of any format; arguments are those of Saver.restore.
@@ -318,8 +320,7 @@ class CheckpointSaver(tfp.SaverBase):
         or has it with another shape or dtype. Nothing has been restored then.
       CorruptCheckpointError: the checkpoint cannot be read.
     """
-    if not self.is_built:
-      self._build_for_export()
+    built = self._build_once()
     if self.is_empty:
       return
     if save_path is None:
@@ -332,26 +333,74 @@ class CheckpointSaver(tfp.SaverBase):
     prefix = prefix_lib.resolve(prefix)
     _logger.info("Restoring parameters from %s", prefix)
     index = Index.read(prefix)
-    targets = [target for op in self._restores for target in op.targets]
+    targets = [target for op in built.restores for target in op.targets]
     plan = restore_plan.plan_restore(targets, index, prefix)
     if plan.problems:
       if self._strict:
         raise errors.VariableMismatchError(plan.message())
       _logger.warning("%s\nThey are initialized instead.", plan.message())
-    kept = {state.key for state in self._python_states}
+    kept = {state.key for state in built.python_states}
     self._dropped = tuple(name for name in plan.unused if name not in kept)
-    restore_lib.run(sess, plan, self._restores, self.saver_def)
+    restore_lib.run(sess, plan, built.restores, self.saver_def)
     if plan.problems:
       # What begins as a copy of another variable, as an average does, needs that first.
-      restore_lib.initialize(sess, plan, self._restores)
-    for state in self._python_states:
+      restore_lib.initialize(sess, plan, built.restores)
+    for state in built.python_states:
       if state.key in index:
         state.restore(read_scalar_string(prefix, index, state.key))
 
-  def _build_for_export(self) -> None:
-    # export_saved_model never calls build(). What it saves goes into a SavedModel,
-    # whose variables are name-based whatever the model_dir holds.
-    self._build_as(CheckpointFormat.TF1)
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+  """Settings that a Saver in the graph's collection may complete; None if not given."""
+
+  var_list: Any
+  max_to_keep: int | None
+  keep_hours: float | None
+
+  def completed(self) -> _Given:
+    """The settings with those of the Savers that RunConfig's are in."""
+    given = self
+    for saver in tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVERS):
+      # Another of these has settings of its own, and a var_list of its own keys.
+      if not isinstance(saver, tf.compat.v1.train.Saver) or isinstance(
+        saver, CheckpointSaver
+      ):
+        continue
+      found = tfp.saver_settings(saver)
+      if given.var_list is None and saver.saver_def is not None:
+        given = dataclasses.replace(given, var_list=found["var_list"])
+      if given.max_to_keep is None:
+        given = dataclasses.replace(given, max_to_keep=found["max_to_keep"] or 0)
+      if given.keep_hours is None:
+        given = dataclasses.replace(
+          given, keep_hours=found["keep_checkpoint_every_n_hours"]
+        )
+    return given
+
+
+@dataclasses.dataclass(frozen=True)
+class _Built:
+  """What there is once the ops are in the graph.
+
+  Attributes:
+    plan: the keys that are written.
+    restores: the RestoreV2 ops.
+    python_states: objects whose state is fed when it is saved.
+    in_pairs: whether each checkpoint is kept as two bundles.
+    publisher: what publishes checkpoints.
+  """
+
+  plan: key_plan.SavePlan
+  restores: list[restore_lib.RestoreOp]
+  python_states: list[tfp.PythonState]
+  in_pairs: bool
+  publisher: Publisher
+
+  def feeding(self, session: tf.compat.v1.Session) -> Any:
+    """A session that feeds the Python state as it is now."""
+    feed = {k: v for state in self.python_states for k, v in state.feed().items()}
+    return tfp.FeedingSession(session, feed) if feed else session
 
 
 class _Builder(tfp.BulkSaverBuilder):
@@ -409,7 +458,7 @@ class _Builder(tfp.BulkSaverBuilder):
 def _as_root(checkpoint: Any, checkpoint_format: CheckpointFormat) -> Any:
   if checkpoint is None:
     return None
-  if checkpoint_format is CheckpointFormat.TF1:
+  if not checkpoint_format.has_objects:
     raise errors.OptionError(
       "checkpoint= gives the objects of a TF2 or dual checkpoint; the format is 'tf1', "
       "which stores no objects. Leave it out, or choose 'tf2' or 'dual'."
@@ -456,28 +505,9 @@ def _say_name_only(plan: key_plan.SavePlan) -> None:
     _logger.warning(
       "%d saveables have no TF2 form and are stored under their name alone: %s",
       len(plan.name_only),
-      _listed(plan.name_only),
+      job_state.listed(plan.name_only),
     )
 
 
-def _state_path(prefix: str, latest_filename: str | None) -> str:
-  return os.path.join(os.path.dirname(prefix), latest_filename or state_lib.STATE_FILE)
-
-
-def _read_or_none(path: str) -> bytes | None:
-  try:
-    return files.read(path)
-  except errors.CheckpointNotFoundError:
-    return None
-
-
-def _latest(data: bytes | None) -> str:
-  try:
-    return state_lib.parse_state(data or b"", "it").model_checkpoint_path
-  except errors.CorruptCheckpointError:
-    return "nothing"
-
-
-def _listed(names: Sequence[str]) -> str:
-  more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-  return ", ".join(names[:_SHOWN]) + more
+def _directory(path: str) -> str:
+  return path if "://" in path else os.path.realpath(path or ".")

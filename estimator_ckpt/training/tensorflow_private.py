@@ -8,12 +8,12 @@ package supports.
 from __future__ import annotations
 
 import numbers
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from estimator_ckpt import errors
+from estimator_ckpt.training import retention
 
 try:
   import tensorflow as tf
@@ -37,7 +37,7 @@ except (AttributeError, ImportError) as e:
     + errors.tensorflow_advice()
   ) from e
 
-from tensorflow.python.checkpoint import checkpoint_management, graph_view, save_util_v1
+from tensorflow.python.checkpoint import graph_view, save_util_v1
 from tensorflow.python.client import session as session_lib
 from tensorflow.python.ops import io_ops, variables
 from tensorflow.python.trackable import base as trackable_base
@@ -56,7 +56,7 @@ class SaverBase(tf.compat.v1.train.Saver):
   """A Saver whose steps can be called one at a time.
 
   `Saver.save` records a checkpoint in the state file right after its data is on disk,
-  with nothing in between, and keeps its settings private.
+  with nothing in between, and keeps its settings and what it keeps private.
   """
 
   @property
@@ -93,46 +93,27 @@ class SaverBase(tf.compat.v1.train.Saver):
       step = tf.compat.v1.train.global_step(session, step)
     return f"{path}-{step:08d}" if self._pad_step_number else f"{path}-{step}"
 
-  def record(self, prefix: str, latest_filename: str | None, meta_suffix: str) -> None:
-    """Enters a finished checkpoint into the state file and deletes the oldest.
+  @property
+  def listed(self) -> list[retention.ListedCheckpoint]:
+    """The checkpoints that count for retention; their times have no public name."""
+    return [retention.ListedCheckpoint(*each) for each in self._last_checkpoints]
 
-    What is to be deleted stays in the state file until it is. So a job that is killed
-    in between leaves nothing that the next would not find there and delete.
+  @property
+  def preserve_after(self) -> float:
+    """When one that `keep_checkpoint_every_n_hours` preserves was saved at the earliest.
+
+    The base class counts it from the time when the saver was built.
     """
-    # The state file of a copied directory may name checkpoints of the original one,
-    # which are not this job's to count or to delete.
-    self._directories = {*getattr(self, "_directories", ()), _directory(prefix)}
-    kept = self._last_checkpoints
-    kept[:] = [each for each in kept if _directory(each[0]) in self._directories]
-    self._RecordLastCheckpoint(prefix)
-    old = self._checkpoints_to_be_deleted
-    while kept and self.saver_def.max_to_keep < len(kept):
-      # A job that was killed may have left more than one too many.
-      old.append(kept.pop(0))
-    # What keep_checkpoint_every_n_hours preserves must not look like something else.
-    doomed = [path for path, saved in old if saved <= self._next_checkpoint_time]
-    if doomed:
-      self._write_state(prefix, [*doomed, *self.last_checkpoints], latest_filename)
-    while old:
-      self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_suffix)
-    self._write_state(prefix, self.last_checkpoints, latest_filename)
+    return self._next_checkpoint_time
 
-  def _write_state(
-    self, prefix: str, listed: Sequence[str], latest_filename: str | None
-  ) -> None:
-    # The public update_checkpoint_state cannot write relative paths with our list.
-    checkpoint_management.update_checkpoint_state_internal(
-      save_dir=os.path.dirname(prefix),
-      model_checkpoint_path=prefix,
-      all_model_checkpoint_paths=listed,
-      latest_filename=latest_filename,
-      save_relative_paths=self._save_relative_paths,
-    )
+  @preserve_after.setter
+  def preserve_after(self, seconds: float) -> None:
+    self._next_checkpoint_time = seconds
 
-
-def _directory(prefix: str) -> str:
-  directory = os.path.dirname(prefix)
-  return directory if "://" in directory else os.path.realpath(directory or ".")
+  @property
+  def saves_relative_paths(self) -> bool:
+    """Whether the state file has paths relative to its directory."""
+    return self._save_relative_paths
 
 
 def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
@@ -142,9 +123,9 @@ def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
     saver: any Saver, built or deferred.
 
   Returns:
-    `var_list` (None for "everything"), `max_to_keep`, `keep_checkpoint_every_n_hours`,
-    `sharded`, `pad_step_number`, `save_relative_paths`, `restore_sequentially`,
-    `reshape`, `filename`, `name`.
+    The arguments it was made with: `var_list` (None for "everything"), `max_to_keep`,
+    `keep_checkpoint_every_n_hours`, `sharded`, `pad_step_number`,
+    `save_relative_paths`, `restore_sequentially`, `reshape`, `filename`, `name`.
   """
   return {
     "var_list": saver._var_list,
@@ -155,7 +136,24 @@ def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
     "save_relative_paths": saver._save_relative_paths,
     "restore_sequentially": saver._restore_sequentially,
     "reshape": saver._reshape,
+    "filename": saver._filename,
+    "name": saver._name,
   }
+
+
+def delete_checkpoint(prefix: str, meta_graph_suffix: str) -> None:
+  """Deletes the files of a checkpoint; what the file system refuses is logged and left.
+
+  Public, but deprecated without anything that does the same.
+
+  Args:
+    prefix: the checkpoint.
+    meta_graph_suffix: the suffix of its MetaGraph.
+  """
+  try:
+    tf.compat.v1.train.remove_checkpoint(prefix, meta_graph_suffix=meta_graph_suffix)
+  except (tf.errors.OpError, OSError) as error:
+    tf.compat.v1.logging.warning("%s was not deleted: %s", prefix, error)
 
 
 def all_saveable_objects() -> list[Any]:

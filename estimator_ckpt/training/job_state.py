@@ -1,0 +1,145 @@
+"""The state file of a directory as one training job reads and writes it.
+
+A save reads the file once, before anything is written, and knows what it says after
+that. So a job notices if another program writes the file too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import files
+from estimator_ckpt.checkpoint import leftovers
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.training import model_dir_checks
+
+_SHOWN = 100
+_logger = logging.getLogger(__name__)
+
+
+class JobState:
+  """The state file of one directory.
+
+  Args:
+    directory: the directory.
+    name: the file's name; None for `checkpoint`.
+
+  Attributes:
+    is_this_jobs: whether this job has entered a checkpoint of its own.
+  """
+
+  def __init__(self, directory: str, name: str | None = None):
+    self.is_this_jobs = False
+    self._directory = directory
+    self._name = name or state_lib.STATE_FILE
+    self._path = os.path.join(directory, self._name)
+    self._is_cleaned = False
+    # What the file says at the moment, and what this job wrote into it last.
+    self._found: bytes | None = None
+    self._written: bytes | None = None
+
+  @property
+  def exists(self) -> bool:
+    """Whether `read` found the file."""
+    return self._found is not None
+
+  def read(self) -> state_lib.CheckpointState | None:
+    """Reads the file.
+
+    Returns:
+      What it says, with paths as they stand in it; None if it is not there, or is
+      damaged and there are no checkpoints that it may have named.
+
+    Raises:
+      CorruptCheckpointError: it is damaged, and there are checkpoints.
+      CheckpointIOError: the file system refused.
+    """
+    try:
+      self._found = files.read(self._path)
+    except errors.CheckpointNotFoundError:
+      self._found = None
+      return None
+    try:
+      return state_lib.parse_state(self._found, self._path)
+    except errors.CorruptCheckpointError:
+      model_dir_checks.check_state(self._directory, self._name)
+      return None
+
+  def say_if_another_writes(self) -> None:
+    """Warns if `read` found something that this job did not write."""
+    if self._written is None or self._found in (None, self._written):
+      return
+    _logger.warning(
+      "%s is not as this job left it: another program writes it too. It named %s, and "
+      "now names %s. Two jobs in one model_dir overwrite and delete each other's "
+      "checkpoints; give each a model_dir of its own.",
+      self._path,
+      _latest(self._written),
+      _latest(self._found),
+    )
+
+  def clean(self, directories: Sequence[str], before: float) -> bool:
+    """Removes what interrupted jobs left, before the first save; says so in the log.
+
+    Args:
+      directories: where to look; each has a state file of this one's name.
+      before: as for `leftovers.clean`.
+
+    Returns:
+      Whether this was the first time. Before there is a state file, nobody can say
+      what is needed, and nothing is done.
+    """
+    if self._is_cleaned or not self.exists:
+      return False
+    self._is_cleaned = True
+    for directory in directories:
+      left = leftovers.clean(directory, before, self._name)
+      if left:
+        _logger.warning("Removed what an interrupted save left: %s", listed(left))
+    return True
+
+  def write(self, latest: str, kept: Sequence[str], relative: bool) -> None:
+    """Writes the file; a reader sees the old one or the new one.
+
+    Args:
+      latest: the prefix of the latest checkpoint.
+      kept: the prefixes of all that are kept, the latest last.
+      relative: whether absolute paths are written relative to the directory.
+
+    Raises:
+      CheckpointIOError: the file system refused.
+    """
+    state = state_lib.CheckpointState(
+      self._stored(latest, relative),
+      tuple(self._stored(prefix, relative) for prefix in kept),
+    )
+    # If this fails half way, nobody else need have written what is found next.
+    self._written = None
+    data = state_lib.format_state(state)
+    # TensorFlow does not sync it either.
+    files.write_atomic(self._path, data, sync=False)
+    self._written = data
+
+  def _stored(self, prefix: str, relative: bool) -> str:
+    """A prefix as `tf.compat.v1.train.update_checkpoint_state` writes it."""
+    if os.path.isabs(prefix):
+      return os.path.relpath(prefix, self._directory) if relative else prefix
+    if os.path.isabs(self._directory):
+      return prefix
+    return os.path.relpath(prefix, self._directory)
+
+
+def _latest(data: bytes | None) -> str:
+  try:
+    return state_lib.parse_state(data or b"", "it").model_checkpoint_path
+  except errors.CorruptCheckpointError:
+    return "nothing"
+
+
+def listed(names: Sequence[str]) -> str:
+  """Names for a message, of many only the first."""
+  more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+  return ", ".join(names[:_SHOWN]) + more

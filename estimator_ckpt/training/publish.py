@@ -1,0 +1,70 @@
+"""How what a save writes becomes a checkpoint that readers find.
+
+in place    TensorFlow writes at the prefix, then the index gets its further keys
+replacing   readers may have opened what is there: TensorFlow writes aside, and what
+            it wrote takes the other's place (`overwrite`)
+in a pair   TensorFlow writes aside, and two bundles are made of it (`separate`)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.recurring import RecurringIndex
+from estimator_ckpt.checkpoint.key_plan import SavePlan
+from estimator_ckpt.training import dual_index, overwrite, separate
+
+
+class Publisher:
+  """Publishes the checkpoints of one saver.
+
+  Args:
+    plan: what they are written by.
+    in_pairs: whether each is kept as two bundles; the plan is a dual one then.
+  """
+
+  def __init__(self, plan: SavePlan, in_pairs: bool):
+    self._plan = plan
+    self._in_pairs = in_pairs
+    self._recurring = RecurringIndex()
+    # Data files of a checkpoint that was replaced. Who opened it may still read them.
+    self._replaced: list[str] = []
+
+  @contextlib.contextmanager
+  def target(
+    self, prefix: str, replaces: bool, meta_graph_suffix: str
+  ) -> Iterator[str]:
+    """Where to write a checkpoint; it is published if the block ends without error.
+
+    Args:
+      prefix: the checkpoint.
+      replaces: whether one is there that readers may have opened.
+      meta_graph_suffix: the suffix of the MetaGraph that is written beside it.
+
+    Yields:
+      The prefix to write.
+
+    Raises:
+      CheckpointIOError: the file system refused.
+      CorruptCheckpointError: what was written is not as planned.
+    """
+    overwrite.remove(self._replaced)
+    self._replaced = []
+    if not replaces and not self._in_pairs:
+      yield prefix
+      if dual_index.are_needed(self._plan):
+        dual_index.add_aliases(prefix, self._plan, self._recurring)
+      return
+    with overwrite.aside(prefix) as written:
+      yield written
+      if self._in_pairs:
+        self._replaced = separate.publish(prefix, written, self._plan)
+      else:
+        index = Index.read(written)
+        dual_index.add_to_index(index, self._plan)
+        self._replaced = overwrite.replace(prefix, written, index)
+      if files.exists(f"{written}.{meta_graph_suffix}"):
+        files.rename(f"{written}.{meta_graph_suffix}", f"{prefix}.{meta_graph_suffix}")
