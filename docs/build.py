@@ -37,12 +37,32 @@ _PAGES = (
   "testdata/digits/README.md",
   "testdata/text/README.md",
 )
-_NAVIGATION = (
-  ("For users", "README migrating training keras command_line object_stores"
-   " troubleshooting guarantees performance"),
-  ("For maintainers", "CONTRIBUTING architecture format stock_tensorflow CHANGELOG"),
-)  # fmt: skip
-_PUBLIC = ("estimator_ckpt", "estimator_ckpt.keras", "estimator_ckpt.flags", "estimator_ckpt.errors")
+_NAVIGATION = {
+  "For users": (
+    "README",
+    "migrating",
+    "training",
+    "keras",
+    "command_line",
+    "object_stores",
+    "troubleshooting",
+    "guarantees",
+    "performance",
+  ),
+  "For maintainers": (
+    "CONTRIBUTING",
+    "architecture",
+    "format",
+    "stock_tensorflow",
+    "CHANGELOG",
+  ),
+}
+_PUBLIC = (
+  "estimator_ckpt",
+  "estimator_ckpt.keras",
+  "estimator_ckpt.flags",
+  "estimator_ckpt.errors",
+)
 _API_INDEX = "api/index.md"  # written here, in place of pdoc's
 
 
@@ -126,7 +146,11 @@ def _api_index() -> str:
     return ["| module | what it is |", "|---|---|", *rows, ""]
 
   lines = ["# API reference", "", "## Public modules", "", *table(_PUBLIC)]
-  lines += ["## Inside", "", "These may change. [Architecture](../docs/architecture.md)"]
+  lines += [
+    "## Inside",
+    "",
+    "These may change. [Architecture](../docs/architecture.md)",
+  ]
   lines += ["says how they belong together.", ""]
   for name in purposes:
     if name.count(".") == 1:
@@ -158,10 +182,10 @@ def build_pages(directory: pathlib.Path) -> None:
             "Overview" if stem == "README" else _title(texts[by_stem[stem]]),
             by_stem[stem] == page,
           )
-          for stem in stems.split()
+          for stem in stems
         ],
       )
-      for group, stems in _NAVIGATION
+      for group, stems in _NAVIGATION.items()
     ]
     target = directory / html_name(page)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -29,12 +29,13 @@ _PARAMETERS = ("features", "labels", "mode", "params", "config")
 _MISSING = re.compile(r"Missing (loss|train_op|predictions)\.")
 
 
+@scaffolds.shows_options
 def tf2_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
   """Makes a model_fn write object-based (TF2) checkpoints; it resumes from any format.
 
   Args:
     model_fn: the model_fn, when used without options.
-    **options: see `checkpointing`.
+    **options: as for `dual_checkpointing`.
 
   Returns:
     The decorated model_fn, or a decorator when called with options only.
@@ -45,12 +46,36 @@ def tf2_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
   return _bare_or_with_options(CheckpointFormat.TF2, model_fn, options)
 
 
+@scaffolds.shows_options
 def dual_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
-  """Makes a model_fn write checkpoints of both formats in one; it resumes from any.
+  """Makes a model_fn write dual checkpoints, of both formats; it resumes from any.
+
+      @eckpt.dual_checkpointing
+      def model_fn(features, labels, mode): ...
+
+      @eckpt.dual_checkpointing(max_to_keep=3, warm_start="pretrained_dir")
+      def model_fn(features, labels, mode): ...
 
   Args:
     model_fn: the model_fn, when used without options.
-    **options: see `checkpointing`.
+    var_list: what is saved, as for `tf.compat.v1.train.Saver`; by default all global
+      variables and SAVEABLE_OBJECTS.
+    checkpoint: the objects that are wanted on disk: a `tf.train.Checkpoint`, a dict of
+      objects, or a function that returns one. It is called after the model_fn, when the
+      objects exist. What they do not reach is added below `var_list/`.
+    layout: the object path of what has no object of its own. "flat" is
+      `var_list/<name>`, "nested" follows the scopes, and "default" is both. A function
+      from a name to its paths is another choice.
+    strict: False initializes, with one warning, what a checkpoint lacks.
+    max_to_keep: how many checkpoints are kept; by default what RunConfig says.
+    keep_checkpoint_every_n_hours: likewise.
+    sharded: whether each device writes a data file of its own.
+    separate: True keeps two bundles over the same data: one with TF1 names only, and
+      one for TF2 in the directory `tf2/` beside it.
+    warm_start: a WarmStart, the path of a checkpoint, or a function that returns one.
+      The variables start from it where there is no checkpoint to resume.
+    **options: the other arguments of `tf.compat.v1.train.Saver`: `pad_step_number`,
+      `save_relative_paths`, `restore_sequentially`, `reshape`, `filename`, `name`.
 
   Returns:
     The decorated model_fn, or a decorator when called with options only.
@@ -61,16 +86,18 @@ def dual_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
   return _bare_or_with_options(CheckpointFormat.DUAL, model_fn, options)
 
 
+@scaffolds.shows_options
 def checkpointing(
   checkpoint_format: CheckpointFormat | str, **options: Any
 ) -> Callable[[ModelFn], ModelFn]:
   """Makes a model_fn write checkpoints of a format; it resumes from any.
 
+      @eckpt.checkpointing("tf1")
+      def model_fn(features, labels, mode): ...
+
   Args:
     checkpoint_format: "tf1", "tf2", "dual", or a CheckpointFormat.
-    **options: `checkpoint`, `layout`, `strict`, `max_to_keep`, `warm_start` and the
-      other saver options of `dual_scaffold`. `checkpoint` and `warm_start` may also be
-      functions without arguments, called after the model_fn, when the objects exist.
+    **options: as for `dual_checkpointing`.
 
   Returns:
     A decorator of a model_fn of any of the signatures an Estimator takes. It may return
@@ -90,20 +117,22 @@ def checkpointing(
   return decorate
 
 
+@scaffolds.shows_options
 def with_checkpointing(
   estimator: tf.estimator.Estimator,
   format: CheckpointFormat | str = "tf2",
   **options: Any,
 ) -> tf.estimator.Estimator:
-  """An Estimator like the given one that writes checkpoints of a format.
+  """Makes an Estimator write checkpoints of a format; it resumes from any.
 
-  For canned estimators, and Estimators of other libraries, as
-  `tf.estimator.add_metrics` is.
+  For canned Estimators, and those of other libraries.
+
+      estimator = eckpt.with_checkpointing(tf.estimator.DNNClassifier(...), "dual")
 
   Args:
     estimator: any `tf.estimator.Estimator`.
     format: "tf1", "tf2", "dual", or a CheckpointFormat.
-    **options: as for `checkpointing`.
+    **options: as for `dual_checkpointing`.
 
   Returns:
     A new Estimator with the same model_dir, config and warm start.

@@ -10,7 +10,8 @@ For `tf.estimator.EstimatorSpec(scaffold=...)` and
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, Callable, TypeVar
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
@@ -53,11 +54,42 @@ _SAVER_OPTIONS = frozenset(
 )
 
 
-def tf1_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
-  """A Scaffold that writes name-based (TF1) checkpoints and restores any format.
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def shows_options(function: _F) -> _F:
+  """Puts the options that a function passes to a saver into its signature.
+
+  `help` then names them, with their defaults, and not `**options` alone.
 
   Args:
-    **options: see `dual_scaffold`; `checkpoint=` and `layout=` have no meaning here.
+    function: a function that ends in `**options`.
+
+  Returns:
+    The function.
+  """
+  signature = inspect.signature(function)
+  *own, rest = signature.parameters.values()
+  keyword = inspect.Parameter.KEYWORD_ONLY
+  options = [
+    inspect.Parameter(p.name, keyword, default=p.default)
+    for p in inspect.signature(CheckpointSaver).parameters.values()
+    if p.kind is keyword
+  ]
+  options.append(inspect.Parameter("warm_start", keyword, default=None))
+  # What is left are the other arguments of a Saver and, in a factory, of a Scaffold.
+  rest = rest.replace(annotation=inspect.Parameter.empty)
+  shown = signature.replace(parameters=[*own, *options, rest])
+  function.__signature__ = shown  # type: ignore[attr-defined]
+  return function
+
+
+@shows_options
+def tf1_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
+  """Makes a Scaffold that writes name-based (TF1) checkpoints and restores any format.
+
+  Args:
+    **options: as for `dual_scaffold`; `checkpoint` and `layout` have no meaning here.
 
   Returns:
     A Scaffold.
@@ -68,11 +100,12 @@ def tf1_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
   return make_scaffold(CheckpointFormat.TF1, **options)
 
 
+@shows_options
 def tf2_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
-  """A Scaffold that writes object-based (TF2) checkpoints and restores any format.
+  """Makes a Scaffold that writes object-based (TF2) checkpoints and restores any format.
 
   Args:
-    **options: see `dual_scaffold`.
+    **options: as for `dual_scaffold`.
 
   Returns:
     A Scaffold.
@@ -83,24 +116,22 @@ def tf2_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
   return make_scaffold(CheckpointFormat.TF2, **options)
 
 
+@shows_options
 def dual_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
-  """A Scaffold that writes checkpoints of both formats in one, and restores any format.
+  """Makes a Scaffold that writes dual checkpoints and restores any format.
+
+  Call it where the graph is built: within `with tf.Graph().as_default()`, or in a
+  model_fn.
+
+      scaffold = eckpt.dual_scaffold(max_to_keep=3)
+      with tf.compat.v1.train.MonitoredTrainingSession(
+          checkpoint_dir="model_dir", scaffold=scaffold) as session:
+        ...
 
   Args:
-    **options: any argument of `tf.compat.v1.train.Scaffold` except `saver`, and
-      `checkpoint`: a `tf.train.Checkpoint` or a dict of trackables whose object graph
-      is wanted on disk; what it does not reach is added below `var_list/`.
-      `layout`: "default" (flat and nested), "flat", "nested", or a function from a name
-      to its object paths, for what has no object of its own.
-      `strict`: False to initialize, with one warning, what a checkpoint lacks.
-      `separate`: True to keep two bundles over the same data, one with TF1 names only,
-      and in the directory `tf2/` beside it one for TF2.
-      `max_to_keep`, `keep_checkpoint_every_n_hours`: by default what RunConfig says.
-      `warm_start`: a WarmStart, or the path of a checkpoint, that the variables start
-      from where there is no checkpoint to resume.
-      `scaffold`: a Scaffold to take over; its saver is replaced and its settings kept.
-      `var_list`, `sharded`, `pad_step_number`, `save_relative_paths` and the other
-      arguments of `tf.compat.v1.train.Saver`.
+    **options: those of `dual_checkpointing`, without functions for `checkpoint` and
+      `warm_start`; any argument of `tf.compat.v1.train.Scaffold` except `saver`; and
+      `scaffold`, a Scaffold to take over: its saver is replaced and its settings kept.
 
   Returns:
     A Scaffold.
