@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.docs.blocks import ROOT
+from tests.page_runner import ROOT
 
 _CODE = re.compile(r"^(```.*?^```|(?:    |\t).*?)$|`[^`\n]*`", re.M | re.S)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -77,6 +77,13 @@ def pytest_tests(
         srcs = native.glob(["**/*.py"], exclude = ["**/*_test.py", "conftest.py"]),
         visibility = ["//tests:__subpackages__"],
     )
+
+    # The pages name files; //tests/docs sees whether they are there.
+    native.filegroup(
+        name = "all_files",
+        srcs = native.glob(["**/*.py"]),
+        visibility = ["//tests/docs:__pkg__"],
+    )
     for src in tests:
         name = src[:-len(".py")]
         environments = []
