@@ -126,8 +126,10 @@ def test_a_generator_and_its_tensorflow_version_are_known(name):
 
 def test_no_bundle_lies_outside_a_golden():
   known = {golden.path(name) + ".index" for name in golden.names()}
-  found = {str(path) for path in golden.TESTDATA.rglob("*.index")}
-  assert found == known
+  # tests/training/promised_test.py has those of earlier releases.
+  promised = golden.TESTDATA / "promised"
+  found = golden.TESTDATA.rglob("*.index")
+  assert {str(path) for path in found if promised not in path.parents} == known
 
 
 def test_readme_lists_every_golden():
