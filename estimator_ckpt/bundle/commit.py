@@ -1,25 +1,31 @@
 """Writing a bundle such that there is the old one or the new one, never a mixture.
 
-    1. PREFIX.index.tmp-eckpt-of-NNNNN-xxxxxxxx   an empty file tells what is coming
+    1. PREFIX.index.tmp-eckpt-of-NNNNN-xxxxxxxx   a file tells what is coming, and whose
     2. PREFIX.data-00000-of-NNNNN ...             the data files, synced
     3. PREFIX.index                               written beside, synced, renamed
     4. data files of a bundle that was replaced, and the file of 1, are removed
 
 The rename of step 3 is the commit. To replace a bundle, NNNNN is made one that it does
 not have, with empty data files if need be, so that the old index keeps its data until
-then. The file of 1 is locked while its writer lives. Without a writer it tells the next
-one which files an interrupted run left.
+then. Where the file system has links, the steps are then done once more, for the number
+of data files without the empty ones.
+
+The file of 1 is locked while its writer lives, and says which process that is. Without a
+writer it tells the next one which files an interrupted run left. Two writers look at
+what is there, and write that file, one after the other: in their turns
+(`estimator_ckpt.bundle.target_directory`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import re
 from collections.abc import Iterator
 from typing import IO
 
-from estimator_ckpt.bundle import files, shards
+from estimator_ckpt.bundle import files, locks, shards
 from estimator_ckpt.bundle.file_names import (
   INDEX_SUFFIX,
   data_path,
@@ -27,9 +33,11 @@ from estimator_ckpt.bundle.file_names import (
   parse_data_path,
 )
 from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.target_directory import TargetDirectory
 from estimator_ckpt.errors import (
   CheckpointError,
   CheckpointExistsError,
+  CheckpointIOError,
   CheckpointNotFoundError,
   CorruptCheckpointError,
 )
@@ -42,8 +50,9 @@ class BundleWriter:
 
   Attributes:
     prefix: the checkpoint's path.
-    num_shards: how many data files there will be. More than asked for where a bundle
-      is being replaced that has as many; the others are empty.
+    num_shards: how many data files there will be. More than asked for while a bundle
+      is being replaced that has as many, and where the file system has no links; the
+      others are empty.
     cleaned: files of an interrupted run that were removed.
     placed: what was done for each data file: `link`, `reflink`, `copy` or `write`.
 
@@ -67,7 +76,9 @@ class BundleWriter:
     self.num_shards = num_shards
     self.cleaned: list[str] = []
     self.placed: list[str] = []
+    self._asked = num_shards
     self._overwrite = overwrite
+    self._directory = TargetDirectory(prefix.rpartition("/")[0] or _root(prefix))
     self._intent = ""
     self._stack = contextlib.ExitStack()
     self._written: list[str] = []
@@ -82,15 +93,24 @@ class BundleWriter:
         process is writing it.
       CheckpointIOError: the file system refused.
     """
+    try:
+      with self._directory.turn() as is_alone:
+        self._claim()
+        if not is_alone:
+          check_no_writer(self.prefix, self._intent)
+    except BaseException:
+      self.__exit__(None, None, None)
+      raise
+    return self
+
+  def _claim(self) -> None:
+    """Looks at what is there, and writes the file that says what is coming."""
     if not self._overwrite and files.exists(index_path(self.prefix)):
       raise CheckpointExistsError(
         f"{self.prefix}: there is a checkpoint already; choose another destination, or"
         " ask for it to be overwritten (--overwrite)"
       )
-    directory = self.prefix.rpartition("/")[0]
-    if directory:
-      files.mkdirs(directory)
-    self.cleaned = clean_leftovers(self.prefix)
+    self.cleaned = _clean_leftovers(self.prefix)
     self._replaced = _data_files(self.prefix)
     if self._replaced and not self._overwrite:
       raise CheckpointExistsError(
@@ -101,17 +121,14 @@ class BundleWriter:
     taken = {_count(path) for path in self._replaced}
     while self.num_shards in taken:
       self.num_shards += 1
-    self._intent = files.temporary_path(
-      index_path(self.prefix), f"{self.num_shards:05d}"
-    )
-    intent = files.create(self._intent, sync=False)
-    if files.is_local(self._intent):
-      # It stays open, and so locked, until the end.
-      self._stack.enter_context(intent)
-    else:
-      with intent:
-        pass
-    return self
+    path = files.temporary_path(index_path(self.prefix), f"{self.num_shards:05d}")
+    with contextlib.ExitStack() as stack:
+      file = stack.enter_context(files.create(path, sync=False))
+      self._intent = path
+      files.write_now(file, locks.owner_line(), path)
+      if files.is_local(path):
+        # It stays open, and so locked, until the end.
+        self._stack = stack.pop_all()
 
   def __exit__(self, kind: object, error: object, trace: object) -> None:
     """Removes what was written, if `commit` did not get as far as the index."""
@@ -124,10 +141,12 @@ class BundleWriter:
           pass
         except CheckpointError:
           removed = False
-    if removed:
+    if removed and self._intent:
       with contextlib.suppress(CheckpointError):
         files.remove(self._intent)
     self._stack.close()
+    if not self._committed:
+      self._directory.remove_made()
 
   def add_file(
     self, path: str, how: str = "auto", progress: files.Progress | None = None
@@ -147,8 +166,8 @@ class BundleWriter:
       CheckpointIOError: the file system refused.
     """
     target = self._next()
-    self._written.append(target)
-    self.placed.append(shards.place(path, target, how, progress))
+    with self._writing(target):
+      self.placed.append(shards.place(path, target, how, progress))
     return len(self.placed) - 1
 
   def add_bytes(self, data: bytes) -> int:
@@ -178,9 +197,9 @@ class BundleWriter:
       CheckpointIOError: the file system refused.
     """
     target = self._next()
-    self._written.append(target)
-    with files.create(target) as file:
-      yield file
+    with self._writing(target):
+      with files.create(target) as file:
+        yield file
     self.placed.append("write")
 
   def commit(self, index: Index) -> None:
@@ -196,10 +215,7 @@ class BundleWriter:
     while len(self.placed) < self.num_shards:
       self.add_bytes(b"")
     index.header = dataclasses.replace(index.header, num_shards=self.num_shards)
-    # The data files' names have to be on the disk before the index that needs them.
-    files.sync_dir(self.prefix.rpartition("/")[0])
-    path = index_path(self.prefix)
-    files.write_atomic(path, index.serialize(), sync_name=False)
+    self._write_index(index)
     self._committed = True
     # Only when the new index is sure to stay may the data of the old one go.
     files.sync_dir(self.prefix.rpartition("/")[0])
@@ -208,6 +224,54 @@ class BundleWriter:
       while self._replaced:
         files.remove(self._replaced[-1])
         self._replaced.pop()
+      if self.num_shards > self._asked and files.is_local(self.prefix):
+        self._drop_empty(index)
+
+  def _drop_empty(self, index: Index) -> None:
+    """Commits the same bundle again, without the empty data files."""
+    before, count = self.num_shards, self._asked
+    old = [data_path(self.prefix, shard, before) for shard in range(before)]
+    new = [data_path(self.prefix, shard, count) for shard in range(count)]
+    intent = files.temporary_path(index_path(self.prefix), f"{count:05d}")
+    with files.create(intent, sync=False):
+      unneeded: list[str] = []
+      with contextlib.suppress(CheckpointError):
+        unneeded = new
+        if all(files.hard_link(path, to) for path, to in zip(old, new)):
+          index.header = dataclasses.replace(index.header, num_shards=count)
+          self._write_index(index)
+          self.num_shards, unneeded = count, []
+          files.sync_dir(self.prefix.rpartition("/")[0])
+          unneeded = old
+      index.header = dataclasses.replace(index.header, num_shards=self.num_shards)
+      del self.placed[self.num_shards :]
+      is_clean = bool(unneeded)
+      for path in unneeded:
+        try:
+          files.remove(path)
+        except CheckpointNotFoundError:
+          pass
+        except CheckpointError:
+          is_clean = False
+    # A file that is left tells the next writer what else is.
+    if is_clean:
+      files.remove(intent)
+
+  def _write_index(self, index: Index) -> None:
+    # The data files' names have to be on the disk before the index that needs them.
+    files.sync_dir(self.prefix.rpartition("/")[0])
+    files.write_atomic(index_path(self.prefix), index.serialize(), sync_name=False)
+
+  @contextlib.contextmanager
+  def _writing(self, target: str) -> Iterator[None]:
+    """Remembers a data file as this writer's, unless it is there already."""
+    self._written.append(target)
+    try:
+      yield
+    except CheckpointIOError as error:
+      if error.errno == errno.EEXIST:
+        self._written.remove(target)
+      raise
 
   def _next(self) -> str:
     if len(self.placed) >= self.num_shards:
@@ -230,17 +294,7 @@ def find_leftovers(prefix: str) -> list[str]:
   Raises:
     CheckpointExistsError: a writer is at work.
   """
-  paths = files.glob_prefix(index_path(prefix))
-  temporaries = [
-    path
-    for path in paths
-    if files.is_temporary(path) and path.startswith(index_path(prefix) + ".tmp-")
-  ]
-  for path in temporaries:
-    if files.is_in_use(path):
-      raise CheckpointExistsError(
-        f"{prefix}: another process is writing this checkpoint ({path} is locked)"
-      )
+  temporaries = check_no_writer(prefix)
   intents = [match for match in map(_INTENT.search, temporaries) if match]
   if not intents:
     return temporaries
@@ -261,6 +315,30 @@ def find_leftovers(prefix: str) -> list[str]:
   return leftovers
 
 
+def check_no_writer(prefix: str, own: str = "") -> list[str]:
+  """Checks that no process is writing the bundle at a prefix.
+
+  Args:
+    prefix: the checkpoint's path.
+    own: a temporary file that this process holds.
+
+  Returns:
+    The temporary files beside the index, which belong to nobody any more.
+
+  Raises:
+    CheckpointExistsError: one is.
+  """
+  start = index_path(prefix) + ".tmp-"
+  paths = files.glob_prefix(start)
+  temporaries = [path for path in paths if files.is_temporary(path) and path != own]
+  for path in temporaries:
+    if locks.is_in_use(path):
+      raise CheckpointExistsError(
+        f"{prefix}: {locks.owner(path)} is writing this checkpoint ({path} is locked)"
+      )
+  return temporaries
+
+
 def clean_leftovers(prefix: str) -> list[str]:
   """Removes what `find_leftovers` finds.
 
@@ -274,6 +352,14 @@ def clean_leftovers(prefix: str) -> list[str]:
     CheckpointExistsError: a writer is at work.
     CheckpointIOError: the file system refused.
   """
+  directory = prefix.rpartition("/")[0] or _root(prefix)
+  with contextlib.ExitStack() as stack:
+    if files.is_local(prefix) and files.is_dir(directory or "."):
+      stack.enter_context(locks.turn(files.local_path(directory) or "."))
+    return _clean_leftovers(prefix)
+
+
+def _clean_leftovers(prefix: str) -> list[str]:
   leftovers = find_leftovers(prefix)
   # The files that say what is left go last, so that this too may be interrupted.
   leftovers.sort(key=files.is_temporary)
@@ -306,6 +392,10 @@ def clean_directory(directory: str) -> list[str]:
     with contextlib.suppress(CheckpointExistsError):
       removed += clean_leftovers(prefix)
   return removed
+
+
+def _root(prefix: str) -> str:
+  return "/" if prefix.startswith("/") else ""
 
 
 def _data_files(prefix: str) -> list[str]:

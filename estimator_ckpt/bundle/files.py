@@ -13,11 +13,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 from typing import IO, Callable
 
-from estimator_ckpt.bundle import remote
+from estimator_ckpt.bundle import locks, remote
+from estimator_ckpt.bundle.paths import is_local as is_local
+from estimator_ckpt.bundle.paths import is_temporary as is_temporary
+from estimator_ckpt.bundle.paths import local_path as local_path
+from estimator_ckpt.bundle.paths import temporary_path as temporary_path
 from estimator_ckpt.errors import CheckpointIOError, CheckpointNotFoundError
 
 try:
@@ -28,8 +31,6 @@ except ImportError:  # Not a POSIX system: no reflinks.
 Progress = Callable[[int], None]
 
 _CHUNK_SIZE = 4 << 20
-_TEMPORARY = re.compile(r"\.tmp-eckpt-(?:of-\d{5}-)?[0-9a-f]{8}$")
-_LOCAL_SCHEME = "file://"
 # Linux: make a file share another's blocks.
 _FICLONE = 0x40049409
 # What file systems answer to a link that they cannot make.
@@ -46,35 +47,6 @@ _CANNOT_LINK = frozenset(
     errno.EINVAL,
   )
 )
-
-
-def is_local(path: str) -> bool:
-  """Whether a path is one of this machine's file system."""
-  return "://" not in path or path.startswith(_LOCAL_SCHEME)
-
-
-def local_path(path: str) -> str:
-  """A local path without the scheme `file://`."""
-  return path[len(_LOCAL_SCHEME) :] if path.startswith(_LOCAL_SCHEME) else path
-
-
-def temporary_path(path: str, note: str = "") -> str:
-  """A name beside a path for what will replace it.
-
-  Args:
-    path: the file to be replaced.
-    note: digits to keep in the name, after `of-`.
-
-  Returns:
-    A path that no file has, and that `is_temporary` recognises.
-  """
-  note = f"of-{note}-" if note else ""
-  return f"{path}.tmp-eckpt-{note}{os.urandom(4).hex()}"
-
-
-def is_temporary(path: str) -> bool:
-  """Whether this package made the name up for a file that was not complete yet."""
-  return _TEMPORARY.search(path) is not None
 
 
 def read(path: str) -> bytes:
@@ -240,17 +212,46 @@ def glob_prefix(prefix: str) -> list[str]:
   return [head + slash + name for name in names if name.startswith(start)]
 
 
-def mkdirs(path: str) -> None:
+def mkdirs(path: str) -> list[str]:
   """Makes a directory, and those above it, where there is none.
+
+  Args:
+    path: the directory.
+
+  Returns:
+    The local directories that were made, the outermost first.
 
   Raises:
     CheckpointIOError: the file system refused.
   """
+  made: list[str] = []
   with _errors(path, "made"):
-    if is_local(path):
-      os.makedirs(local_path(path) or ".", exist_ok=True)
-    else:
+    if not is_local(path):
       remote.file_system(path).mkdirs(path)
+      return made
+    missing = []
+    directory = local_path(path) or "."
+    while directory and not os.path.isdir(directory):
+      missing.append(directory)
+      directory = os.path.dirname(directory)
+    for directory in reversed(missing):
+      try:
+        os.mkdir(directory)
+      except FileExistsError:
+        if not os.path.isdir(directory):
+          raise
+      else:
+        made.append(directory)
+  return made
+
+
+def remove_empty_dir(path: str) -> bool:
+  """Removes a local directory if nothing is in it; returns whether it did."""
+  try:
+    os.rmdir(local_path(path))
+  except OSError:
+    return False
+  return True
 
 
 @contextlib.contextmanager
@@ -271,7 +272,7 @@ def create(path: str, sync: bool = True) -> Iterator[IO[bytes]]:
     if is_local(path):
       flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
       opened: IO[bytes] = open(os.open(local_path(path), flags, 0o666), "wb")
-      _lock(opened)
+      locks.lock(opened)
     else:
       opened = remote.file_system(path).open(path, "wb")
     try:
@@ -471,48 +472,6 @@ def copy(path: str, to: str, progress: Progress | None = None) -> None:
         target.write(chunk)
         if progress is not None:
           progress(len(chunk))
-
-
-@contextlib.contextmanager
-def lock_dir(path: str) -> Iterator[None]:
-  """Shows `is_in_use` that a directory is needed, until the end of the context."""
-  if fcntl is None or not is_local(path):
-    yield
-    return
-  with _errors(path, "opened"):
-    descriptor = os.open(local_path(path), os.O_RDONLY)
-  try:
-    _lock(descriptor)
-    yield
-  finally:
-    os.close(descriptor)
-
-
-def is_in_use(path: str) -> bool:
-  """Whether a process still writes what `create` or `lock_dir` gave it; if local."""
-  if fcntl is None or not is_local(path):
-    return False
-  try:
-    # Over NFS, only a file that is open for writing can be locked.
-    flags = os.O_RDONLY if is_dir(path) else os.O_RDWR
-    descriptor = os.open(local_path(path), flags)
-    try:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      return False
-    finally:
-      os.close(descriptor)
-  except BlockingIOError:
-    return True
-  except OSError:
-    return False
-
-
-def _lock(file: IO[bytes] | int) -> None:
-  """Shows `is_in_use` that the file is being written, until it is closed."""
-  if fcntl is not None:
-    # Some file systems have no locks; then nobody can see who writes.
-    with contextlib.suppress(OSError):
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync(file: IO[bytes]) -> None:

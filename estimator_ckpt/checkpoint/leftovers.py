@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files, table
+from estimator_ckpt.bundle import files, locks, table
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import state_file as state_lib
@@ -111,7 +111,7 @@ def _is_left(path: str, before: float) -> bool:
   except errors.CheckpointError:
     return False
   # 0 is a time that is not known.
-  return all(0 < time < before for time in times) and not files.is_in_use(path)
+  return all(0 < time < before for time in times) and not locks.is_in_use(path)
 
 
 def _is_unfinished(name: str, latest: str) -> bool:

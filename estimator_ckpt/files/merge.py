@@ -282,12 +282,14 @@ def _write(
         counter.advance(before + size - counter.done)
     write_lib.add_extras(index, bundle, extras)
     bundle.commit(index)
+    # Another may replace it as soon as this one is done.
+    written = sum(files.size(path) for path in index.data_paths(target))
   return write_lib.CheckpointReport(
     tuple(one.prefix for one in sources),
     target,
     tuple(one.format for one in sources),
     merged.plan,
-    sum(files.size(path) for path in index.data_paths(target)),
+    written,
     tuple(bundle.placed),
     tuple(bundle.cleaned),
   )

@@ -11,14 +11,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files
-from estimator_ckpt.bundle.commit import clean_leftovers
+from estimator_ckpt.bundle import files, locks
+from estimator_ckpt.bundle.commit import check_no_writer, clean_leftovers
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.shards import check_placement
+from estimator_ckpt.bundle.target_directory import TargetDirectory
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.files import write as write_lib
@@ -136,17 +138,9 @@ def _rewrite_directory(
     write_lib.check_target(to, [prefix])
   if files.exists(target) and not files.is_dir(target):
     raise errors.OptionError(f"{target}: the source is a directory, and this is a file")
-  unfinished = _Unfinished(target)
-  check_free(
-    [to for to in targets if to not in unfinished.targets], options["overwrite"]
-  )
   state_file = write_lib.join(target, state_lib.STATE_FILE)
-  ours_to_replace = options["overwrite"] or state_file in unfinished.targets
-  if files.exists(state_file) and not ours_to_replace:
-    raise errors.CheckpointExistsError(
-      f"{state_file}: there is a model_dir already; choose another destination, or ask"
-      " for it to be overwritten (--overwrite)"
-    )
+  unfinished = _Unfinished(target, targets, state_file, options["overwrite"])
+  unfinished.look()
   # Every plan is made before the first file is written.
   planned = []
   for prefix in prefixes:
@@ -159,17 +153,19 @@ def _rewrite_directory(
   )
   reports: list[write_lib.CheckpointReport] = []
   done = 0
-  with unfinished.writing(targets, state_file):
+  with unfinished.writing():
     for (read, plan), to in zip(planned, targets):
       ours = dict(options, overwrite=options["overwrite"] or to in unfinished.targets)
       size = sum(files.size(path) for path in read.index.data_paths(read.prefix))
-      reports.append(
-        write_lib.write(
-          read, to, plan, progress=_shifted(progress, done, total), **ours
+      with unfinished.making(to):
+        reports.append(
+          write_lib.write(
+            read, to, plan, progress=_shifted(progress, done, total), **ours
+          )
         )
-      )
       done += size
-    state_lib.write_state(target, _new_state(source, state, prefixes, targets))
+    with unfinished.making(state_file):
+      state_lib.write_state(target, _new_state(source, state, prefixes, targets))
   return Report(
     tuple(reports), state_file, _notes(source, gone), tuple(unfinished.cleaned)
   )
@@ -238,19 +234,20 @@ def _notes(source: str, gone: Sequence[str]) -> tuple[str, ...]:
   return tuple(notes)
 
 
-def check_free(targets: Sequence[str], overwrite: bool) -> None:
+def check_free(targets: Sequence[str], overwrite: bool, clean: bool = True) -> None:
   """Checks that there is no checkpoint at a destination, before anything is read.
 
   Args:
     targets: prefixes.
     overwrite: whether checkpoints that are there may be replaced.
+    clean: whether to remove what an interrupted run left beside one that is there.
 
   Raises:
     CheckpointExistsError: there is one, and it may not.
   """
   taken = [] if overwrite else [to for to in targets if files.exists(index_path(to))]
   if taken:
-    for to in taken:
+    for to in taken if clean else ():
       # A run that was interrupted after all was there may have left its mark.
       with contextlib.suppress(errors.CheckpointError):
         clean_leftovers(to)
@@ -275,30 +272,56 @@ class _Unfinished:
   It goes when the state file is there. One that an interrupted run left says which
   checkpoints of the directory are that run's, so that the next may replace them.
 
+  Args:
+    directory: the directory.
+    wanted: the checkpoints that are to be written there.
+    state_file: the path of its state file.
+    overwrite: whether what is there may be replaced.
+
   Attributes:
     targets: the checkpoints of an interrupted run, and the state file if it was to
       write one where none was.
     cleaned: the files that said so, once they are removed.
   """
 
-  def __init__(self, directory: str):
+  def __init__(
+    self, directory: str, wanted: Sequence[str], state_file: str, overwrite: bool
+  ):
     self._directory = directory
+    self._wanted = wanted
+    self._state_file = state_file
+    self._overwrite = overwrite
     self._found: list[str] = []
+    self._new: set[str] = set()
+    self._made: list[str] = []
     self.targets: set[str] = set()
     self.cleaned: list[str] = []
-    start = write_lib.join(directory, _UNFINISHED)
+
+  def look(self, clean: bool = True) -> None:
+    """Looks at what is in the directory.
+
+    Args:
+      clean: see `check_free`; not in this process's turn, which it would wait for.
+
+    Raises:
+      CheckpointExistsError: something is there that may not be replaced, or another
+        process is writing the directory.
+    """
+    self._found, self.targets = [], set()
+    start = write_lib.join(self._directory, _UNFINISHED)
     # What was to become the state file is also found, and goes with the list.
     for path in files.glob_prefix(
-      write_lib.join(directory, f"{state_lib.STATE_FILE}.")
+      write_lib.join(self._directory, f"{state_lib.STATE_FILE}.")
     ):
       if not files.is_temporary(path):
         continue
       is_list = path.startswith(start)
-      if files.is_in_use(path):
+      if locks.is_in_use(path):
         if not is_list:
           continue
         raise errors.CheckpointExistsError(
-          f"{directory}: another process is writing this directory ({path} is locked)"
+          f"{self._directory}: {locks.owner(path)} is writing this directory ({path} is"
+          " locked)"
         )
       self._found.append(path)
       if not is_list:
@@ -306,41 +329,78 @@ class _Unfinished:
       names = files.read(path).decode("utf-8", "surrogateescape").splitlines()
       # A name is one of this directory, whatever the file says.
       self.targets.update(
-        write_lib.join(directory, name) for name in names if name and "/" not in name
+        write_lib.join(self._directory, name)
+        for name in names
+        if name and "/" not in name
+      )
+    wanted = [to for to in self._wanted if to not in self.targets]
+    check_free(wanted, self._overwrite, clean)
+    ours_to_replace = self._overwrite or self._state_file in self.targets
+    if files.exists(self._state_file) and not ours_to_replace:
+      raise errors.CheckpointExistsError(
+        f"{self._state_file}: there is a model_dir already; choose another destination,"
+        " or ask for it to be overwritten (--overwrite)"
       )
 
   @contextlib.contextmanager
-  def writing(self, targets: Sequence[str], state_file: str) -> Iterator[None]:
+  def writing(self) -> Iterator[None]:
     """Keeps the list while a directory is written; an error removes what is new."""
-    files.mkdirs(self._directory)
+    directory = TargetDirectory(self._directory)
     path = files.temporary_path(write_lib.join(self._directory, _UNFINISHED))
-    new = [
-      to for to in targets if to in self.targets or not files.exists(index_path(to))
-    ]
-    if state_file in self.targets or not files.exists(state_file):
-      new.insert(0, state_file)
-    names = "".join(to.rpartition("/")[2] + "\n" for to in new)
     closing = contextlib.ExitStack()
+    is_listed = False
     clean = True
     try:
-      file = closing.enter_context(files.create(path, sync=False))
-      files.write_now(file, names.encode("utf-8", "surrogateescape"), path)
+      with directory.turn():
+        self.look(clean=False)
+        self._new = {
+          to
+          for to in (self._state_file, *self._wanted)
+          if to in self.targets or not files.exists(_path_of(to))
+        }
+        for to in self._wanted:
+          check_no_writer(to)
+        file = closing.enter_context(files.create(path, sync=False))
+        is_listed = True
+        names = "".join(to.rpartition("/")[2] + "\n" for to in sorted(self._new))
+        line = locks.owner_line()
+        files.write_now(file, line + names.encode("utf-8", "surrogateescape"), path)
       if not files.is_local(path):
         closing.close()
       yield
     except BaseException:
-      removed = [_remove(to) for to in new]
+      removed = [_remove(to) for to in reversed(self._made)]
       clean = all(removed)
       raise
     finally:
       # It stays open, and so locked, until the end.
-      closing.close()
-      if clean:
+      if clean and is_listed:
         with contextlib.suppress(errors.CheckpointError):
           files.remove(path)
+      closing.close()
+      if sys.exc_info()[0] is not None:
+        directory.remove_made()
     for path in self._found:
       files.remove(path)
       self.cleaned.append(path)
+
+  @contextlib.contextmanager
+  def making(self, target: str) -> Iterator[None]:
+    """Remembers what is written meanwhile as this run's, unless another has it."""
+    if target in self._new:
+      self._made.append(target)
+    try:
+      yield
+    except errors.CheckpointExistsError:
+      if target in self._made:
+        self._made.remove(target)
+      raise
+
+
+def _path_of(target: str) -> str:
+  """The file that makes a checkpoint, or a state file, be there."""
+  is_state = target.rpartition("/")[2] == state_lib.STATE_FILE
+  return target if is_state else index_path(target)
 
 
 def _remove(target: str) -> bool:

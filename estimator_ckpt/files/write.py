@@ -243,7 +243,8 @@ def write(
     add_extras(index, bundle, extras)
     add_tensors(index, bundle, plan.tensors)
     bundle.commit(index)
-  written = sum(files.size(path) for path in index.data_paths(target))
+    # Another may replace it as soon as this one is done.
+    written = sum(files.size(path) for path in index.data_paths(target))
   return CheckpointReport(
     (source.prefix,),
     target,

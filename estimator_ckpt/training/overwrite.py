@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import files, locks
 from estimator_ckpt.bundle.file_names import data_path, index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import state_file as state_lib
@@ -59,12 +59,12 @@ def aside(prefix: str) -> Iterator[str]:
   """
   # A job that was killed leaves its own, and saves the same step again.
   for path in files.glob_prefix(prefix + "."):
-    if files.is_temporary(path) and files.is_dir(path) and not files.is_in_use(path):
+    if files.is_temporary(path) and files.is_dir(path) and not locks.is_in_use(path):
       files.remove_tree(path)
   directory = files.temporary_path(prefix)
   files.mkdirs(directory)
   try:
-    with files.lock_dir(directory):
+    with locks.lock_dir(directory):
       yield os.path.join(directory, os.path.basename(prefix))
   finally:
     files.remove_tree(directory)

@@ -3,8 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
-import sys
 
 import pytest
 
@@ -91,13 +89,6 @@ def test_a_directory_is_removed_and_what_its_links_lead_to_is_kept(tmp_path):
   assert (kept / "file").exists()
   with pytest.raises(CheckpointNotFoundError):
     files.remove_tree(str(gone))
-
-
-def test_a_directory_that_is_locked_is_in_use(tmp_path):
-  assert not files.is_in_use(str(tmp_path))
-  with files.lock_dir(str(tmp_path)):
-    assert files.is_in_use(str(tmp_path))
-  assert not files.is_in_use(str(tmp_path))
 
 
 def test_a_directory_is_no_file(tmp_path):
@@ -197,29 +188,6 @@ def test_temporary_names_are_recognised_and_beside_their_file(path):
   assert files.temporary_path(path) != files.temporary_path(path)
   for name in ("model.ckpt-1.index", "a.tmp", "a.tmp-eckpt-", "a.tmp-eckpt-0123456789"):
     assert not files.is_temporary(name)
-
-
-def test_a_file_is_in_use_while_another_process_writes_it(path):
-  program = (
-    "import sys\n"
-    "from estimator_ckpt.bundle import files\n"
-    f"with files.create({path!r}):\n"
-    "  print('open', flush=True)\n"
-    "  sys.stdin.read()\n"
-  )
-  writer = subprocess.Popen(
-    [sys.executable, "-c", program],
-    stdin=subprocess.PIPE,
-    stdout=subprocess.PIPE,
-    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-  )
-  try:
-    assert writer.stdout.readline() == b"open\n"
-    assert files.is_in_use(path)
-  finally:
-    writer.communicate(timeout=60)
-  assert not files.is_in_use(path)
-  assert not files.is_in_use(path + "-missing")
 
 
 def test_listing_is_sorted_and_by_prefix(tmp_path):

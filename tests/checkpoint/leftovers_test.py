@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import files, locks
 from estimator_ckpt.checkpoint import leftovers
 from tests.bundle_builder import BundleBuilder
 
@@ -126,7 +126,7 @@ def test_without_a_whole_checkpoint_nothing_is_touched(model_dir, state):
 def test_what_is_being_written_is_left_alone(model_dir):
   path = files.temporary_path(str(model_dir / "model.ckpt-15"))
   files.mkdirs(path)
-  with files.lock_dir(path):
+  with locks.lock_dir(path):
     with files.create(path + ".tmp-eckpt-0123abcd") as file:
       file.write(b"a")
       file.flush()

@@ -22,7 +22,7 @@ from estimator_ckpt.bundle import files
 # Gets what is about to be done, as `rename`, and to which path.
 Strike = Callable[[str, str], None]
 
-_OS_CALLS = (
+OS_CALLS = (
   "open",
   "fsync",
   "replace",
@@ -125,7 +125,7 @@ def injected(
   """
   layer = _Layer(at, strike, persistent, only)
   with contextlib.ExitStack() as stack:
-    for name in _OS_CALLS:
+    for name in OS_CALLS:
       _patch(stack, os, name, _counted(layer, name, getattr(os, name)))
     _patch(stack, files, "open", _opening(layer))
     file_io = sys.modules.get("tensorflow.python.lib.io.file_io")

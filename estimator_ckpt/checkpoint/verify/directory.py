@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import files, locks
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
 from estimator_ckpt.checkpoint import leftovers
 from estimator_ckpt.checkpoint import state_file as state_lib
@@ -30,7 +30,7 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
   left = [
     name
     for name in names
-    if (files.is_temporary(name) and not files.is_in_use(f"{directory}/{name}"))
+    if (files.is_temporary(name) and not locks.is_in_use(f"{directory}/{name}"))
     or leftovers.is_tensorflows(name)
   ]
   if left:
