@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--values",
     action="store_true",
-    help="compare contents: by checksum, and by value where checksums differ",
+    help="compare contents: by the checksums in the indexes, and by value where these"
+    " differ",
   )
   parser.add_argument(
     "--atol",
@@ -109,13 +110,19 @@ def _verdict(comparison: Comparison) -> str:
   both = f"{terminal.plural(comparison.matched, 'tensor')} in both"
   if comparison.values_compared:
     what = "names, types, shapes and values"
+    if comparison.by_checksum:
+      what = "names, types, shapes and checksums of values"
     if comparison.bytes_read:
       both += f"; {terminal.human_bytes(comparison.bytes_read)} read"
   else:
     what = "names, types and shapes"
     both += "; values not compared (--values)"
   if comparison.equal:
-    return f"Equal in {what}. {both}."
+    text = f"Equal in {what}. {both}."
+    if comparison.by_checksum:
+      count = terminal.plural(comparison.by_checksum, "tensor")
+      text += f"\nThe data of {count} was not read; verify compares it with its checksums."
+    return text
   return f"{terminal.plural(len(comparison.differences), 'difference')}. {both}."
 
 
@@ -159,6 +166,7 @@ def _json(comparison: Comparison) -> dict[str, Any]:
     "matched": comparison.matched,
     "values_compared": comparison.values_compared,
     "bytes_read": comparison.bytes_read,
+    "equal_by_checksum": comparison.by_checksum,
     "problems": list(comparison.problems),
     "differences": [
       {

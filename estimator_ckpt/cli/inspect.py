@@ -156,6 +156,9 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
   missing = len(summary.data_files) - len(sizes)
   if missing:
     text += f"; {missing:,} MISSING"
+  cut = sum(file.is_cut for file in summary.data_files)
+  if cut:
+    text += f"; {cut:,} CUT"
   yield line("files", f"{text}; index {terminal.human_bytes(summary.index_size)}")
   totals: dict[str, tuple[int, int]] = {}
   for kind, total in summary.totals.items():
@@ -189,6 +192,9 @@ def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
   has_shards = len(summary.data_files) > 1
   if has_shards:
     columns.append(terminal.Column("shard", right=True))
+  is_broken = any(file.is_cut or file.size is None for file in summary.data_files)
+  if is_broken:
+    columns.append(terminal.Column("data"))
   cells = []
   for (tensor, _), unexpected in zip(rows, paths):
     row = [tensor.name]
@@ -198,6 +204,8 @@ def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
     row.append(terminal.human_bytes(tensor.size))
     if has_shards:
       row.append(_ranges(tensor.shards))
+    if is_broken:
+      row.append((summary.trouble(tensor) or "").upper())
     cells.append(row)
   if summary.graph is not None and not has_paths:
     yield "Each object path is the name itself, below var_list/ or nested by scope.\n"
@@ -352,7 +360,10 @@ def _json(
     "step_key": summary.step_key,
     "objects": len(summary.graph.nodes) if summary.graph is not None else None,
     "index_bytes": summary.index_size,
-    "data_files": [{"path": f.path, "bytes": f.size} for f in summary.data_files],
+    "data_files": [
+      {"path": f.path, "bytes": f.size, "needed_bytes": f.needed}
+      for f in summary.data_files
+    ],
     "totals": {
       kind.value: {"tensors": total.tensors, "bytes": total.size}
       for kind, total in summary.totals.items()

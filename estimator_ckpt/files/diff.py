@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Callable
 
 from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.bundle.stored_entries import check_sizes
 from estimator_ckpt.checkpoint import formats, layout, tensor_names
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
@@ -75,6 +77,8 @@ class Comparison:
     matched: how many tensors are in both.
     values_compared: whether the contents were compared.
     bytes_read: how many bytes had to be read for that, of both together.
+    by_checksum: how many tensors are equal by the checksums in the indexes alone. Their
+      bytes were not read; `verify` compares these with the checksums.
     problems: why tensors whose checksums differ could not be read, in words.
   """
 
@@ -86,6 +90,7 @@ class Comparison:
   matched: int
   values_compared: bool
   bytes_read: int = 0
+  by_checksum: int = 0
   problems: tuple[str, ...] = ()
 
   @property
@@ -111,7 +116,8 @@ def diff(
   Args:
     a: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes.
     b: the other.
-    values: whether to compare contents. Tensors with equal checksums are equal;
+    values: whether to compare contents. Tensors with equal checksums in the indexes
+      are equal, and their data files have to be there and as long as they need to be;
       others are read, to say how much they differ.
     atol: numbers that differ by no more are equal.
     rtol: added to `atol`, times the magnitude of the number in `b`.
@@ -123,7 +129,8 @@ def diff(
   Raises:
     OptionError: a tolerance is negative.
     CheckpointNotFoundError: there is no checkpoint, or a data file is missing.
-    CorruptCheckpointError: an index or an object graph is damaged.
+    CorruptCheckpointError: an index or an object graph is damaged; with `values`, a
+      data file is too short.
 
   Example:
     if not diff("before/model.ckpt-3", "after/model.ckpt-3", values=True).equal:
@@ -138,15 +145,18 @@ def diff(
     kind = _difference(*pair, same_format)
     if kind is not None:
       differences.append(Difference(kind, pair[0].name, *pair))
-  bytes_read = 0
+  bytes_read = by_checksum = 0
   problems: list[str] = []
   if values:
+    for side in (one, other):
+      check_sizes(side.index, Shards(side.prefix, side.index.header.num_shards))
     comparer = _ValueComparer(one.prefix, other.prefix, atol, rtol, progress)
     comparable = [
       p for p in pairs if _difference(*p, same_format) is not DifferenceKind.SHAPE
     ]
     differences += comparer.compare(comparable)
     bytes_read, problems = comparer.bytes_read, comparer.problems
+    by_checksum = comparer.by_checksum
   differences.sort(key=lambda difference: (difference.name, difference.kind.value))
   return Comparison(
     one.prefix,
@@ -157,6 +167,7 @@ def diff(
     len(pairs),
     values,
     bytes_read,
+    by_checksum,
     tuple(problems),
   )
 
@@ -166,10 +177,10 @@ class _Side:
 
   def __init__(self, path: str | os.PathLike[str]):
     self.prefix = prefix_lib.resolve(path)
-    index = Index.read(self.prefix)
-    graph = formats.read_object_graph(self.prefix, index)
-    self.format = formats.format_of(index, graph)
-    self.tensors = saved_tensors(index, graph)
+    self.index = Index.read(self.prefix)
+    graph = formats.read_object_graph(self.prefix, self.index)
+    self.format = formats.format_of(self.index, graph)
+    self.tensors = saved_tensors(self.index, graph)
 
 
 _Pair = tuple[SavedTensor, SavedTensor]
@@ -237,6 +248,7 @@ class _ValueComparer:
     self, a: str, b: str, atol: float, rtol: float, progress: Progress | None
   ):
     self.bytes_read = 0
+    self.by_checksum = 0
     self.problems: list[str] = []
     self._prefixes = (a, b)
     self._atol = atol
@@ -246,6 +258,7 @@ class _ValueComparer:
   def compare(self, pairs: Sequence[_Pair]) -> list[Difference]:
     """The pairs whose values differ."""
     undecided = [pair for pair in pairs if not _same_checksums(*pair)]
+    self.by_checksum = len(pairs) - len(undecided)
     if not undecided:
       return []
     total = sum(a.size + b.size for a, b in undecided)

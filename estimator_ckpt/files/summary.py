@@ -6,6 +6,7 @@ checkpoint whose data files are missing can be inspected all the same.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -45,10 +46,17 @@ class DataFile:
   Attributes:
     path: where it is.
     size: its bytes; None when it is missing.
+    needed: the bytes that the index says it has, up to the end of the last tensor.
   """
 
   path: str
   size: int | None
+  needed: int = 0
+
+  @property
+  def is_cut(self) -> bool:
+    """Whether it is there and ends before the last tensor does."""
+    return self.size is not None and self.size < self.needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +90,23 @@ class CheckpointSummary:
   roles: tuple[Role, ...]
   graph: ObjectGraph | None
   problems: tuple[str, ...] = ()
+
+  def trouble(self, tensor: SavedTensor) -> str | None:
+    """Why a tensor's bytes are not there: `missing` or `cut`; None where they are.
+
+    Args:
+      tensor: one of the checkpoint's.
+    """
+    for part in tensor.parts:
+      entry = part.entry
+      if not entry.size or entry.shard_id >= len(self.data_files):
+        continue
+      size = self.data_files[entry.shard_id].size
+      if size is None:
+        return "missing"
+      if entry.offset + entry.size > size:
+        return "cut"
+    return None
 
   @property
   def total(self) -> Total:
@@ -145,7 +170,7 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:
     step,
     step_tensor.key if step_tensor is not None else None,
     files.size(index_path(prefix)),
-    _data_files(prefix, index),
+    _data_files(prefix, index, tensors),
     tuple(tensors),
     tuple(classify(tensors, graph)),
     graph,
@@ -230,16 +255,24 @@ def _keyed(index: Index) -> formats.CheckpointFormat:
   return formats.CheckpointFormat.DUAL if named else formats.CheckpointFormat.TF2
 
 
-def _data_files(prefix: str, index: Index) -> tuple[DataFile, ...]:
+def _data_files(
+  prefix: str, index: Index, tensors: Iterable[SavedTensor]
+) -> tuple[DataFile, ...]:
   # One listing: the header may say that there are many more than there are.
   present: set[str] | None = None
   with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
     present = set(files.glob_prefix(f"{prefix}.data-"))
+  needed: dict[int, int] = collections.defaultdict(int)
+  for tensor in tensors:
+    for _, entry in tensor.parts:
+      end = entry.offset + entry.size
+      if end > needed[entry.shard_id]:
+        needed[entry.shard_id] = end
   found = []
-  for path in index.data_paths(prefix):
+  for shard_id, path in enumerate(index.data_paths(prefix)):
     size = None
     if present is None or path in present:
       with contextlib.suppress(CheckpointError):
         size = files.size(path)
-    found.append(DataFile(path, size))
+    found.append(DataFile(path, size, needed[shard_id]))
   return tuple(found)

@@ -7,7 +7,11 @@ import pytest
 
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.errors import CheckpointNotFoundError, OptionError
+from estimator_ckpt.errors import (
+  CheckpointNotFoundError,
+  CorruptCheckpointError,
+  OptionError,
+)
 from estimator_ckpt.files.diff import DifferenceKind, diff
 from tests import golden
 from tests.bundle_builder import BundleBuilder, dual_builder
@@ -29,6 +33,7 @@ def test_a_checkpoint_equals_itself_without_a_byte_read(name):
   comparison = diff(golden.path(name), golden.path(name), values=True)
   assert comparison.equal
   assert comparison.bytes_read == 0
+  assert comparison.by_checksum == comparison.matched
   assert comparison.matched == len(golden.manifest(name)["tensors"])
 
 
@@ -62,12 +67,26 @@ def test_values_count_only_if_asked_for(tmp_path):
   assert comparison.bytes_read == 24
 
 
+def test_equal_values_of_a_data_file_that_is_gone_or_cut_are_not_claimed(tmp_path):
+  a = _write(tmp_path, "a", x=([1.0, 2.0], "float32"), y=([3.0], "float32"))
+  b = _write(tmp_path, "b", x=([1.0, 2.0], "float32"), y=([3.0], "float32"))
+  data = f"{b}.data-00000-of-00001"
+  os.truncate(data, 11)
+  with pytest.raises(CorruptCheckpointError, match="b.data.*'y' is at bytes 8 to 12"):
+    diff(a, b, values=True)
+  os.remove(data)
+  for pair in ((a, b), (b, a)):
+    with pytest.raises(CheckpointNotFoundError, match="a data file .* is missing"):
+      diff(*pair, values=True)
+    assert diff(*pair).equal
+
+
 def test_only_tensors_whose_checksums_differ_are_read(tmp_path):
   a = _write(tmp_path, "a", x=(np.arange(50_000), "float32"), y=([1.0], "float32"))
   b = _write(tmp_path, "b", x=(np.arange(50_000), "float32"), y=([2.0], "float32"))
   seen = []
   comparison = diff(a, b, values=True, progress=lambda *pair: seen.append(pair))
-  assert comparison.bytes_read == 8
+  assert (comparison.bytes_read, comparison.by_checksum) == (8, 1)
   assert seen == [(8, 8)]
 
 

@@ -104,6 +104,26 @@ def test_without_its_data_files_a_checkpoint_can_still_be_inspected(tmp_path):
   assert [t.name for t in summary.tensors if "net/w" in t.keys] == ["net/w"]
 
 
+def test_a_data_file_that_is_cut_says_so_and_which_tensors_it_lacks(tmp_path):
+  builder = BundleBuilder(num_shards=2)
+  for name, shard in (("a", 0), ("b", 0), ("c", 1)):
+    builder.numbers(name, [1, 2, 3], shard=shard)
+  builder.numbers("empty", [], shard=1)
+  prefix = builder.write(tmp_path / "m")
+  whole = inspect_checkpoint(prefix)
+  assert [(f.size, f.needed, f.is_cut) for f in whole.data_files] == [
+    (24, 24, False),
+    (12, 12, False),
+  ]
+  assert not any(map(whole.trouble, whole.tensors))
+  os.truncate(f"{prefix}.data-00000-of-00002", 13)
+  os.remove(f"{prefix}.data-00001-of-00002")
+  summary = inspect_checkpoint(prefix)
+  assert [(f.size, f.is_cut) for f in summary.data_files] == [(13, True), (None, False)]
+  trouble = {tensor.name: summary.trouble(tensor) for tensor in summary.tensors}
+  assert trouble == {"a": None, "b": "cut", "c": "missing", "empty": None}
+
+
 def test_a_tf2_checkpoint_without_its_data_is_still_one(tmp_path):
   prefix = golden.copy("tf2.15/module_tree", tmp_path / "copy")
   for path in (tmp_path / "copy").glob("*.data-*"):
