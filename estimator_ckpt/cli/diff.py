@@ -121,7 +121,9 @@ def _verdict(comparison: Comparison) -> str:
     text = f"Equal in {what}. {both}."
     if comparison.by_checksum:
       count = terminal.plural(comparison.by_checksum, "tensor")
-      text += f"\nThe data of {count} was not read; verify compares it with its checksums."
+      text += (
+        f"\nThe data of {count} was not read; verify compares it with its checksums."
+      )
     return text
   return f"{terminal.plural(len(comparison.differences), 'difference')}. {both}."
 

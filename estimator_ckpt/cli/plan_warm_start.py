@@ -126,6 +126,8 @@ def _lines(plan: WarmStartPlan) -> Iterator[str]:
     yield ""
     yield "A map that would start more:"
     yield _INDENT + terminal.printable(flags)
+    if plan.stays_new:
+      yield from _wrapped(plan.leaves_new(), wide)
 
 
 def _path(cell: str) -> str:

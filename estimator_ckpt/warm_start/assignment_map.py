@@ -17,7 +17,6 @@ Written as text, as for `estimator-ckpt rename`, an entry is `old:new`.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import os
 import re
@@ -27,7 +26,6 @@ from typing import Any, NamedTuple, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.name_map import NameMap, Rule
-from estimator_ckpt.warm_start.nearest import tails
 from estimator_ckpt.warm_start.source import Source, SourceTensor
 
 AssignmentMapLike = Union[
@@ -40,7 +38,6 @@ AssignmentMapLike = Union[
 
 ROOT = "/"
 _ON_ONE_LINE = 3
-_ALIKE = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,66 +314,3 @@ def _made(entry: Entry, match: re.Match[str]) -> str:
       f"assignment_map: {entry.target!r} does not fit the regular expression "
       f"{entry.text!r}: {error}"
     ) from error
-
-
-class _Shaped(NamedTuple):
-  name: str
-  dtype: int
-  shape: tuple[int, ...] | None
-
-
-def suggest(
-  targets: Iterable[tuple[str, int, tuple[int, ...] | None]],
-  tensors: Iterable[SourceTensor],
-) -> dict[str, str]:
-  """A map that would start variables which nothing starts.
-
-  Scopes are found by what names end in alike, single names by a shape that only one has.
-
-  Args:
-    targets: name, dtype and shape of each variable.
-    tensors: what the checkpoint has for them.
-
-  Returns:
-    An assignment map; empty where nothing suggests itself.
-  """
-  by_kind: dict[tuple[int, tuple[int, ...]], list[str]] = collections.defaultdict(list)
-  for tensor in tensors:
-    by_kind[tensor.dtype, tensor.shape].append(tensor.name)
-  wanted = [_Shaped(*target) for target in targets]
-  by_tail: dict[tuple[object, ...], list[str]] = collections.defaultdict(list)
-  for kind, names in by_kind.items():
-    for name in names:
-      for tail in tails(name):
-        by_tail[kind, tail].append(name)
-  votes: collections.Counter[tuple[str, str]] = collections.Counter()
-  for target in wanted:
-    for tail in tails(target.name):
-      alike = by_tail.get(((target.dtype, target.shape), tail), [])
-      alike = [name for name in alike if name != target.name]
-      if alike:
-        # Of too many none suggests itself.
-        if len(alike) <= _ALIKE:
-          ends = len(tail)
-          votes.update((name[:-ends], target.name[:-ends]) for name in alike)
-        break
-  suggested: dict[str, str] = {}
-  left = {target.name: target for target in wanted}
-  for (old, new), _ in sorted(votes.items(), key=lambda item: (-item[1], item[0])):
-    started = [
-      name
-      for name, target in left.items()
-      if name.startswith(new)
-      and target.shape is not None
-      and old + name[len(new) :] in by_kind[target.dtype, target.shape]
-    ]
-    if started and (old or ROOT) not in suggested:
-      suggested[old or ROOT] = new or ROOT
-      for name in started:
-        del left[name]
-  for kind, names in by_kind.items():
-    if len(names) == 1:
-      same = [t.name for t in left.values() if (t.dtype, t.shape) == kind]
-      if len(same) == 1:
-        suggested[names[0]] = same[0]
-  return suggested

@@ -15,9 +15,14 @@ from estimator_ckpt.bundle.dtypes import describe
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
 from estimator_ckpt.warm_start.assignment_map import Entry
 from estimator_ckpt.warm_start.source import Source, SourceTensor
+from estimator_ckpt.warm_start.suggestion import Wanted, suggest
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
 
 Shape = tuple[int, ...]
+
+# How many entries of a suggestion are tried one by one, and how many names are shown.
+_TRIED = 20
+_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +126,32 @@ class WarmStartPlan:
   def suggested_map(self) -> tuple[Entry, ...]:
     """An assignment map that starts all that this one does, and more.
 
-    Any `assignment_map=` takes it. It is empty where nothing suggests itself.
+    It is the largest that works. Any `assignment_map=` takes it. It is empty where
+    nothing suggests itself.
     """
+    found = self._found_entries()
+    if not found or self._is_better((*self.entries, *found)):
+      return (*self.entries, *found) if found else ()
+    # Together they do not work: those that do one by one.
+    kept = list(self.entries)
+    for entry in found[:_TRIED]:
+      if self._is_better((*kept, entry)):
+        kept.append(entry)
+    return tuple(kept) if len(kept) > len(self.entries) else ()
+
+  @functools.cached_property
+  def stays_new(self) -> tuple[str, ...]:
+    """Variables that the suggested map does not start either, and a map could."""
+    left = self.with_map(self.suggested_map).left_in_graph
+    return tuple(item.name for item in left if item.is_open)
+
+  def _is_better(self, entries: Sequence[Entry]) -> bool:
+    plan = self.with_map(entries)
+    return len(plan.started) > len(self.started) and (
+      len(plan.problems) <= len(self.problems)
+    )
+
+  def _found_entries(self) -> list[Entry]:
     used = {item.source.location for item in self.started}
     free = [
       tensor
@@ -140,10 +169,10 @@ class WarmStartPlan:
         # An entry of the map for a scope kept it from its own name.
         found.append(Entry(item.name, item.name))
       elif item.is_open:
-        wanted.append((item.name, item.dtype, item.shape))
-    suggested = assignment_map_lib.suggest(wanted, free)
-    found += [Entry(old, new) for old, new in suggested.items()]
-    return (*self.entries, *found) if found else ()
+        wanted.append(Wanted(item.name, item.dtype, item.shape))
+    others = [item.target.name for item in self.started if item.source.role.of is None]
+    suggested = suggest(wanted, free, others)
+    return [*found, *(Entry(old, new) for old, new in suggested.items())]
 
   def raise_for_problems(self) -> None:
     """Raises if it is strict and something asked for cannot be done.
@@ -173,11 +202,19 @@ class WarmStartPlan:
         lines.append(f"A map that would fix {what}: {self.suggestion()}")
         flags = assignment_map_lib.as_flags(self.suggested_map)
         lines.append(f"The same as flags: {flags}")
+        if self.stays_new:
+          lines.append(self.leaves_new())
     lines.append(
       "Nothing has been started. To start what can be and go on, pass strict=False; "
       "print(warm_start.plan(variables)) shows everything."
     )
     return "\n".join(lines)
+
+  def leaves_new(self) -> str:
+    """What stays new with the suggested map, in words."""
+    names = self.stays_new
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"It leaves new: {', '.join(names[:_SHOWN])}{more}"
 
   def suggestion(self) -> str:
     """The suggested map as one would write it."""

@@ -90,6 +90,8 @@ def table(plan: WarmStartPlan) -> str:
     lines.append("")
   if plan.suggested_map:
     lines += [f"A map that would start more: {plan.suggestion()}", ""]
+    if plan.stays_new:
+      lines[-1:] = [plan.leaves_new(), ""]
   return "\n".join(lines[:-1])
 
 

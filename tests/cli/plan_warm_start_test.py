@@ -61,7 +61,8 @@ def test_the_map_it_offers_works_when_pasted(plan):
     "tf1.15/batch_norm", "tf1.15/adam_dense", "--assignment_map=a/:b/"
   )
   assert code == 1
-  offered = out.partition("A map that would start more:\n")[2]
+  offered, _, rest = out.partition("A map that would start more:\n")[2].partition("\n")
+  assert rest.startswith("It leaves new: ")
   assert "--assignment_map=net/dense/:net/dense_1/" in offered
   code, out, _ = plan("tf1.15/batch_norm", "tf1.15/adam_dense", *shlex.split(offered))
   assert code == 0

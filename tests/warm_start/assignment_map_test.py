@@ -20,7 +20,6 @@ from estimator_ckpt.warm_start.assignment_map import (
   as_flags,
   expand,
   parse_assignment_map,
-  suggest,
   variable_name,
 )
 from estimator_ckpt.warm_start.source import Source
@@ -181,32 +180,6 @@ def test_groups_that_the_expression_lacks():
     expand(parse_assignment_map({"(.*)": r"\2"}), source("a"))
 
 
-def _suggested(wanted, free):
-  checkpoint = Source("checkpoint", _index(free), None)
-  return suggest(
-    [(name, FLOAT32, shape) for name, shape in wanted.items()], checkpoint.tensors
-  )
-
-
-def _index(shapes):
-  index = Index()
-  for i, (name, shape) in enumerate(shapes.items()):
-    index.put(name, BundleEntry(FLOAT32, shape, 0, 1000 * i, 8, i))
-  return index
-
-
-def test_a_map_for_a_renamed_scope_is_suggested():
-  wanted = {"new/a/w": (2,), "new/b/w": (2,), "new/b/v": (3,)}
-  free = {name.replace("new/", "old/"): shape for name, shape in wanted.items()}
-  assert _suggested(wanted, free) == {"old/": "new/"}
-
-
-def test_a_map_for_a_renamed_variable_is_suggested_by_its_shape():
-  assert _suggested({"net/kernel": (7, 5)}, {"net/weights": (7, 5), "net/b": (5,)}) == {
-    "net/weights": "net/kernel"
-  }
-
-
 @given(st.lists(st.tuples(*[st.text("a:(?\\\\/ '", min_size=1)] * 2), max_size=5))
 def test_a_map_reads_back_as_it_is_written(pairs):
   entries = [Entry(old.rstrip("/") + "x", new.rstrip("/") + "x") for old, new in pairs]
@@ -222,30 +195,3 @@ def test_a_map_reads_back_as_flags(old, new):
   [entry] = parse_assignment_map(flag.partition("=")[2])
   # A colon that an expression escapes is a colon.
   assert Entry(entry.text.replace("\\:", ":"), entry.target) == Entry(old, new)
-
-
-def test_nothing_is_suggested_where_shapes_differ():
-  assert _suggested({"new/w": (2,)}, {"old/w": (3,)}) == {}
-
-
-_PART = st.text("abc", min_size=1, max_size=2)
-_NAMES = st.lists(
-  st.lists(_PART, min_size=1, max_size=3).map("/".join),
-  min_size=1,
-  max_size=8,
-  unique=True,
-)
-
-
-@given(_NAMES, st.lists(_PART, max_size=2), st.lists(_PART, max_size=2))
-def test_the_suggested_map_starts_everything_below_a_renamed_scope(names, old, new):
-  # A name that stands before a scope of others would be another variable's.
-  shapes = {name: (i + 1,) for i, name in enumerate(names)}
-  free = {"/".join([*old, name]): shape for name, shape in shapes.items()}
-  wanted = {"/".join([*new, name]): shape for name, shape in shapes.items()}
-  if old == new:
-    return
-  checkpoint = Source("checkpoint", _index(free), None)
-  found = expand(parse_assignment_map(_suggested(wanted, free)), checkpoint)
-  started = {(c.target, c.tensor.shape) for c in found}
-  assert started >= set(wanted.items())

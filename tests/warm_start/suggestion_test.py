@@ -7,9 +7,19 @@ import difflib
 import shlex
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from estimator_ckpt import errors
-from tests.warm_start.planning import plan, started
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.warm_start.assignment_map import (
+  expand,
+  parse_assignment_map,
+)
+from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.suggestion import Wanted, suggest
+from tests.warm_start.planning import FLOAT32, plan, started
 
 
 def pasted(text):
@@ -113,3 +123,116 @@ def test_thousands_of_problems_do_not_take_minutes(monkeypatch):
   leaves = {name.replace("kernel", "w"): shape for name, shape in variables.items()}
   plan(tensors, leaves, assignment_map={"old/": "new/"}).message()
   assert sum(compared) < 100_000
+
+
+def _index(shapes):
+  index = Index()
+  for i, (name, shape) in enumerate(shapes.items()):
+    index.put(name, BundleEntry(FLOAT32, shape, 0, 1000 * i, 8, i))
+  return index
+
+
+def _suggested(wanted, free):
+  checkpoint = Source("checkpoint", _index(free), None)
+  return suggest(
+    [Wanted(name, FLOAT32, shape) for name, shape in wanted.items()],
+    checkpoint.tensors,
+  )
+
+
+def test_a_map_for_a_renamed_scope_is_suggested():
+  wanted = {"new/a/w": (2,), "new/b/w": (2,), "new/b/v": (3,)}
+  free = {name.replace("new/", "old/"): shape for name, shape in wanted.items()}
+  assert _suggested(wanted, free) == {"old/": "new/"}
+
+
+def test_a_map_for_a_renamed_variable_is_suggested_by_its_shape():
+  assert _suggested({"net/kernel": (7, 5)}, {"net/weights": (7, 5), "net/b": (5,)}) == {
+    "net/weights": "net/kernel"
+  }
+
+
+def test_nothing_is_suggested_where_shapes_differ():
+  assert _suggested({"new/w": (2,)}, {"old/w": (3,)}) == {}
+
+
+_PART = st.text("abc", min_size=1, max_size=2)
+_NAMES = st.lists(
+  st.lists(_PART, min_size=1, max_size=3).map("/".join),
+  min_size=1,
+  max_size=8,
+  unique=True,
+)
+
+
+@given(_NAMES, st.lists(_PART, max_size=2), st.lists(_PART, max_size=2))
+def test_the_suggested_map_starts_everything_below_a_renamed_scope(names, old, new):
+  # A name that stands before a scope of others would be another variable's.
+  shapes = {name: (i + 1,) for i, name in enumerate(names)}
+  free = {"/".join([*old, name]): shape for name, shape in shapes.items()}
+  wanted = {"/".join([*new, name]): shape for name, shape in shapes.items()}
+  if old == new:
+    return
+  checkpoint = Source("checkpoint", _index(free), None)
+  found = expand(parse_assignment_map(_suggested(wanted, free)), checkpoint)
+  started = {(c.target, c.tensor.shape) for c in found}
+  assert started >= set(wanted.items())
+
+
+def _bert(scope, layers=3):
+  leaves = ["embeddings/word", "pooler/kernel", "pooler/bias"]
+  leaves += [f"layer_{i}/{leaf}" for i in range(layers) for leaf in ("kernel", "bias")]
+  return {f"{scope}{leaf}": (i + 1, 2) for i, leaf in enumerate(leaves)}
+
+
+@pytest.mark.parametrize(
+  "head, expected",
+  [
+    # A new head in the scope that the old model moved to.
+    ({"encoder/head/kernel": (99,)}, {"bert/": "encoder/bert/"}),
+    # It is in the way one scope further down.
+    (
+      {"encoder/bert/adapter/w": (99,)},
+      {
+        "bert/embeddings/": "encoder/bert/embeddings/",
+        "bert/pooler/": "encoder/bert/pooler/",
+        **{f"bert/layer_{i}/": f"encoder/bert/layer_{i}/" for i in range(3)},
+      },
+    ),
+    # Among the variables of one layer: those are named one by one.
+    (
+      {"encoder/bert/pooler/scale": (99,)},
+      {
+        "bert/embeddings/": "encoder/bert/embeddings/",
+        "bert/pooler/kernel": "encoder/bert/pooler/kernel",
+        "bert/pooler/bias": "encoder/bert/pooler/bias",
+        **{f"bert/layer_{i}/": f"encoder/bert/layer_{i}/" for i in range(3)},
+      },
+    ),
+  ],
+)
+def test_the_suggestion_is_the_largest_map_that_works(head, expected):
+  tensors = {**_bert("bert/"), "cls/predictions/bias": (7,)}
+  variables = {**_bert("encoder/bert/"), **head}
+  made = plan(tensors, variables)
+  assert as_dict(made.suggested_map) == expected
+  assert made.stays_new == tuple(head)
+  text = made.message()
+  assert "A map that would fix it" in text
+  assert f"It leaves new: {', '.join(head)}" in text
+  fixed = plan(tensors, variables, assignment_map=pasted(text))
+  fixed.raise_for_problems()
+  assert sorted(started(fixed)) == sorted(_bert("encoder/bert/"))
+  assert f"It leaves new: {', '.join(head)}" in str(made)
+
+
+def test_a_variable_that_its_own_name_starts_is_not_taken_in_by_a_scope():
+  tensors = {"bert/a": (2,), "bert/b": (3,), "encoder/x": (4,)}
+  variables = {"encoder/bert/a": (2,), "encoder/bert/b": (3,), "encoder/x": (4,)}
+  made = plan(tensors, variables)
+  assert as_dict(made.suggested_map) == {"bert/": "encoder/bert/"}
+  assert len(made.with_map(made.suggested_map).started) == 3
+
+
+def as_dict(entries):
+  return {entry.text: entry.target for entry in entries}
