@@ -78,6 +78,29 @@ def test_the_architecture_has_each_room():
     assert f"| `{room}/` |" in text
 
 
+def test_the_architecture_has_each_use_of_private_tensorflow_api():
+  path = _PACKAGE / "training" / "tensorflow_private.py"
+  tree = ast.parse(path.read_text("utf-8"))
+  imported = {
+    alias.asname or alias.name
+    for node in ast.walk(tree)
+    if isinstance(node, ast.ImportFrom)
+    and (node.module or "").startswith("tensorflow.python")
+    for alias in node.names
+  }
+  modules = {name for name in imported if name[0].islower()}
+  used = {
+    node.attr
+    for node in ast.walk(tree)
+    if isinstance(node, ast.Attribute)
+    and isinstance(node.value, ast.Name)
+    and node.value.id in modules
+  }
+  assert len(used) > 5
+  text = page("docs/architecture.md")
+  assert [name for name in used | (imported - modules) if f"`{name}`" not in text] == []
+
+
 # Errors
 
 
