@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from estimator_ckpt.bundle import files, locks, shards
+from estimator_ckpt.bundle import files, locks, paths, shards
 from estimator_ckpt.bundle.file_names import (
   INDEX_SUFFIX,
   data_path,
@@ -78,7 +78,7 @@ class BundleWriter:
     self.placed: list[str] = []
     self._asked = num_shards
     self._overwrite = overwrite
-    self._directory = TargetDirectory(prefix.rpartition("/")[0] or _root(prefix))
+    self._directory = TargetDirectory(paths.parent(prefix))
     self._intent = ""
     self._stack = contextlib.ExitStack()
     self._written: list[str] = []
@@ -218,7 +218,7 @@ class BundleWriter:
     self._write_index(index)
     self._committed = True
     # Only when the new index is sure to stay may the data of the old one go.
-    files.sync_dir(self.prefix.rpartition("/")[0])
+    files.sync_dir(paths.parent(self.prefix))
     # The new bundle is there; a file that cannot be removed now is a leftover.
     with contextlib.suppress(CheckpointError):
       while self._replaced:
@@ -241,7 +241,7 @@ class BundleWriter:
           index.header = dataclasses.replace(index.header, num_shards=count)
           self._write_index(index)
           self.num_shards, unneeded = count, []
-          files.sync_dir(self.prefix.rpartition("/")[0])
+          files.sync_dir(paths.parent(self.prefix))
           unneeded = old
       index.header = dataclasses.replace(index.header, num_shards=self.num_shards)
       del self.placed[self.num_shards :]
@@ -259,7 +259,7 @@ class BundleWriter:
 
   def _write_index(self, index: Index) -> None:
     # The data files' names have to be on the disk before the index that needs them.
-    files.sync_dir(self.prefix.rpartition("/")[0])
+    files.sync_dir(paths.parent(self.prefix))
     files.write_atomic(index_path(self.prefix), index.serialize(), sync_name=False)
 
   @contextlib.contextmanager
@@ -352,7 +352,7 @@ def clean_leftovers(prefix: str) -> list[str]:
     CheckpointExistsError: a writer is at work.
     CheckpointIOError: the file system refused.
   """
-  directory = prefix.rpartition("/")[0] or _root(prefix)
+  directory = paths.parent(prefix)
   with contextlib.ExitStack() as stack:
     if files.is_local(prefix) and files.is_dir(directory or "."):
       stack.enter_context(locks.turn(files.local_path(directory) or "."))
@@ -386,16 +386,13 @@ def clean_directory(directory: str) -> list[str]:
   prefixes = set()
   for name in files.list_dir(directory):
     if files.is_temporary(name) and f"{INDEX_SUFFIX}.tmp-" in name:
-      prefixes.add(f"{directory}/{name.rpartition(INDEX_SUFFIX + '.tmp-')[0]}")
+      own = name.rpartition(INDEX_SUFFIX + ".tmp-")[0]
+      prefixes.add(paths.join(directory, own))
   removed = []
   for prefix in sorted(prefixes):
     with contextlib.suppress(CheckpointExistsError):
       removed += clean_leftovers(prefix)
   return removed
-
-
-def _root(prefix: str) -> str:
-  return "/" if prefix.startswith("/") else ""
 
 
 def _data_files(prefix: str) -> list[str]:

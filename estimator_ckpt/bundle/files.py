@@ -20,6 +20,7 @@ from estimator_ckpt.bundle import locks, remote
 from estimator_ckpt.bundle.paths import is_local as is_local
 from estimator_ckpt.bundle.paths import is_temporary as is_temporary
 from estimator_ckpt.bundle.paths import local_path as local_path
+from estimator_ckpt.bundle.paths import parent
 from estimator_ckpt.bundle.paths import temporary_path as temporary_path
 from estimator_ckpt.errors import CheckpointIOError, CheckpointNotFoundError
 
@@ -204,12 +205,14 @@ def glob_prefix(prefix: str) -> list[str]:
   Returns:
     The paths; none where there is no such directory.
   """
-  head, slash, start = prefix.rpartition("/")
+  directory = parent(prefix)
+  start = prefix[len(directory) :].lstrip("/")
   try:
-    names = list_dir(head or (slash or "."))
+    names = list_dir(directory or ".")
   except CheckpointNotFoundError:
     return []
-  return [head + slash + name for name in names if name.startswith(start)]
+  before = prefix[: len(prefix) - len(start)]
+  return [before + name for name in names if name.startswith(start)]
 
 
 def mkdirs(path: str) -> list[str]:
@@ -327,7 +330,7 @@ def write_atomic(
     if not is_local(path):
       rename(temporary, path)
   if sync and sync_name:
-    sync_dir(os.path.dirname(path))
+    sync_dir(parent(path))
 
 
 def rename(path: str, to: str) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import struct
 
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.bundle.file_names import (
   INDEX_SUFFIX,
   data_path,
@@ -69,7 +69,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
   if not path.endswith("/") and _is_checkpoint(path):
     return path
   if files.is_dir(path):
-    return _resolve_directory(path.rstrip("/") or "/")
+    return _resolve_directory(paths.as_directory(path))
   if files.exists(path):
     return _resolve_file(path)
   # A file of a checkpoint that is gone still says which one is meant.
@@ -92,9 +92,8 @@ def checkpoints_in(directory: str) -> list[str]:
     CheckpointNotFoundError: no such directory.
     CheckpointIOError: the file system refused.
   """
-  start = "/" if directory == "/" else directory.rstrip("/") + "/"
   prefixes = [
-    start + name[: -len(INDEX_SUFFIX)]
+    paths.join(directory, name[: -len(INDEX_SUFFIX)])
     for name in files.list_dir(directory)
     if name.endswith(INDEX_SUFFIX) and len(name) > len(INDEX_SUFFIX)
   ]
@@ -126,7 +125,7 @@ def _resolve_directory(directory: str) -> str:
   prefixes = checkpoints_in(directory)
   if prefixes:
     return prefixes[-1]
-  saved_model = f"{directory}/{_SAVED_MODEL_VARIABLES}"
+  saved_model = paths.join(directory, _SAVED_MODEL_VARIABLES)
   if _is_checkpoint(saved_model):
     return saved_model
   names = files.list_dir(directory)
@@ -141,7 +140,7 @@ def _resolve_directory(directory: str) -> str:
   for name in names:
     data = parse_data_path(name)
     if data is not None:
-      raise CheckpointNotFoundError(_without_index(f"{directory}/{data.prefix}"))
+      raise CheckpointNotFoundError(_without_index(paths.join(directory, data.prefix)))
   shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
   raise CheckpointNotFoundError(
     f"{directory}: no checkpoint in the directory; it has {shown}; {_PASS}"
@@ -152,9 +151,9 @@ def _resolve_state(directory: str, state: state_lib.CheckpointState) -> str:
   """The checkpoint that a directory's state file names."""
   latest = state.model_checkpoint_path
   candidates = [latest]
-  if not latest.startswith(f"{directory}/"):
+  if not latest.startswith(paths.join(directory, "")):
     # An absolute path may be that of the directory this one was copied from.
-    candidates.insert(0, f"{directory}/{latest.rpartition('/')[2]}")
+    candidates.insert(0, paths.join(directory, latest.rpartition("/")[2]))
   for prefix in candidates:
     if _is_checkpoint(prefix):
       return prefix
@@ -164,13 +163,13 @@ def _resolve_state(directory: str, state: state_lib.CheckpointState) -> str:
   else:
     hint = f"the directory has no other; {_PASS}"
   raise CheckpointNotFoundError(
-    f"{directory}/{state_lib.STATE_FILE}: the latest checkpoint it names is {latest},"
+    f"{paths.join(directory, state_lib.STATE_FILE)}: the latest checkpoint it names is {latest},"
     f" and {index_path(latest)} is not there; {hint}"
   )
 
 
 def _resolve_file(path: str) -> str:
-  directory, _, name = path.rpartition("/")
+  directory, name = paths.parent(path), path.rpartition("/")[2]
   prefix = _prefix_of_file(path)
   if prefix is not None and _is_checkpoint(prefix):
     return prefix
@@ -234,7 +233,7 @@ def _without_index(prefix: str) -> str:
 def _missing(path: str) -> str:
   if files.glob_prefix(path + ".data-"):
     return _without_index(path)
-  directory = path.rpartition("/")[0]
+  directory = paths.parent(path)
   if directory and not files.is_dir(directory):
     return f"{path}: no checkpoint there, as there is no directory {directory}"
   try:

@@ -18,7 +18,7 @@ import dataclasses
 import os
 import re
 
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.errors import CheckpointNotFoundError, CorruptCheckpointError
 
 STATE_FILE = "checkpoint"
@@ -287,13 +287,13 @@ def _is_absolute(path: str) -> bool:
 def _join(directory: str, path: str) -> str:
   if _is_absolute(path) or directory in ("", "."):
     return path
-  return directory.rstrip("/") + "/" + path if directory != "/" else "/" + path
+  return paths.join(directory, path)
 
 
 def _relative(directory: str, path: str) -> str:
   """The path as seen from the directory, if it is below it."""
   if not (files.is_local(directory) and files.is_local(path)):
-    start = directory.rstrip("/") + "/"
+    start = paths.join(directory, "")
     return path[len(start) :] if path.startswith(start) else path
   # Behind symbolic links, two different paths may lead to one directory.
   for real in (os.path.abspath, os.path.realpath):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files, locks
+from estimator_ckpt.bundle import files, locks, paths
 from estimator_ckpt.bundle.commit import check_no_writer, clean_leftovers
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.shards import check_placement
@@ -107,13 +107,15 @@ def rewrite_path(
     plan = make_plan(read)
     return Report((write_lib.write(read, to, plan, progress=progress, **options),))
   return _rewrite_directory(
-    source.rstrip("/") or "/", target, make_plan, progress, options
+    paths.as_directory(source), target, make_plan, progress, options
   )
 
 
 def is_model_dir(path: str) -> bool:
   """Whether a path is a directory with checkpoints, and no SavedModel."""
-  if not files.is_dir(path):
+  # TensorFlow's ram:// has a directory for every beginning of a file's path.
+  is_prefix = not path.endswith("/") and files.exists(index_path(path))
+  if is_prefix or not files.is_dir(path):
     return False
   names = files.list_dir(path)
   if any(name in _SAVED_MODEL_FILES for name in names):
@@ -131,14 +133,17 @@ def _rewrite_directory(
   state = state_lib.read_state(source)
   prefixes, gone = _listed_checkpoints(source, state)
   if not prefixes:
-    prefix_lib.resolve(source)  # Says what is there instead.
-  target = target.rstrip("/") or "/"
-  targets = [write_lib.join(target, prefix.rpartition("/")[2]) for prefix in prefixes]
+    prefix = prefix_lib.resolve(source)  # Says what is there instead.
+    raise errors.CheckpointNotFoundError(
+      f"{source}: no checkpoint in the directory; pass {prefix} for that one"
+    )
+  target = paths.as_directory(target)
+  targets = [paths.join(target, prefix.rpartition("/")[2]) for prefix in prefixes]
   for prefix, to in zip(prefixes, targets):
     write_lib.check_target(to, [prefix])
   if files.exists(target) and not files.is_dir(target):
     raise errors.OptionError(f"{target}: the source is a directory, and this is a file")
-  state_file = write_lib.join(target, state_lib.STATE_FILE)
+  state_file = paths.join(target, state_lib.STATE_FILE)
   unfinished = _Unfinished(target, targets, state_file, options["overwrite"])
   unfinished.look()
   # Every plan is made before the first file is written.
@@ -308,10 +313,10 @@ class _Unfinished:
         process is writing the directory.
     """
     self._found, self.targets = [], set()
-    start = write_lib.join(self._directory, _UNFINISHED)
+    start = paths.join(self._directory, _UNFINISHED)
     # What was to become the state file is also found, and goes with the list.
     for path in files.glob_prefix(
-      write_lib.join(self._directory, f"{state_lib.STATE_FILE}.")
+      paths.join(self._directory, f"{state_lib.STATE_FILE}.")
     ):
       if not files.is_temporary(path):
         continue
@@ -329,9 +334,7 @@ class _Unfinished:
       names = files.read(path).decode("utf-8", "surrogateescape").splitlines()
       # A name is one of this directory, whatever the file says.
       self.targets.update(
-        write_lib.join(self._directory, name)
-        for name in names
-        if name and "/" not in name
+        paths.join(self._directory, name) for name in names if name and "/" not in name
       )
     wanted = [to for to in self._wanted if to not in self.targets]
     check_free(wanted, self._overwrite, clean)
@@ -346,7 +349,7 @@ class _Unfinished:
   def writing(self) -> Iterator[None]:
     """Keeps the list while a directory is written; an error removes what is new."""
     directory = TargetDirectory(self._directory)
-    path = files.temporary_path(write_lib.join(self._directory, _UNFINISHED))
+    path = files.temporary_path(paths.join(self._directory, _UNFINISHED))
     closing = contextlib.ExitStack()
     is_listed = False
     clean = True
@@ -412,12 +415,12 @@ def _remove(target: str) -> bool:
   Returns:
     Whether all of it is gone.
   """
-  paths = [target]
+  own = [target]
   if target.rpartition("/")[2] != state_lib.STATE_FILE:
     data = files.glob_prefix(target + ".data-")
-    paths = [index_path(target), *(path for path in data if parse_data_path(path))]
+    own = [index_path(target), *(path for path in data if parse_data_path(path))]
   gone = True
-  for path in paths:
+  for path in own:
     try:
       files.remove(path)
     except errors.CheckpointNotFoundError:

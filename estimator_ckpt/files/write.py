@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import checksum, dtypes, files, strings
+from estimator_ckpt.bundle import checksum, dtypes, files, paths, strings
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.compaction import compact_data
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
@@ -158,14 +158,10 @@ def check_target(target: str, sources: Sequence[str]) -> None:
 
 def target_prefix(target: str, source: str) -> str:
   """The prefix a destination means: itself, or in a directory the source's name."""
-  if target.endswith("/") or files.is_dir(target):
-    return join(target, source.rpartition("/")[2])
+  is_prefix = not target.endswith("/") and files.exists(index_path(target))
+  if target.endswith("/") or files.is_dir(target) and not is_prefix:
+    return paths.join(target, source.rpartition("/")[2])
   return target
-
-
-def join(directory: str, name: str) -> str:
-  """The path of a name in a directory."""
-  return f"{directory.rstrip('/')}/{name}" if directory != "/" else f"/{name}"
 
 
 def _real(prefix: str) -> str:

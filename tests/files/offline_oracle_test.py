@@ -384,3 +384,44 @@ def test_float16_in_parts_is_whole_for_tf2_and_in_parts_again_for_tf1(to, tmp_pa
   status.assert_consumed()
   for name, variable in var_list.items():
     np.testing.assert_array_equal(variable.numpy(), expected[name], err_msg=name)
+
+
+def _at_all_places(name, root):
+  """Copies a checkpoint's files to the root of a file system, and into directories."""
+  directory = golden.directory(name)
+  for place in (root, f"{root}in", f"{root}in/below"):
+    tf.io.gfile.makedirs(place)
+    for file in os.listdir(directory):
+      if file.startswith("model.ckpt-7.") or file == "checkpoint":
+        tf.io.gfile.copy(f"{directory}/{file}", os.path.join(place, file), True)
+    yield place
+
+
+@pytest.mark.parametrize("scheme", ["ram", "memory"])
+def test_roots_prefixes_and_directories_of_a_file_system_with_a_scheme(
+  scheme, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  root = f"{scheme}://root/" if scheme == "memory" else "ram://"
+  if scheme == "memory":
+    pytest.importorskip("fsspec")
+    for place in (root, f"{root}in", f"{root}in/below"):
+      convert(golden.directory("tf1.15/adam_dense"), place, "tf1")
+    places = [f"{root}in", f"{root}in/below"]
+  else:
+    places = list(_at_all_places("tf1.15/adam_dense", root))[1:]
+  for number, place in enumerate(places):
+    for source in (place, f"{place}/", f"{place}/model.ckpt-7", f"{place}/checkpoint"):
+      for target in (f"{root}out{number}", f"{root}p{number}/m", str(tmp_path / "out")):
+        report = convert(source, target, "dual", overwrite=True)
+        written = report.checkpoints[0].target
+        assert written.startswith(target)
+        assert eckpt.detect_format(written).value == "dual"
+        assert eckpt.verify(written).ok
+  # At the root of the file system itself.
+  convert(places[0], root, "tf2", overwrite=True)
+  assert eckpt.detect_format(f"{root}model.ckpt-7").value == "tf2"
+  assert eckpt.detect_format(root).value == "tf2"
+  convert(f"{places[0]}/model.ckpt-7", f"{root}alone", "dual")
+  assert eckpt.detect_format(f"{root}alone").value == "dual"
+  assert os.listdir(tmp_path) == ["out"]

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import Callable
 
-from estimator_ckpt.bundle import files, table
+from estimator_ckpt.bundle import files, paths, table
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
@@ -73,7 +73,7 @@ def verify(
     return report
   findings: list[Finding] = []
   prefixes: list[str] = []
-  for place in (directory, f"{directory}/{_KEPT_APART}"):
+  for place in (directory, paths.join(directory, _KEPT_APART)):
     if place != directory and not _has_checkpoints(place):
       continue
     own = prefix_lib.checkpoints_in(place)
@@ -89,18 +89,17 @@ def _directory(path: str) -> str | None:
   if not path.endswith("/") and files.exists(index_path(path)):
     return None
   if path and files.is_dir(path):
-    directory = path.rstrip("/") or "/"
+    directory = paths.as_directory(path)
     return directory if _has_checkpoints(directory) else None
-  head, slash, name = path.rpartition("/")
-  if name == state_lib.STATE_FILE and files.exists(path):
-    return head or (slash or ".")
+  if path.rpartition("/")[2] == state_lib.STATE_FILE and files.exists(path):
+    return paths.parent(path) or "."
   return None
 
 
 def _has_checkpoints(directory: str) -> bool:
   if not files.is_dir(directory):
     return False
-  return files.exists(f"{directory}/{state_lib.STATE_FILE}") or bool(
+  return files.exists(paths.join(directory, state_lib.STATE_FILE)) or bool(
     prefix_lib.checkpoints_in(directory)
   )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estimator_ckpt.bundle import files, locks
+from estimator_ckpt.bundle import files, locks, paths
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
 from estimator_ckpt.checkpoint import leftovers
 from estimator_ckpt.checkpoint import state_file as state_lib
@@ -30,7 +30,7 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
   left = [
     name
     for name in names
-    if (files.is_temporary(name) and not locks.is_in_use(f"{directory}/{name}"))
+    if (files.is_temporary(name) and not locks.is_in_use(paths.join(directory, name)))
     or leftovers.is_tensorflows(name)
   ]
   if left:
@@ -56,7 +56,7 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
 
 
 def _check_state(directory: str, prefixes: list[str], findings: Findings) -> None:
-  path = f"{directory}/{state_lib.STATE_FILE}"
+  path = paths.join(directory, state_lib.STATE_FILE)
   try:
     state, missing = _read_state(directory, path)
     if missing:
@@ -73,8 +73,8 @@ def _check_state(directory: str, prefixes: list[str], findings: Findings) -> Non
   except CheckpointError as error:
     findings.error("state-damaged", str(error), file=path)
     return
-  paths = _paths(state)
-  absolute = [p for p in paths if os.path.isabs(p) or not files.is_local(p)]
+  listed = _paths(state)
+  absolute = [p for p in listed if os.path.isabs(p) or not files.is_local(p)]
   if absolute:
     findings.warning(
       "state-absolute",
@@ -91,7 +91,7 @@ def _check_state(directory: str, prefixes: list[str], findings: Findings) -> Non
       " the beginning",
       file=path,
     )
-  elif prefixes and _name(prefixes[-1]) not in map(_name, paths):
+  elif prefixes and _name(prefixes[-1]) not in map(_name, listed):
     findings.warning(
       "state-not-latest",
       f"{prefixes[-1]!r} is newer than the latest it names,"
@@ -116,14 +116,14 @@ def _read_state(
 
 
 def _paths(state: state_lib.CheckpointState) -> list[str]:
-  paths = (*state.all_model_checkpoint_paths, state.model_checkpoint_path)
-  return list(dict.fromkeys(paths))
+  listed = (*state.all_model_checkpoint_paths, state.model_checkpoint_path)
+  return list(dict.fromkeys(listed))
 
 
 def _join(directory: str, path: str) -> str:
   if os.path.isabs(path) or not files.is_local(path):
     return path
-  return f"{directory}/{path}"
+  return paths.join(directory, path)
 
 
 def _name(path: str) -> str:
