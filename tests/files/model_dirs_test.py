@@ -242,7 +242,7 @@ def test_what_a_killed_run_did_not_write_is_not_replaced(source, tmp_path, monke
   out = tmp_path / "out"
   _make(out, steps=(10,), state=False)
   with monkeypatch.context() as patch:
-    patch.setattr(model_dirs, "check_free", lambda targets, overwrite: None)
+    patch.setattr(model_dirs, "check_free", lambda *unused: None)
     with pytest.raises(CheckpointExistsError):
       convert(source, out, "tf1")
   before = stored.snapshot(out)
