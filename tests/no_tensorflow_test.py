@@ -34,6 +34,8 @@ _KERAS = "tf2.15/keras2_legacy_adam"
 
 # What is typed, for every command: {source}, {keras} are checkpoints, {out} a new path.
 _LINES = {
+  "ls": ["ls {directory}"],
+  "completion": ["completion bash"],
   "inspect": [
     "inspect {source}",
     "inspect {keras} --tree",
@@ -102,7 +104,10 @@ def test_the_blocker_blocks(blocked):
 )
 def test_every_command_runs(blocked, tmp_path, line):
   words = line.format(
-    source=golden.path(_SOURCE), keras=golden.path(_KERAS), out=tmp_path / "out" / "m"
+    source=golden.path(_SOURCE),
+    keras=golden.path(_KERAS),
+    directory=golden.directory(_SOURCE),
+    out=tmp_path / "out" / "m",
   ).split()
   result = blocked("-m", "estimator_ckpt", *words)
   assert result.stderr == ""

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files, locks, table
+from estimator_ckpt.bundle import files, locks, paths, table
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import state_file as state_lib
@@ -66,6 +66,41 @@ def find(directory: str, before: float, state_file: str | None = None) -> list[s
   found += sorted(torn) + _without_index(directory, names, torn, latest)
   paths = [os.path.join(directory, name) for name in found]
   return [path for path in paths if _is_left(path, before)]
+
+
+def unfinished(
+  directory: str, names: Iterable[str], complete: Collection[str]
+) -> list[str]:
+  """What looks like an unfinished save or conversion, also of one that is at work.
+
+  Args:
+    directory: the directory.
+    names: what it has.
+    complete: the names of its checkpoints.
+
+  Returns:
+    Names of files and directories; of data files without an index, the checkpoint's
+    name.
+  """
+  names = list(names)
+  found = [
+    name
+    for name in names
+    if is_tensorflows(name)
+    or (files.is_temporary(name) and not locks.is_in_use(paths.join(directory, name)))
+  ]
+  return found + sorted(orphans(names, complete))
+
+
+def orphans(names: Iterable[str], complete: Collection[str]) -> set[str]:
+  """The names of checkpoints that have data files and no index.
+
+  Args:
+    names: what a directory has.
+    complete: the names of its checkpoints.
+  """
+  data = filter(None, map(parse_data_path, names))
+  return {each.prefix for each in data if each.prefix not in complete}
 
 
 def clean(directory: str, before: float, state_file: str | None = None) -> list[str]:

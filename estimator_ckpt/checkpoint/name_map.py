@@ -286,6 +286,11 @@ def _parse_item(item: str, called: str) -> list[Rule]:
   if files.exists(item) and not files.is_dir(item):
     return _parse_file(item)
   if not _COLON.search(item):
+    looks_like_a_path = "/" in item or os.path.splitext(item)[1] != ""
+    if looks_like_a_path and not files.exists(item):
+      raise errors.OptionError(
+        f"{called}: there is no file {item!r} of rules 'old:new'"
+      )
     raise errors.OptionError(
       f"{called}: {item!r} is neither a rule 'old:new' nor a file of such rules"
     )
@@ -322,8 +327,13 @@ def _parse_file(path: str) -> list[Rule]:
 
 
 def _matches_nothing(rule: Rule, candidates: Sequence[str]) -> errors.OptionError:
-  near = errors.nearest(rule.old, candidates)
-  hint = f"; the nearest name is {near!r}" if near else ""
+  scope = f"{rule.old}/"
+  if any(name.startswith(scope) for name in candidates):
+    new = f"{rule.new.rstrip('/')}/"
+    hint = f"; {scope!r} is a scope: for all names in it write {scope}:{new}"
+  else:
+    near = errors.nearest(rule.old, candidates)
+    hint = f"; the nearest name is {near!r}" if near else ""
   return errors.OptionError(
     f"{rule.source}: {str(rule)!r} matches none of the {len(candidates)} names{hint}"
   )

@@ -103,6 +103,22 @@ def checkpoints_in(directory: str) -> list[str]:
   return sorted(prefixes, key=lambda p: (files.modified_time(index_path(p)), p))
 
 
+def other_checkpoints(path: str | os.PathLike[str], prefix: str) -> list[str]:
+  """The checkpoints of a directory besides the one that `resolve` chose.
+
+  Args:
+    path: what `resolve` was given.
+    prefix: what it returned.
+
+  Returns:
+    The prefixes, oldest first; none if the path is no directory of checkpoints.
+  """
+  directory = os.fspath(path)
+  if prefix.rpartition("/")[0] != (directory.rstrip("/") or "/"):
+    return []
+  return [other for other in checkpoints_in(directory) if other != prefix]
+
+
 def _is_checkpoint(prefix: str) -> bool:
   return files.exists(index_path(prefix))
 

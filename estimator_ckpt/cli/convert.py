@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
   with terminal.ProgressBar("converting") as bar:
     report = convert(
       args.source,
-      args.target,
+      rewriting.target_of(args),
       args.to,
       layout=args.layout,
       name_map=args.name_map,

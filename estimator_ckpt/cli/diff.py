@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli import rewriting, terminal
 
 if TYPE_CHECKING:
   from estimator_ckpt.checkpoint.listing import SavedTensor
@@ -18,17 +18,15 @@ EXAMPLES = """\
 estimator-ckpt diff model_dir/model.ckpt-100 model_dir/model.ckpt-200
 estimator-ckpt diff before.ckpt after.ckpt --values
 estimator-ckpt diff tf1.ckpt tf2.ckpt --values --rtol=1e-6
+estimator-ckpt diff old_dir renamed_dir --name_map=old_net/:net/ --values
 """
 
-_EQUAL, _DIFFERENT = 0, 1
+_EQUAL, _DIFFERENT, _UNREADABLE = 0, 1, 2
 _KEY_END = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  parser.description = (
-    f"{parser.description}\nThe exit code is 0 if nothing differs, 1 if something does."
-  )
   parser.add_argument("a", metavar="A", help="a checkpoint")
   parser.add_argument("b", metavar="B", help="the other")
   parser.add_argument(
@@ -51,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default=0.0,
     help="with --values: added to --atol, times the number in B",
   )
+  rewriting.add_name_map(parser, required=False)
   parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -63,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     comparison = diff(
       args.a,
       args.b,
+      name_map=args.name_map,
       values=values,
       atol=args.atol,
       rtol=args.rtol,
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
   else:
     for line in _lines(comparison):
       print(line)
+  if comparison.problems:
+    return _UNREADABLE
   return _EQUAL if comparison.equal else _DIFFERENT
 
 
@@ -103,7 +105,9 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield ""
   for problem in comparison.problems:
     yield f"problem: {terminal.printable(problem)}"
-  yield _verdict(comparison)
+  colour = "green" if comparison.equal else "yellow"
+  first, *rest = _verdict(comparison).splitlines()
+  yield from [terminal.style(first, colour), *rest]
 
 
 def _verdict(comparison: Comparison) -> str:

@@ -15,6 +15,7 @@ from estimator_ckpt.errors import CheckpointError, OptionError
 if TYPE_CHECKING:
   from estimator_ckpt.checkpoint.listing import SavedTensor
   from estimator_ckpt.checkpoint.roles import Role
+  from estimator_ckpt.files.size_tree import Branch
   from estimator_ckpt.files.summary import CheckpointSummary
   from estimator_ckpt.files.tensor_values import Value, ValueSummary
 
@@ -40,8 +41,17 @@ _KINDS = {
   "moving_average": "moving averages",
   "other": "other state",
 }
+# What --kind takes, and the kinds of `RoleKind` that it means.
+_KIND_FLAGS = {
+  "weights": ("variable",),
+  "slots": ("slot",),
+  "averages": ("moving_average",),
+  "optimizer": ("slot", "non_slot"),
+  "other": ("global_step", "other"),
+}
 _LABEL_WIDTH = 22
-_TROUBLE = 1
+# What could not be read was not shown; `verify` says more.
+_UNREADABLE = 2
 
 Row = tuple["SavedTensor", "Role"]
 
@@ -62,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar="REGEX",
     default="",
     help="list only tensors with a name, key or object path that matches",
+  )
+  parser.add_argument(
+    "--kind",
+    action="append",
+    choices=tuple(_KIND_FLAGS),
+    help="list only tensors of this kind; may be repeated",
   )
   parser.add_argument(
     "--sort", choices=("name", "size"), default="name", help="by size: largest first"
@@ -85,10 +101,17 @@ def run(args: argparse.Namespace) -> int:
   """Prints what was asked for."""
   from estimator_ckpt.files.summary import inspect_checkpoint
 
+  if args.depth and not args.tree:
+    raise OptionError("--depth is how many levels --tree shows; add --tree")
+  if args.tree and args.values:
+    raise OptionError("--tree shows sizes, and --values a table; choose one of them")
   pattern = _compile(args.filter)
+  kinds = {kind for flag in args.kind or () for kind in _KIND_FLAGS[flag]}
   summary = inspect_checkpoint(args.path)
   rows = [
-    row for row in zip(summary.tensors, summary.roles) if _matches(row[0], pattern)
+    (tensor, role)
+    for tensor, role in zip(summary.tensors, summary.roles)
+    if _matches(tensor, pattern) and (not kinds or role.kind.value in kinds)
   ]
   if args.sort == "size":
     rows.sort(key=lambda row: (-row[0].size, row[0].name))
@@ -97,28 +120,36 @@ def run(args: argparse.Namespace) -> int:
     values, unreadable = _read_values(summary.prefix, rows)
     problems = (*summary.problems, *unreadable)
     summary = dataclasses.replace(summary, problems=problems)
-  code = _TROUBLE if args.values and summary.problems else 0
+  status = _UNREADABLE if args.values and summary.problems else 0
   if args.json:
-    terminal.print_json(_json(summary, rows, values))
-    return code
+    described = _json(summary, rows, values)
+    if args.tree:
+      del described["tensors"]
+      described["tree"] = _size_tree(summary, rows).as_dict()
+    terminal.print_json(described)
+    return status
   for line in _heading(summary):
     print(line)
+  for line in _other_checkpoints(args.path, summary.prefix):
+    print(line)
   print()
-  if args.filter:
+  if args.filter or args.kind:
     size = terminal.human_bytes(sum(tensor.size for tensor, _ in rows))
     found = terminal.plural(len(rows), "tensor")
-    print(f"{found}, {size}, with {terminal.printable(args.filter)}\n")
+    asked = [f"with {terminal.printable(args.filter)}"] if args.filter else []
+    asked += [f"of kind {' or '.join(args.kind)}"] if args.kind else []
+    print(f"{found}, {size}, {' '.join(asked)}\n")
   if not rows:
-    return code
+    return status
   if args.tree:
-    lines = _tree(summary, rows, args.depth)
+    lines = _tree_table(summary, rows, args.depth)
   elif args.values:
     lines = _value_table(rows, values)
   else:
     lines = _table(summary, rows)
   # A print for each of 100,000 lines takes its time.
   sys.stdout.writelines(f"{line}\n" for line in lines)
-  return code
+  return status
 
 
 def _compile(regex: str) -> re.Pattern[str]:
@@ -155,7 +186,7 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
   text += f", {terminal.human_bytes(sum(sizes))}"
   missing = len(summary.data_files) - len(sizes)
   if missing:
-    text += f"; {missing:,} MISSING"
+    text += f"; {missing:,} " + terminal.style("MISSING", "red")
   cut = sum(file.is_cut for file in summary.data_files)
   if cut:
     text += f"; {cut:,} CUT"
@@ -170,6 +201,20 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
     yield line(label, text)
   for problem in summary.problems:
     yield from terminal.wrap(line("problem", problem), _LABEL_WIDTH + 2)
+
+
+def _other_checkpoints(path: str, prefix: str) -> Iterator[str]:
+  """A line that says so where a directory has more checkpoints than the one shown."""
+  from estimator_ckpt.checkpoint.prefix import other_checkpoints
+
+  others = other_checkpoints(path, prefix)
+  if others:
+    count = terminal.plural(len(others), "other checkpoint")
+    directory = terminal.printable(path)
+    text = f"{count} in the directory: estimator-ckpt ls {directory}"
+    yield from terminal.wrap(
+      "besides".ljust(_LABEL_WIDTH) + "  " + text, _LABEL_WIDTH + 2
+    )
 
 
 def _step_name(summary: CheckpointSummary) -> str:
@@ -254,20 +299,23 @@ def _ranges(shards: Sequence[int]) -> str:
   return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def _tree(
+def _size_tree(summary: CheckpointSummary, rows: Sequence[Row]) -> Branch:
+  from estimator_ckpt.files import size_tree
+
+  tensors = [tensor for tensor, _ in rows]
+  if summary.graph is None:
+    return size_tree.scope_tree(tensors)
+  return size_tree.object_tree(tensors, summary.graph)
+
+
+def _tree_table(
   summary: CheckpointSummary, rows: Sequence[Row], depth: int | None
 ) -> Iterator[str]:
   from estimator_ckpt.files import size_tree
 
-  tensors = [tensor for tensor, _ in rows]
-  if summary.graph is not None:
-    root = size_tree.object_tree(tensors, summary.graph)
-    title = "object"
-  else:
-    root = size_tree.scope_tree(tensors)
-    title = "scope"
+  root = _size_tree(summary, rows)
   columns = [
-    terminal.Column(title, elastic=True),
+    terminal.Column("scope" if summary.graph is None else "object", elastic=True),
     terminal.Column("tensors", right=True),
     terminal.Column("bytes", right=True),
     terminal.Column("dtype"),
@@ -275,7 +323,9 @@ def _tree(
   ]
   cells = []
   depth = min(depth or size_tree.MAX_DEPTH, size_tree.MAX_DEPTH)
-  for level, branch in root.walk(depth):
+  # A filter asks for some tensors, and shows what holds those.
+  is_whole = len(rows) == len(summary.tensors)
+  for level, branch in root.walk(depth, all_objects=is_whole):
     label = "  " * level + branch.label
     if branch.see:
       cells.append([f"{label} -> {branch.see}", "", "", "", ""])

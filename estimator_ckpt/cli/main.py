@@ -6,11 +6,10 @@ A subcommand is a module of this package with
     HELP                   one line
     EXAMPLES               lines of the form "estimator-ckpt NAME ..."
     add_arguments(parser)  adds its flags to an argparse parser; --json is one of them
-    run(args)              does it and returns the exit code
+    run(args)              does it and returns the exit status
 
 Flags are spelled with underscores, as absl's are; whoever types hyphens is understood.
-Exit codes: 0, 1 for trouble or for what a subcommand found, 2 for a command line that
-cannot be meant, 130 for Ctrl-C, 141 for a reader that has gone.
+`EXIT_STATUSES` says what the exit status means, for every subcommand.
 
 Plain argparse, not absl.app: importing absl.app takes 85 to 95 ms (absl.flags alone
 55 to 65), argparse 5 to 9, and a whole `convert` is to be done within 120.
@@ -19,6 +18,7 @@ Plain argparse, not absl.app: importing absl.app takes 85 to 95 ms (absl.flags a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import os
@@ -31,6 +31,7 @@ from estimator_ckpt import errors
 
 PROGRAM = "estimator-ckpt"
 COMMANDS = (
+  "ls",
   "inspect",
   "convert",
   "rename",
@@ -40,6 +41,7 @@ COMMANDS = (
   "verify",
   "plan-warm-start",
   "make-map",
+  "completion",
 )
 
 _DESCRIPTION = """\
@@ -48,6 +50,15 @@ object-based (TF2) and dual ones. It does not need TensorFlow."""
 _PATHS = """\
 A path may be a checkpoint's prefix (model_dir/model.ckpt-300), its model_dir,
 any of its files, or a SavedModel."""
+EXIT_STATUSES = """\
+exit status:
+  0  done; diff: nothing differs; verify: no errors
+  1  the answer is no: diff found differences, verify errors, make-map a
+     variable without a partner
+  2  it could not be done: a wrong command line, no checkpoint there, one there
+     already, a damaged one, or what the library refuses
+130, 141: interrupted; the reader of the output has gone"""
+FINE, NO, FAILED = 0, 1, 2
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
@@ -74,8 +85,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     argv: the arguments, without the program's name; those of the process by default.
 
   Returns:
-    The exit code.
+    The exit status, see `EXIT_STATUSES`.
   """
+  if sys.stdout is None:  # as the shell's `>&-` leaves it
+    _print_error("standard output is closed, so nothing can be shown")
+    return FAILED
   # Names in a checkpoint may be no valid text; printing them must not fail.
   for stream in (sys.stdout, sys.stderr):
     if hasattr(stream, "reconfigure"):
@@ -88,12 +102,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     code = _run(list(sys.argv[1:] if argv is None else argv))
     sys.stdout.flush()
     return code
-  except (_UsageError, errors.OptionError) as error:
+  except (_UsageError, errors.CheckpointError) as error:
     _print_error(error)
-    return 2
-  except errors.CheckpointError as error:
-    _print_error(error)
-    return 1
+    return FAILED
   except BrokenPipeError:
     # Python flushes standard output once more at its end; that must not fail too.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,7 +115,7 @@ def run(argv: Sequence[str] | None = None) -> int:
       raise
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     _print_error(f"the output cannot be written: {error.strerror}")
-    return 1
+    return FAILED
   except KeyboardInterrupt:
     _print_error("interrupted")
     return _INTERRUPTED
@@ -116,12 +127,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
   if not argv or argv in (["-h"], ["--help"], ["help"]):
     _print_help()
-    return 0 if argv else 2
-  if argv == ["--version"]:
+    return FINE if argv else FAILED
+  if argv in (["-V"], ["--version"]):
     from estimator_ckpt import __version__
 
     print(f"{PROGRAM} {__version__}")
-    return 0
+    return FINE
   if argv[0] == "help":
     argv = [*argv[1:], "--help"]
   name = argv[0].replace("_", "-")
@@ -129,7 +140,36 @@ def _run(argv: list[str]) -> int:
     raise _UsageError(_unknown_command(argv[0]))
   parser = command_parser(load_command(name))
   args = _parse(parser, argv[1:])
-  return 0 if args is None else args.run(args)
+  if args is None:
+    return FINE
+  try:
+    return _run_quietly(args) if args.quiet else args.run(args)
+  except errors.OptionError as error:
+    raise _UsageError(_with_flags(str(error), parser)) from error
+
+
+def _run_quietly(args: argparse.Namespace) -> int:
+  from estimator_ckpt.cli import terminal
+
+  with open(os.devnull, "w", encoding="utf-8") as nowhere, terminal.no_progress():
+    with contextlib.redirect_stdout(nowhere):
+      return args.run(args)
+
+
+def _with_flags(message: str, parser: argparse.ArgumentParser) -> str:
+  """A message of the library, with flags where it names a function's arguments."""
+  import re
+
+  assert isinstance(parser, _Parser)
+  names = [flag[2:] for flag in parser.flags() if flag.startswith("--")]
+  # A name of two words is a flag's; one of one word may be a word.
+  clear = "|".join(name for name in names if "_" in name)
+  if clear:
+    message = re.sub(rf"(?<![-\w/])({clear})(=True)?\b(?!/)", r"--\1", message)
+  plain = "|".join(name for name in names if "_" not in name)
+  message = re.sub(rf"(?<![-\w])({plain})(?==)", r"--\1", message)
+  # "keep= is for ..." speaks of the argument, without a value.
+  return re.sub(r"(--\w+)=(?=[\s,.;)]|$)", r"\1", message)
 
 
 def load_command(name: str) -> ModuleType:
@@ -150,11 +190,14 @@ def command_parser(command: ModuleType) -> argparse.ArgumentParser:
   parser = _Parser(
     prog=f"{PROGRAM} {command.NAME}",
     description=_wrapped(command.HELP),
-    epilog=f"{_PATHS}\n\nexamples:\n{examples}",
+    epilog=f"{_PATHS}\n\nexamples:\n{examples}\n\n{EXIT_STATUSES}",
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
   command.add_arguments(parser)
+  parser.add_argument(
+    "-q", "--quiet", action="store_true", help="print errors only; the exit status says"
+  )
   parser.set_defaults(run=command.run)
   return parser
 
@@ -203,7 +246,8 @@ def _print_help() -> None:
   wide = max(map(len, COMMANDS))
   for name in COMMANDS:
     print(_wrapped(load_command(name).HELP, f"  {name.ljust(wide)}  "))
-  print(f"\n{_PATHS}\nSee {PROGRAM} COMMAND --help for its flags and examples.")
+  print(f"\n{_PATHS}\n\n{EXIT_STATUSES}\n")
+  print(f"See {PROGRAM} COMMAND --help for flags and examples, -V for the version.")
 
 
 def _wrapped(text: str, label: str = "") -> str:
@@ -227,4 +271,6 @@ def _print_error(error: object) -> None:
 
   first, *rest = [terminal.printable(line) for line in str(error).splitlines()]
   for line in (f"{PROGRAM}: error: {first}", *(f"  {line}" for line in rest)):
-    print("\n".join(terminal.wrap(line, stream=sys.stderr)), file=sys.stderr)
+    text = "\n".join(terminal.wrap(line, stream=sys.stderr))
+    word = terminal.style("error:", "red", sys.stderr)
+    print(text.replace("error:", word, 1), file=sys.stderr)

@@ -17,11 +17,12 @@ estimator-ckpt merge base_dir head_dir out/ckpt-0 --on_clash=first --to=dual
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
   parser.add_argument(
-    "sources", metavar="SOURCE", nargs="+", help="a checkpoint; two or more"
+    "sources",
+    metavar="SOURCE",
+    nargs="+",
+    help="a checkpoint, two or more; behind them DEST, the prefix to write or a directory",
   )
-  parser.add_argument(
-    "target", metavar="DEST", help="the prefix to write, or a directory"
-  )
+  rewriting.add_output(parser)
   parser.add_argument(
     "--to",
     choices=("tf1", "tf2", "dual"),
@@ -47,10 +48,12 @@ def run(args: argparse.Namespace) -> int:
   """
   from estimator_ckpt.files.merge import merge
 
+  sources = list(args.sources)
+  args.target = sources.pop() if args.output is None and len(sources) > 1 else None
   with terminal.ProgressBar("merging") as bar:
     report = merge(
-      args.sources,
-      args.target,
+      sources,
+      rewriting.target_of(args),
       to=args.to,
       on_clash=args.on_clash,
       data=args.data,

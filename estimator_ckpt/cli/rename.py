@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
   with terminal.ProgressBar("renaming") as bar:
     report = rename(
       args.source,
-      args.target,
+      rewriting.target_of(args),
       args.name_map,
       data=args.data,
       overwrite=args.overwrite,

@@ -6,6 +6,7 @@ import argparse
 
 from estimator_ckpt.bundle.shards import PLACEMENTS
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.errors import OptionError
 from estimator_ckpt.files.model_dirs import Report
 
 
@@ -17,8 +18,28 @@ def add_source_and_target(parser: argparse.ArgumentParser) -> None:
     help="a checkpoint; or a model_dir, for all checkpoints in it and its state file",
   )
   parser.add_argument(
-    "target", metavar="DEST", help="the prefix to write, or a directory"
+    "target", metavar="DEST", nargs="?", help="the prefix to write, or a directory"
   )
+  add_output(parser)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+  """Adds -o, which says the destination by a flag."""
+  parser.add_argument(
+    "-o", "--output", metavar="DEST", help="the destination, in place of the last path"
+  )
+
+
+def target_of(args: argparse.Namespace) -> str:
+  """The destination, which is the last path or -o.
+
+  Raises:
+    OptionError: there is none, or there are both.
+  """
+  if (args.target is None) == (args.output is None):
+    found = "two destinations" if args.target else "no destination"
+    raise OptionError(f"{found}; give it as the last path, or with -o")
+  return args.target if args.output is None else args.output
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

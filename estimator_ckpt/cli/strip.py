@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
   with terminal.ProgressBar("stripping") as bar:
     report = strip(
       args.source,
-      args.target,
+      rewriting.target_of(args),
       optimizer_state=args.optimizer_state,
       moving_averages=args.moving_averages,
       variables=args.variables,

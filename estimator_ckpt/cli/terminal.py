@@ -6,14 +6,19 @@ program reads it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Callable, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Callable, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+  import tqdm
 
 _GAP = "  "
 _NARROWEST = 12
+_WIDEST = 100
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -43,6 +48,27 @@ def width(stream: TextIO | None = None) -> int | None:
   import shutil
 
   return max(shutil.get_terminal_size((80, 24)).columns, 20)
+
+
+_STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
+
+
+def style(text: str, name: str, stream: TextIO | None = None) -> str:
+  """Text in a colour, on a terminal that has some and where nobody set NO_COLOR.
+
+  Args:
+    text: the text, without line breaks.
+    name: `bold`, `dim`, `red`, `yellow` or `green`.
+    stream: where the text is to be written; standard output by default.
+
+  Returns:
+    The text, with escape sequences around it on such a terminal.
+  """
+  stream = stream or sys.stdout
+  is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+  if not text or is_plain or not stream.isatty():
+    return text
+  return f"\x1b[{_STYLES[name]}m{text}\x1b[0m"
 
 
 def printable(text: str) -> str:
@@ -111,6 +137,23 @@ def human_bytes(count: int) -> str:
     value /= 1024
     unit += 1
   return f"{value:.1f} {_UNITS[unit]}"
+
+
+def age(seconds: float) -> str:
+  """How long ago something was, in its two largest units.
+
+  >>> age(42), age(3 * 60 + 5), age(26 * 3600), age(400 * 86400)
+  ('42 s', '3 min', '1 d 2 h', '400 d')
+  """
+  minutes = int(max(seconds, 0)) // 60
+  hours, days = minutes // 60, minutes // 1440
+  if minutes < 1:
+    return f"{int(max(seconds, 0))} s"
+  if hours < 1:
+    return f"{minutes} min"
+  if days < 1:
+    return f"{hours} h {minutes % 60} min"
+  return f"{days} d {hours % 24} h" if days < 10 else f"{days} d"
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -215,7 +258,13 @@ def format_table(
     _printable(cells) for cells in zip([column.title for column in columns], *rows)
   ]
   widths = [max(map(_measure(cells), cells)) for cells in table]
-  if columns_wide is not None:
+  if columns_wide is None:
+    # One very long name does not move the other columns of all rows to the right.
+    widths = [
+      wide if wide <= _WIDEST else _widest_below(cells, _WIDEST)
+      for cells, wide in zip(table, widths)
+    ]
+  else:
     widths = _fit(columns, widths, columns_wide)
     table = [
       [elide(cell, wide) for cell in cells] for cells, wide in zip(table, widths)
@@ -224,8 +273,15 @@ def format_table(
     _padded(cells, wide, column.right)
     for cells, wide, column in zip(table, widths, columns)
   ]
-  for line in zip(*padded):
-    yield _GAP.join(line).rstrip()
+  lines = (_GAP.join(line).rstrip() for line in zip(*padded))
+  if columns_wide is not None:
+    yield style(next(lines), "bold")
+  yield from lines
+
+
+def _widest_below(cells: Sequence[str], limit: int) -> int:
+  measure = _measure(cells)
+  return max(wide for wide in map(measure, cells) if wide <= limit)
 
 
 def _printable(cells: Sequence[str]) -> Sequence[str]:
@@ -270,11 +326,26 @@ def _fit(
   return fitted
 
 
+_progress_is_shown = True
+
+
+@contextlib.contextmanager
+def no_progress() -> Iterator[None]:
+  """Shows no progress bars in the block."""
+  global _progress_is_shown
+  before, _progress_is_shown = _progress_is_shown, False
+  try:
+    yield
+  finally:
+    _progress_is_shown = before
+
+
 class ProgressBar:
   """A bar on standard error for work that takes more than a second.
 
   Nothing is shown in less time, or when standard error is not a terminal; the bar is
-  removed at the end, so that what remains on the screen is the result.
+  removed at the end, so that what remains on the screen is the result. tqdm draws it,
+  and is imported when there is something to draw.
 
   Args:
     label: what is being done.
@@ -287,17 +358,17 @@ class ProgressBar:
   """
 
   _DELAY = 1.0
-  _INTERVAL = 0.1
 
   def __init__(self, label: str, total: int = 0, stream: TextIO | None = None):
     self._label = label
     self._stream = stream or sys.stderr
     self._total = total
     self._done = 0
-    self._begin = time.monotonic()
-    self._next = self._begin + self._DELAY
-    self._drawn = False
-    self._visible = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+    self._shown_from = time.monotonic() + self._DELAY
+    self._bar: tqdm.tqdm | None = None
+    self._visible = (
+      _progress_is_shown and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+    )
 
   def __enter__(self) -> ProgressBar:
     """Starts the clock that decides whether anything is shown."""
@@ -305,10 +376,9 @@ class ProgressBar:
 
   def __exit__(self, *unused: object) -> None:
     """Removes the bar."""
-    if self._drawn:
-      self._stream.write("\r\x1b[K")
-      self._stream.flush()
-      self._drawn = False
+    if self._bar is not None:
+      self._bar.close()
+      self._bar = None
 
   def advance(self, count: int) -> None:
     """Says that so many more bytes are done."""
@@ -316,43 +386,29 @@ class ProgressBar:
 
   def update(self, done: int, total: int) -> None:
     """Says how many bytes are done, of how many."""
-    self._done = done
-    self._total = total
-    now = time.monotonic()
-    if self._visible and now >= self._next:
-      self._next = now + self._INTERVAL
-      self._drawn = True
-      self._stream.write("\r" + self._line(now) + "\x1b[K")
-      self._stream.flush()
+    before, self._done, self._total = self._done, done, total
+    if self._bar is not None:
+      self._bar.total = total
+      self._bar.update(done - before)
+    elif self._visible and time.monotonic() >= self._shown_from:
+      self._bar = self._draw()
 
-  def _line(self, now: float) -> str:
-    """The bar, three columns short of the width: a ^C behind it would wrap."""
-    elapsed = max(now - self._begin, 1e-9)
-    share = min(self._done / self._total, 1.0) if self._total else 0.0
-    rate = self._done / elapsed
-    left = (self._total - self._done) / rate if rate else 0.0
-    amount = f"{human_bytes(self._done)} of {human_bytes(self._total)}"
-    speed = f"{human_bytes(int(rate))}/s  {_duration(left)} left"
-    room = (width(self._stream) or 80) - 3
-    text = f"{share:4.0%}  {amount}  {speed}"
-    bar = min(room - text_width(text) - text_width(self._label) - 6, 30)
-    if bar >= 8:
-      filled = int(bar * share)
-      return f"{self._label}  [{'#' * filled}{'-' * (bar - filled)}]  {text}"
-    # On a narrow terminal what matters least goes first.
-    for shorter in (text, f"{share:4.0%}  {amount}", f"{share:4.0%}"):
-      line = f"{self._label}  {shorter}"
-      if text_width(line) <= room:
-        return line
-    return elide(line, room)
+  def _draw(self) -> tqdm.tqdm:
+    import tqdm
 
-
-def _duration(seconds: float) -> str:
-  minutes, seconds = divmod(int(min(seconds, 359999)) + 1, 60)
-  hours, minutes = divmod(minutes, 60)
-  if hours:
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
-  return f"{minutes}:{seconds:02d}"
+    return tqdm.tqdm(
+      desc=self._label,
+      initial=self._done,
+      total=self._total,
+      unit="B",
+      unit_scale=True,
+      unit_divisor=1024,
+      file=self._stream,
+      leave=False,
+      # A ^C behind a line of the whole width would wrap.
+      ncols=(width(self._stream) or 80) - 3,
+      miniters=1,
+    )
 
 
 def print_json(value: object) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.errors import CheckpointError
 
 if TYPE_CHECKING:
   from estimator_ckpt.checkpoint.verify.findings import Finding, Report
@@ -17,22 +18,26 @@ HELP = "Checks a checkpoint, or all of a directory, down to every tensor's check
 EXAMPLES = """\
 estimator-ckpt verify model_dir
 estimator-ckpt verify model_dir/model.ckpt-300 --fast
+estimator-ckpt verify model_dir other_dir/model.ckpt-9
+estimator-ckpt verify experiments --recursive --fast
 estimator-ckpt verify model_dir --json | jq '.findings[].code'
 """
 
-_SOUND, _TROUBLE = 0, 1
+_SOUND, _TROUBLE, _FAILED = 0, 1, 2
 # Of one kind: a file that is damaged may concern every tensor in it.
 _SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  parser.description = (
-    f"{parser.description}\nThe exit code is 0 without errors, 1 with; warnings do not"
-    " count."
+  parser.description = f"{parser.description}\nWarnings do not count as errors."
+  parser.add_argument(
+    "paths", metavar="PATH", nargs="+", help="a checkpoint, or a directory of them"
   )
   parser.add_argument(
-    "path", metavar="PATH", help="a checkpoint, or a directory of them"
+    "--recursive",
+    action="store_true",
+    help="check every directory below PATH that has checkpoints",
   )
   parser.add_argument(
     "--fast",
@@ -45,16 +50,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Prints what was found."""
   from estimator_ckpt.checkpoint.verify import verify
+  from estimator_ckpt.files.checkpoints import checkpoint_directories
 
-  begin = time.monotonic()
-  with terminal.ProgressBar("verifying") as bar:
-    report = verify(args.path, fast=args.fast, progress=bar.update)
+  paths = args.paths
+  if args.recursive:
+    paths = [below for path in paths for below in checkpoint_directories(path)]
+  reports = []
+  failures = []
+  for path in paths:
+    begin = time.monotonic()
+    with terminal.ProgressBar("verifying") as bar:
+      try:
+        report = verify(path, fast=args.fast, progress=bar.update)
+      except CheckpointError as error:
+        if len(paths) == 1:
+          raise
+        # The others are worth knowing all the same.
+        failures.append((path, str(error)))
+        if not args.json:
+          print(
+            f"{terminal.printable(path)}\nnot verified: {terminal.printable(str(error))}\n"
+          )
+        continue
+    reports.append(report)
+    if not args.json:
+      if len(paths) > 1:
+        print(terminal.printable(path))
+      for line in _lines(report, args.fast, time.monotonic() - begin):
+        print(line)
+      if len(paths) > 1:
+        print()
   if args.json:
-    terminal.print_json(_json(report, args.fast))
-  else:
-    for line in _lines(report, args.fast, time.monotonic() - begin):
-      print(line)
-  return _SOUND if report.ok else _TROUBLE
+    described = [_json(report, args.fast) for report in reports]
+    described += [{"path": path, "error": error} for path, error in failures]
+    several = args.recursive or len(args.paths) > 1
+    terminal.print_json({"reports": described} if several else described[0])
+  elif len(paths) > 1:
+    sound = sum(report.ok for report in reports)
+    print(f"{sound:,} of {terminal.plural(len(paths), 'path')} sound.")
+  if failures:
+    return _FAILED
+  return _SOUND if all(report.ok for report in reports) else _TROUBLE
 
 
 def _lines(report: Report, fast: bool, seconds: float) -> Iterator[str]:
@@ -85,13 +121,14 @@ def _verdict(report: Report) -> str:
   errors = sum(finding.severity.value == "error" for finding in report.findings)
   warnings = len(report.findings) - errors
   if not report.findings:
-    return "Sound: nothing found."
+    return terminal.style("Sound: nothing found.", "green")
   counts = [
     terminal.plural(count, noun)
     for count, noun in ((errors, "error"), (warnings, "warning"))
     if count
   ]
-  return ", ".join(counts) + ("." if errors else "; no error.")
+  text = ", ".join(counts) + ("." if errors else "; no error.")
+  return terminal.style(text, "red" if errors else "yellow")
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:
@@ -102,7 +139,9 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
   text = terminal.printable(finding.message)
   if finding.key is not None:
     text = f"{terminal.printable(repr(finding.key))}: {text}"
-  yield f"{finding.severity.value}: {terminal.printable(finding.file)} [{finding.code}]"
+  severity = finding.severity.value
+  word = terminal.style(f"{severity}:", "red" if severity == "error" else "yellow")
+  yield f"{word} {terminal.printable(finding.file)} [{finding.code}]"
   yield from terminal.wrap(f"  {text}", indent=0)
 
 

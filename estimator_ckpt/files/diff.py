@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import enum
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Callable
 
 from estimator_ckpt.bundle.index import Index
@@ -19,6 +19,7 @@ from estimator_ckpt.bundle.stored_entries import check_sizes
 from estimator_ckpt.checkpoint import formats, layout, tensor_names
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
+from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
 from estimator_ckpt.checkpoint.reader import open_checkpoint
 from estimator_ckpt.errors import CorruptCheckpointError, OptionError
 
@@ -103,6 +104,7 @@ def diff(
   a: str | os.PathLike[str],
   b: str | os.PathLike[str],
   *,
+  name_map: NameMapLike = None,
   values: bool = False,
   atol: float = 0.0,
   rtol: float = 0.0,
@@ -116,6 +118,8 @@ def diff(
   Args:
     a: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes.
     b: the other.
+    name_map: rules that give the names of `a` those of `b`, see
+      `estimator_ckpt.checkpoint.name_map`.
     values: whether to compare contents. Tensors with equal checksums in the indexes
       are equal, and their data files have to be there and as long as they need to be;
       others are read, to say how much they differ.
@@ -138,11 +142,12 @@ def diff(
   """
   if not (atol >= 0 and rtol >= 0):
     raise OptionError(f"atol={atol} and rtol={rtol} have to be 0 or more")
-  one, other = _Side(a), _Side(b)
+  one, other = _Side(a, NameMap.parse(name_map)), _Side(b)
   pairs, differences = _match(one, other)
   same_format = one.format == other.format
   for pair in pairs:
-    kind = _difference(*pair, same_format)
+    has_own_keys = one.name(pair[0]) == pair[0].name
+    kind = _difference(*pair, same_format and has_own_keys)
     if kind is not None:
       differences.append(Difference(kind, pair[0].name, *pair))
   bytes_read = by_checksum = 0
@@ -175,31 +180,23 @@ def diff(
 class _Side:
   """One of the two checkpoints."""
 
-  def __init__(self, path: str | os.PathLike[str]):
+  def __init__(self, path: str | os.PathLike[str], name_map: NameMap | None = None):
     self.prefix = prefix_lib.resolve(path)
     self.index = Index.read(self.prefix)
     graph = formats.read_object_graph(self.prefix, self.index)
     self.format = formats.format_of(self.index, graph)
-    self.tensors = list(_with_own_counter(saved_tensors(self.index, graph)))
+    self.tensors = saved_tensors(self.index, graph)
+    # By the names that the other side has.
+    self.names = {tensor.name: tensor.name for tensor in self.tensors}
+    if name_map:
+      self.names = name_map.apply(self.names)
+
+  def name(self, tensor: SavedTensor) -> str:
+    """The name that the other side has for a tensor."""
+    return self.names[tensor.name]
 
 
 _Pair = tuple[SavedTensor, SavedTensor]
-
-
-def _with_own_counter(tensors: Iterable[SavedTensor]) -> Iterator[SavedTensor]:
-  """Has the counter of saves as a tensor, where it shares the bytes of the step."""
-  counter = tensor_names.SAVE_COUNTER_KEY
-  for tensor in tensors:
-    if counter not in tensor.keys or len(tensor.keys) == 1:
-      yield tensor
-      continue
-    name = layout.SAVE_COUNTER
-    yield dataclasses.replace(
-      tensor,
-      keys=tuple(key for key in tensor.keys if key != counter),
-      object_paths=tuple(path for path in tensor.object_paths if path != name),
-    )
-    yield dataclasses.replace(tensor, name=name, keys=(counter,), object_paths=(name,))
 
 
 def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:
@@ -213,17 +210,19 @@ def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:
   left: list[SavedTensor] = []
   for tensor in one.tensors:
     found = next((by_key[key] for key in tensor.keys if key in by_key), None)
-    if found is None or id(found) in taken:
+    is_renamed = one.name(tensor) != tensor.name
+    if is_renamed or found is None or id(found) in taken:
       left.append(tensor)
     else:
       taken.add(id(found))
       pairs.append((tensor, found))
-  own = collections.Counter(tensor.name for tensor in left)
+  own = collections.Counter(map(one.name, left))
   differences = []
   for tensor in left:
-    named = [t for t in names.get(tensor.name, ()) if id(t) not in taken]
+    name = one.name(tensor)
+    named = [t for t in names.get(name, ()) if id(t) not in taken]
     # Of several with one name, nobody can say which is which.
-    if len(named) == 1 and own[tensor.name] == 1:
+    if len(named) == 1 and own[name] == 1:
       taken.add(id(named[0]))
       pairs.append((tensor, named[0]))
     elif not _is_bookkeeping(tensor) or other.format != formats.CheckpointFormat.TF1:

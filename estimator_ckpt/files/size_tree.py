@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
@@ -24,7 +25,8 @@ class Branch:
     label: its own name within the one above; "" for the root.
     tensors: how many tensors there are in it and below.
     size: their bytes.
-    own: the tensors it is or holds itself.
+    own: the tensors it is or holds itself. Of objects over the same bytes, each has
+      the tensor, and one counts it.
     children: what is below, by label.
     see: for an object that stands elsewhere in the tree, its path there.
     target: and its branch.
@@ -46,20 +48,40 @@ class Branch:
       for branch in (self, *self.children.values())
     )
 
-  def walk(self, depth: int = MAX_DEPTH) -> Iterator[tuple[int, Branch]]:
-    """Iterates over `(depth, branch)` of all below that holds tensors, parents first.
+  def walk(
+    self, depth: int = MAX_DEPTH, all_objects: bool = True
+  ) -> Iterator[tuple[int, Branch]]:
+    """Iterates over `(depth, branch)` of what is below, parents first.
 
     Args:
       depth: how many levels; what is deeper is in the sums of what is shown.
+      all_objects: whether those without tensors, too.
     """
     stack = [(0, child) for child in reversed(self.children.values())]
     while stack:
       level, branch = stack.pop()
-      if not branch.holds_tensors:
+      if not (all_objects or branch.holds_tensors):
         continue
       yield level, branch
       if level + 1 < depth:
         stack += [(level + 1, child) for child in reversed(branch.children.values())]
+
+  def as_dict(self) -> dict[str, Any]:
+    """The branch and all below as lists, dicts, texts and numbers."""
+    tree: dict[str, Any] = {}
+    stack = [(self, tree)]
+    while stack:
+      branch, described = stack.pop()
+      described["label"] = branch.label
+      if branch.see:
+        described["see"] = branch.see
+        continue
+      described["tensors"] = branch.tensors
+      described["bytes"] = branch.size
+      described["own"] = [tensor.name for tensor in branch.own]
+      described["children"] = [{} for _ in branch.children]
+      stack += zip(branch.children.values(), described["children"])
+    return tree
 
 
 def scope_tree(tensors: Iterable[SavedTensor]) -> Branch:
@@ -107,12 +129,14 @@ def object_tree(tensors: Iterable[SavedTensor], graph: ObjectGraph) -> Branch:
         order.append(child)
   nodes = {attribute.checkpoint_key: node for node, attribute in graph.attributes()}
   for tensor in tensors:
-    node = next((nodes[k] for k in tensor.keys if nodes.get(k) in branches), None)
-    if node is None:
+    holders = dict.fromkeys(nodes[k] for k in tensor.keys if nodes.get(k) in branches)
+    if not holders:
       path = tensor.object_paths[0] if tensor.object_paths else tensor.key
       _add(root, path.split("/", MAX_DEPTH), tensor)
       continue
-    branches[node].own.append(tensor)
+    for holder in holders:
+      branches[holder].own.append(tensor)
+    node = min(holders, key=lambda holder: paths[holder] != tensor.name)
     while True:
       branches[node].tensors += 1
       branches[node].size += tensor.size

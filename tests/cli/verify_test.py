@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from estimator_ckpt.cli import main, terminal
+from estimator_ckpt.files.convert import convert
 from tests import golden
 from tests.bundle_builder import BundleBuilder
 
@@ -94,3 +96,23 @@ def test_a_directory_is_verified_whole(verify, tmp_path):
     0,
     "Sound: nothing found.\n1 checkpoint, 15 tensors, 484 B read\n",
   )
+
+
+def test_several_paths_and_a_tree_of_directories(tmp_path, capsys):
+  for name in ("a", "b/c"):
+    convert(
+      golden.path("tf1.15/adam_dense"), tmp_path / name / "model.ckpt-1", to="tf1"
+    )
+  (tmp_path / "no_checkpoints").mkdir()
+  assert main.run(["verify", str(tmp_path / "a"), str(tmp_path / "b" / "c")]) == 0
+  assert "2 of 2 paths sound." in capsys.readouterr().out
+  assert main.run(["verify", str(tmp_path), "--recursive", "--json"]) == 0
+  reports = json.loads(capsys.readouterr().out)["reports"]
+  assert [r["path"] for r in reports] == [f"{tmp_path}/a", f"{tmp_path}/b/c"]
+  # What is wrong in one does not hide the others.
+  os.remove(tmp_path / "a" / "model.ckpt-1.data-00000-of-00001")
+  assert main.run(["verify", str(tmp_path), "--recursive"]) == 1
+  assert "1 of 2 paths sound." in capsys.readouterr().out
+  assert main.run(["verify", str(tmp_path / "typo"), str(tmp_path / "a")]) == 2
+  out = capsys.readouterr().out
+  assert "not verified: " in out and "shard-missing" in out

@@ -420,7 +420,7 @@ def test_the_command(prefix, tmp_path, capsys):
   assert main.run(argv) == 0
   assert "lib/w" in stored.stored(tmp_path / "m")
   assert "1 by link" in capsys.readouterr().out
-  assert main.run(argv) == 1
+  assert main.run(argv) == 2
   assert "ask for it to be overwritten" in capsys.readouterr().err
   assert main.run([*argv, "--overwrite", "--json", "--layout=flat"]) == 0
   assert json.loads(capsys.readouterr().out)["checkpoints"][0]["format"] == "dual"

@@ -190,7 +190,7 @@ def test_the_sources_are_never_changed(towers, tmp_path):
 def test_the_command(towers, tmp_path, capsys):
   argv = ["merge", *towers, str(tmp_path / "out")]
   assert main.run(argv) == 2
-  assert "Say which is taken with on_clash" in capsys.readouterr().err
+  assert "Say which is taken with --on_clash" in capsys.readouterr().err
   argv += ["--on_clash=last", "--to=dual", "--json"]
   assert main.run(argv) == 0
   [data] = json.loads(capsys.readouterr().out)["checkpoints"]

@@ -4,7 +4,9 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import formats
 from estimator_ckpt.checkpoint.listing import saved_tensors
 from estimator_ckpt.checkpoint.object_graph import Node, ObjectGraph
+from estimator_ckpt.files.convert import convert
 from estimator_ckpt.files.size_tree import MAX_DEPTH, object_tree, scope_tree
+from estimator_ckpt.files.summary import inspect_checkpoint
 from tests import golden
 from tests.bundle_builder import BundleBuilder
 
@@ -58,10 +60,26 @@ def test_objects_stand_where_their_key_says_and_other_places_point_there():
   assert sum(tensors for level, _, tensors, _, _ in lines if level == 0) == 25
 
 
-def test_objects_without_tensors_are_left_out():
-  labels = {label for _, label, _, _, _ in _objects("tf2.15/keras2_adam")}
-  assert "layer-0" not in labels
-  assert {"layer-1", "_momentums"} <= labels
+def test_every_object_is_shown_and_those_without_tensors_on_demand_only():
+  every = {label for _, label, _, _, _ in _objects("tf2.15/keras2_adam")}
+  assert {"layer-0", "layer-1", "_momentums"} <= every
+  summary = inspect_checkpoint(golden.path("tf2.15/keras2_adam"))
+  tree = object_tree(summary.tensors, summary.graph)
+  holders = {branch.label for _, branch in tree.walk(all_objects=False)}
+  assert "layer-0" not in holders and {"layer-1", "_momentums"} <= holders
+
+
+def test_an_object_over_the_bytes_of_another_is_there_too_and_counts_once(tmp_path):
+  convert(golden.path("tf1.15/adam_dense"), tmp_path / "d", to="dual")
+  summary = inspect_checkpoint(tmp_path / "d")
+  tree = object_tree(summary.tensors, summary.graph)
+  step, counter = tree.children["global_step"], tree.children["save_counter"]
+  assert [t.dtype for t in step.own] == [t.dtype for t in counter.own] == ["int64"]
+  assert (step.size, counter.size) == (8, 0)
+  assert tree.size == sum(tensor.size for tensor in summary.tensors)
+  described = tree.as_dict()
+  labels = [child["label"] for child in described["children"]]
+  assert described["bytes"] == tree.size and "net" in labels and "global_step" in labels
 
 
 def test_a_depth_keeps_the_sums():

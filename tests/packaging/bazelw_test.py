@@ -54,13 +54,15 @@ def test_it_says_how_much_it_fetches_and_how_far_it_is(bazelw, tmp_path):
     printf 'pmstatus:bazel:%s:Unpacking\\n' 10 100
     echo 'Setting up bazel ...'
     printf '#!/bin/bash\\necho "bazel: $*"\\n' >"""
-    + f"{fake}; /bin/chmod 755 {fake}",
+    f"{fake}; /bin/chmod 755 {fake}",
   )
   assert done.returncode == 0, done.stderr
   assert done.stdout == "bazel: test //...\n"
   assert done.stderr.splitlines() == [
-    "bazelw: fetching bazel-bootstrap python3-venv with apt-get, once: "
-    "244 MB to download, 720 MB on disk",
+    (
+      "bazelw: fetching bazel-bootstrap python3-venv with apt-get, once: "
+      "244 MB to download, 720 MB on disk"
+    ),
     "bazelw: downloading 0%",
     "bazelw: downloading 60%",
     "bazelw: downloading 100%",

@@ -35,7 +35,7 @@ from estimator_ckpt.errors import (
 
 _SAVED_MODEL_VARIABLES = "variables/variables"
 # Where a dual checkpoint that is kept apart has its object-based half.
-_KEPT_APART = "tf2"
+KEPT_APART = "tf2"
 
 
 def verify(
@@ -73,7 +73,7 @@ def verify(
     return report
   findings: list[Finding] = []
   prefixes: list[str] = []
-  for place in (directory, paths.join(directory, _KEPT_APART)):
+  for place in (directory, paths.join(directory, KEPT_APART)):
     if place != directory and not _has_checkpoints(place):
       continue
     own = prefix_lib.checkpoints_in(place)

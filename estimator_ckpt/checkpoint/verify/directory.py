@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from estimator_ckpt.bundle import files, locks, paths
-from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
+from estimator_ckpt.bundle import files, paths
+from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path
 from estimator_ckpt.checkpoint import leftovers
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.verify.findings import Findings
@@ -27,11 +27,10 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
   """
   _check_state(directory, prefixes, findings)
   names = files.list_dir(directory)
+  complete = {prefix.rpartition("/")[2] for prefix in prefixes}
+  orphans = sorted(leftovers.orphans(names, complete))
   left = [
-    name
-    for name in names
-    if (files.is_temporary(name) and not locks.is_in_use(paths.join(directory, name)))
-    or leftovers.is_tensorflows(name)
+    n for n in leftovers.unfinished(directory, names, complete) if n not in orphans
   ]
   if left:
     findings.warning(
@@ -39,14 +38,6 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
       f"{_listed(left)} left by an interrupted save or conversion, or of one that"
       " is at work; without one they can be removed",
     )
-  complete = {prefix.rpartition("/")[2] for prefix in prefixes}
-  orphans = sorted(
-    {
-      data.prefix
-      for data in map(parse_data_path, names)
-      if data is not None and data.prefix not in complete
-    }
-  )
   if orphans:
     findings.warning(
       "no-index",

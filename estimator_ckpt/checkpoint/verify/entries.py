@@ -151,6 +151,8 @@ class _Checker:
     # Of data files: their size, or None where they are missing.
     self._sizes: dict[int, int | None] = {}
     self._lost: collections.Counter[int] = collections.Counter()
+    # Of data files that are too short: what stands beyond their end, by key.
+    self._beyond: dict[int, dict[str, BundleEntry]] = {}
 
   def check(self, key: str) -> None:
     """Checks the entry of a tensor, slices and all."""
@@ -185,13 +187,7 @@ class _Checker:
     if size is None:
       self._lost[entry.shard_id] += 1
     elif entry.offset + entry.size > size:
-      self._findings.error(
-        "out-of-bounds",
-        f"it is at bytes {entry.offset} to {entry.offset + entry.size}, and the file"
-        f" has {size}: the file is truncated, or of another checkpoint",
-        key,
-        self._shards.path(entry.shard_id),
-      )
+      self._beyond.setdefault(entry.shard_id, {})[key] = entry
     elif fits:
       self.extents.append(Extent(label, entry, label != key))
     return fits
@@ -295,11 +291,25 @@ class _Checker:
       return True
 
   def check_data_files(self) -> None:
-    """Says which data files are missing, each once."""
+    """Says which data files are missing or too short, each once."""
+    for shard_id, beyond in sorted(self._beyond.items()):
+      key, entry = next(iter(beyond.items()))
+      count = len(beyond) - 1
+      noun = "tensor" if count == 1 else "tensors"
+      more = f", and {count} more {noun} beyond its end" if count else ""
+      needed = max(each.offset + each.size for each in beyond.values())
+      self._findings.error(
+        "out-of-bounds",
+        f"it is at bytes {entry.offset} to {entry.offset + entry.size}{more}; the file"
+        f" has {self._sizes[shard_id]} bytes of {needed} at least: it is truncated, or of"
+        " another checkpoint",
+        key,
+        self._shards.path(shard_id),
+      )
     for shard_id, lost in sorted(self._lost.items()):
       self._findings.error(
         "shard-missing",
-        f"the data file is missing; {lost} tensors are in it",
+        f"the data file is missing; {lost} tensor{'s' * (lost != 1)} should be in it",
         file=self._shards.path(shard_id),
       )
     # One listing: the header may say that there are many more than there are.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from estimator_ckpt.bundle import dtypes
@@ -67,8 +69,17 @@ def test_an_offset_behind_the_files_end_is_found(builder, tmp_path):
   builder.change("b", offset=10**12)
   found, _ = _check(builder, tmp_path)
   assert [(f.code, f.key) for f in found] == [("out-of-bounds", "b")]
-  assert "at bytes 1000000000000 to 1000000000032, and the file has 77" in str(found[0])
+  assert "at bytes 1000000000000 to 1000000000032; the file has 77" in str(found[0])
   assert found[0].file.endswith("model.ckpt-1.data-00000-of-00001")
+
+
+def test_a_cut_data_file_is_one_finding(builder, tmp_path):
+  prefix = builder.write(tmp_path / "model.ckpt-1")
+  os.truncate(f"{prefix}.data-00000-of-00001", 0)
+  findings = Findings(prefix)
+  check_entries(builder.index, Shards(prefix, 1), findings)
+  (finding,) = [f for f in findings.found if f.code == "out-of-bounds"]
+  assert "more tensors beyond its end; the file has 0 bytes of" in finding.message
 
 
 def test_a_shard_number_that_does_not_exist_is_found(builder, tmp_path):
@@ -97,7 +108,7 @@ def test_a_missing_data_file_is_one_finding_with_the_number_of_its_tensors(tmp_p
   findings = Findings(prefix)
   check_entries(builder.index, Shards(prefix, 3), findings)
   assert [(f.severity.value, f.file[-14:], f.message) for f in findings.found] == [
-    ("error", "00001-of-00003", "the data file is missing; 2 tensors are in it"),
+    ("error", "00001-of-00003", "the data file is missing; 2 tensors should be in it"),
     ("warning", "00002-of-00003", "the data file is missing; no tensor is in it"),
   ]
 

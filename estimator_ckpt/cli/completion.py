@@ -1,0 +1,64 @@
+"""`estimator-ckpt completion`: what makes a shell complete commands, flags and paths.
+
+The package shtab writes the script from the commands' own parsers. A shell that has read
+the script needs no Python to complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from estimator_ckpt.cli import terminal
+from estimator_ckpt.errors import MissingDependencyError
+
+NAME = "completion"
+HELP = "Prints a script that makes bash, zsh or fish complete this program's commands."
+EXAMPLES = """\
+estimator-ckpt completion bash > ~/.local/share/bash-completion/completions/estimator-ckpt
+estimator-ckpt completion zsh > ~/.zfunc/_estimator-ckpt
+estimator-ckpt completion fish > ~/.config/fish/completions/estimator-ckpt.fish
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags to its parser."""
+  parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
+  parser.add_argument("--json", action="store_true", help="print the script as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints the script."""
+  try:
+    import shtab
+  except ImportError as error:
+    raise MissingDependencyError(
+      "completion scripts are written by the package shtab: pip install shtab"
+    ) from error
+  from estimator_ckpt.cli import main
+
+  script = shtab.complete(_whole_parser(main.PROGRAM), args.shell)
+  if args.json:
+    terminal.print_json({"shell": args.shell, "script": script})
+  else:
+    print(script)
+  return 0
+
+
+def _whole_parser(program: str) -> argparse.ArgumentParser:
+  """One parser of all commands, whose words without a flag are paths."""
+  import shtab
+
+  from estimator_ckpt.cli import main
+
+  parser = argparse.ArgumentParser(prog=program)
+  parser.add_argument("-V", "--version", action="store_true", help="print the version")
+  commands = parser.add_subparsers(dest="command")
+  for name in main.COMMANDS:
+    command = main.load_command(name)
+    of_command = commands.add_parser(name, help=command.HELP, description=command.HELP)
+    command.add_arguments(of_command)
+    of_command.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    for action in of_command._actions:
+      if not action.option_strings and not action.choices:
+        action.complete = shtab.FILE  # type: ignore[attr-defined]
+  return parser

@@ -1,0 +1,77 @@
+"""`estimator-ckpt ls`: the checkpoints of a directory."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from estimator_ckpt.cli import terminal
+
+if TYPE_CHECKING:
+  from estimator_ckpt.files.checkpoints import CheckpointList, FoundCheckpoint
+
+NAME = "ls"
+HELP = "Lists the checkpoints of a directory: step, format, age, size, the latest."
+EXAMPLES = """\
+estimator-ckpt ls model_dir
+estimator-ckpt ls model_dir --json | jq '.checkpoints[].step'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags to its parser."""
+  parser.add_argument("path", metavar="DIRECTORY", help="a model_dir")
+  parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints the list."""
+  from estimator_ckpt.files.checkpoints import list_checkpoints
+
+  found = list_checkpoints(args.path)
+  if args.json:
+    terminal.print_json(found.as_dict())
+  else:
+    for line in _lines(found, time.time()):
+      print(line)
+  return 0
+
+
+def _lines(found: CheckpointList, now: float) -> Iterator[str]:
+  columns = [
+    terminal.Column("checkpoint", elastic=True),
+    terminal.Column("step", right=True),
+    terminal.Column("format"),
+    terminal.Column("age", right=True),
+    terminal.Column("bytes", right=True),
+    terminal.Column("state file"),
+  ]
+  rows = [_row(checkpoint, now) for checkpoint in found.checkpoints]
+  if rows:
+    yield from terminal.format_table(columns, rows, terminal.width())
+  size = terminal.human_bytes(sum(c.size for c in found.checkpoints))
+  count = terminal.plural(len(found.checkpoints), "checkpoint")
+  yield from ["", f"{count}, {size}, in {terminal.printable(found.directory)}"]
+  notes = [f"listed and not there: {prefix}" for prefix in found.gone]
+  notes += [f"left over, or being written: {name}" for name in found.leftovers]
+  for checkpoint in found.checkpoints:
+    notes += [f"problem: {problem}" for problem in checkpoint.problems]
+  notes += [f"problem: {problem}" for problem in found.problems]
+  for note in notes:
+    yield from terminal.wrap(terminal.printable(note))
+
+
+def _row(checkpoint: FoundCheckpoint, now: float) -> list[str]:
+  entered = (
+    "latest" if checkpoint.is_latest else "listed" if checkpoint.is_listed else ""
+  )
+  return [
+    checkpoint.prefix.rpartition("/")[2],
+    "-" if checkpoint.step is None else f"{checkpoint.step}",
+    checkpoint.format or "damaged",
+    terminal.age(now - checkpoint.saved) if checkpoint.saved else "-",
+    terminal.human_bytes(checkpoint.size),
+    entered,
+  ]

@@ -1,0 +1,186 @@
+"""The checkpoints of a directory: which there are, and which one readers follow.
+
+Each checkpoint costs the reading of its index. No tensor is read but the step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
+from estimator_ckpt.checkpoint import leftovers
+from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.verify.checkpoint import KEPT_APART
+from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
+from estimator_ckpt.files.summary import inspect_checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundCheckpoint:
+  """One checkpoint of a directory.
+
+  Attributes:
+    prefix: its path.
+    saved: when its index was written, in seconds since 1970.
+    format: `tf1`, `tf2` or `dual`; None if it cannot be read.
+    step: the training step; None when no tensor is known to be it.
+    size: the bytes of its files.
+    is_latest: whether the state file names it as the one to restore.
+    is_listed: whether the state file lists it, so that retention counts it.
+    problems: what is wrong with it, as far as the index and the files' sizes tell.
+  """
+
+  prefix: str
+  saved: float
+  format: str | None
+  step: int | None
+  size: int
+  is_latest: bool
+  is_listed: bool
+  problems: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointList:
+  """What a directory has.
+
+  Attributes:
+    directory: its path.
+    checkpoints: its checkpoints, oldest first.
+    gone: prefixes that the state file lists, and that are not there.
+    leftovers: names of files and directories that an interrupted save or conversion
+      left, or that one at work writes just now.
+    problems: what is wrong with the state file.
+  """
+
+  directory: str
+  checkpoints: tuple[FoundCheckpoint, ...]
+  gone: tuple[str, ...]
+  leftovers: tuple[str, ...]
+  problems: tuple[str, ...] = ()
+
+  def as_dict(self) -> dict[str, Any]:
+    """The list as lists, dicts, texts and numbers."""
+    return dataclasses.asdict(self)
+
+
+def list_checkpoints(directory: str | os.PathLike[str]) -> CheckpointList:
+  """Lists the checkpoints of a directory.
+
+  Args:
+    directory: a model_dir, or any directory with checkpoints in it.
+
+  Returns:
+    The list. A damaged checkpoint is in it, with its problem.
+
+  Raises:
+    CheckpointNotFoundError: there is no such directory, or no checkpoint in it.
+    CheckpointIOError: the file system refused.
+
+  Example:
+    for checkpoint in list_checkpoints("model_dir").checkpoints:
+      print(checkpoint.step, checkpoint.format, checkpoint.size)
+  """
+  path = os.fspath(directory).rstrip("/") or "/"
+  if not files.is_dir(path):
+    raise CheckpointNotFoundError(
+      f"{path}: no directory; `ls` lists the checkpoints of one, and `inspect` shows a"
+      " checkpoint"
+    )
+  state, problems = None, []
+  try:
+    state = state_lib.read_state(path)
+  except CheckpointError as error:
+    problems.append(str(error))
+  latest = state.model_checkpoint_path if state is not None else ""
+  listed = [*state.all_model_checkpoint_paths, latest] if state is not None else []
+  # The state file of a copied directory may name the original's checkpoints.
+  listed_names = {prefix.rpartition("/")[2] for prefix in listed}
+  prefixes = prefix_lib.checkpoints_in(path)
+  names = files.list_dir(path)
+  complete = {prefix.rpartition("/")[2] for prefix in prefixes}
+  gone = [p for p in dict.fromkeys(listed) if p.rpartition("/")[2] not in complete]
+  gone = [p for p in gone if not files.exists(index_path(p))]
+  left = leftovers.unfinished(path, names, complete)
+  if not (prefixes or gone or left):
+    prefix_lib.resolve(path)  # says what is there instead
+  return CheckpointList(
+    path,
+    tuple(
+      _found(prefix, names, latest.rpartition("/")[2], listed_names)
+      for prefix in prefixes
+    ),
+    tuple(gone),
+    tuple(left),
+    tuple(problems),
+  )
+
+
+def checkpoint_directories(directory: str | os.PathLike[str]) -> list[str]:
+  """The directories with checkpoints in a tree.
+
+  Args:
+    directory: the root of the tree. Links to directories are not followed.
+
+  Returns:
+    Paths, parents first. `tf2/`, which `separate=True` keeps beside its checkpoints, is
+    part of the directory it is in.
+
+  Raises:
+    CheckpointNotFoundError: there is no such directory, or no checkpoint below it.
+    CheckpointIOError: the file system refused.
+  """
+  root = os.fspath(directory).rstrip("/") or "/"
+  if not files.is_dir(root):
+    raise CheckpointNotFoundError(f"{root}: no directory to look for checkpoints in")
+  found = []
+  pending = [root]
+  for path in pending:
+    names = files.list_dir(path)
+    has_checkpoints = any(name.endswith(INDEX_SUFFIX) for name in names)
+    if has_checkpoints or state_lib.STATE_FILE in names:
+      found.append(path)
+    for name in names:
+      below = f"{path.rstrip('/')}/{name}"
+      is_kept_apart = has_checkpoints and name == KEPT_APART
+      is_link = files.is_local(below) and os.path.islink(files.local_path(below))
+      if not is_kept_apart and not is_link and files.is_dir(below):
+        pending.append(below)
+  if not found:
+    raise CheckpointNotFoundError(f"{root}: no checkpoint in it or below it")
+  return found
+
+
+def _found(
+  prefix: str, names: list[str], latest: str, listed: set[str]
+) -> FoundCheckpoint:
+  directory, _, name = prefix.rpartition("/")
+  own = [each for each in names if parse_data_path(each) is not None]
+  own = [each for each in own if each.startswith(f"{name}.data-")]
+  sizes = [files.size(f"{directory}/{each}") for each in own]
+  index = index_path(prefix)
+  format_name, step = None, None
+  problems: tuple[str, ...] = ()
+  try:
+    summary = inspect_checkpoint(prefix)
+  except CheckpointError as error:
+    problems = (str(error),)
+  else:
+    format_name, step = str(summary.format.value), summary.step
+    missing = [file.path for file in summary.data_files if file.size is None]
+    # What cannot be read follows from that.
+    problems = tuple(f"{path}: missing" for path in missing) or summary.problems
+  return FoundCheckpoint(
+    prefix,
+    files.modified_time(index),
+    format_name,
+    step,
+    sum(sizes) + files.size(index),
+    name == latest,
+    name in listed,
+    problems,
+  )
