@@ -381,6 +381,22 @@ def remove_tree(path: str) -> None:
       remote.file_system(path).remove_tree(path)
 
 
+def sync(path: str) -> None:
+  """Waits until what was written to a file is on the disk, whoever wrote it.
+
+  What is not local is as safe as its store makes it when it is written.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+    CheckpointIOError: the file system refused.
+  """
+  if not is_local(path):
+    return
+  # Windows syncs only what is open for writing.
+  with _errors(path, "synced"), open(local_path(path), "rb+") as file:
+    os.fsync(file.fileno())
+
+
 def sync_dir(path: str) -> None:
   """Waits until the names in a local directory are on the disk.
 

@@ -101,13 +101,16 @@ class JobState:
         _logger.warning("Removed what an interrupted save left: %s", listed(left))
     return True
 
-  def write(self, latest: str, kept: Sequence[str], relative: bool) -> None:
+  def write(
+    self, latest: str, kept: Sequence[str], relative: bool, durable: bool = False
+  ) -> None:
     """Writes the file; a reader sees the old one or the new one.
 
     Args:
       latest: the prefix of the latest checkpoint.
       kept: the prefixes of all that are kept, the latest last.
       relative: whether absolute paths are written relative to the directory.
+      durable: whether to wait until it is on the disk. TensorFlow does not.
 
     Raises:
       CheckpointIOError: the file system refused.
@@ -119,8 +122,7 @@ class JobState:
     # If this fails half way, nobody else need have written what is found next.
     self._written = None
     data = state_lib.format_state(state)
-    # TensorFlow does not sync it either.
-    files.write_atomic(self._path, data, sync=False)
+    files.write_atomic(self._path, data, sync=durable)
     self._written = data
 
   def _stored(self, prefix: str, relative: bool) -> str:

@@ -70,7 +70,9 @@ def aside(prefix: str) -> Iterator[str]:
     files.remove_tree(directory)
 
 
-def replace(prefix: str, written: str, index: Index) -> list[str]:
+def replace(
+  prefix: str, written: str, index: Index, durable: bool = False
+) -> list[str]:
   """Puts a checkpoint in the place of another, unless both are the same.
 
   No tensor is read or written. There is the old checkpoint or the new one at any time.
@@ -79,6 +81,7 @@ def replace(prefix: str, written: str, index: Index) -> list[str]:
     prefix: the checkpoint that is there.
     written: the one that was written aside.
     index: the index that it is to have.
+    durable: whether the data files are on the disk, and the index is to be.
 
   Returns:
     Data files of the old one that nobody needs who opens it from now on.
@@ -104,8 +107,11 @@ def replace(prefix: str, written: str, index: Index) -> list[str]:
       with files.create(path, sync=False):
         pass
   index.header = dataclasses.replace(index.header, num_shards=count)
+  if durable:
+    # The new names of the data files, before an index that needs them.
+    files.sync_dir(os.path.dirname(prefix))
   # TensorFlow does not sync what it writes either.
-  index.write(prefix, sync=False)
+  index.write(prefix, sync=durable)
   return list(names)
 
 

@@ -9,6 +9,7 @@ in a pair   TensorFlow writes aside, and two bundles are made of it (`separate`)
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 from estimator_ckpt.bundle import files
@@ -24,10 +25,12 @@ class Publisher:
   Args:
     plan: what they are written by.
     in_pairs: whether each is kept as two bundles; the plan is a dual one then.
+    durable: whether what is published is on the disk, and survives a power cut.
   """
 
-  def __init__(self, plan: SavePlan, in_pairs: bool):
+  def __init__(self, plan: SavePlan, in_pairs: bool, durable: bool = False):
     self._plan = plan
+    self._durable = durable
     self._in_pairs = in_pairs
     self._recurring = RecurringIndex()
     # Data files of a checkpoint that was replaced. Who opened it may still read them.
@@ -57,14 +60,26 @@ class Publisher:
       yield prefix
       if dual_index.are_needed(self._plan):
         dual_index.add_aliases(prefix, self._plan, self._recurring)
+      self._sync(prefix)
       return
     with overwrite.aside(prefix) as written:
       yield written
+      self._sync(written)
       if self._in_pairs:
-        self._replaced = separate.publish(prefix, written, self._plan)
+        self._replaced = separate.publish(prefix, written, self._plan, self._durable)
       else:
         index = Index.read(written)
         dual_index.add_to_index(index, self._plan)
-        self._replaced = overwrite.replace(prefix, written, index)
+        self._replaced = overwrite.replace(prefix, written, index, self._durable)
       if files.exists(f"{written}.{meta_graph_suffix}"):
         files.rename(f"{written}.{meta_graph_suffix}", f"{prefix}.{meta_graph_suffix}")
+    if self._durable:
+      files.sync_dir(os.path.dirname(prefix))
+
+  def _sync(self, prefix: str) -> None:
+    """Waits until the files of a bundle and their names are on the disk."""
+    if self._durable:
+      for path in files.glob_prefix(prefix + "."):
+        if not files.is_dir(path):
+          files.sync(path)
+      files.sync_dir(os.path.dirname(prefix))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Callable
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
@@ -23,12 +24,15 @@ from estimator_ckpt.training import (
   overwrite,
   restore_plan,
   retention,
+  save_costs,
 )
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import saveables as saveables_lib
 from estimator_ckpt.training import separate as separate_lib
 from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.asynchronous import AsynchronousSaves
 from estimator_ckpt.training.publish import Publisher
+from estimator_ckpt.training.snapshot import Snapshot, WrittenTensor
 from estimator_ckpt.training.tensorflow_private import tf
 
 _logger = logging.getLogger(__name__)
@@ -58,6 +62,11 @@ class CheckpointSaver(tfp.SaverBase):
     separate: whether a dual checkpoint is kept as two, a pure TF1 one and, in the
       directory tf2/ beside it, a TF2 one over the same data; see
       `estimator_ckpt.training.separate`.
+    asynchronous: whether `save` returns when a snapshot is taken, and training goes on
+      while it is written; see `estimator_ckpt.training.asynchronous`. For jobs on one
+      machine.
+    durable: whether a checkpoint is on the disk, and survives a power cut, before the
+      state file names it.
     **saver_options: further arguments of `tf.compat.v1.train.Saver`.
 
   Raises:
@@ -76,6 +85,8 @@ class CheckpointSaver(tfp.SaverBase):
     keep_checkpoint_every_n_hours: float | None = None,
     sharded: bool = True,
     separate: bool = False,
+    asynchronous: bool = False,
+    durable: bool = False,
     **saver_options: Any,
   ):
     self._format = CheckpointFormat.parse(checkpoint_format)
@@ -85,6 +96,8 @@ class CheckpointSaver(tfp.SaverBase):
         f"{self._format.value!r}. Leave it out, or choose 'dual'."
       )
     self._separate = separate
+    self._asynchronous = asynchronous
+    self._durable = durable
     self._root = _as_root(checkpoint, self._format)
     self._layout = layout_lib.check_layout(layout)
     self._strict = strict
@@ -123,9 +136,9 @@ class CheckpointSaver(tfp.SaverBase):
   def build(self) -> None:
     """Adds the save and restore ops; called by `Scaffold.finalize`."""
     if not self.is_built:
-      self._build_as(self._format)
+      self._build_as(self._format, self._asynchronous)
 
-  def _build_as(self, checkpoint_format: CheckpointFormat) -> None:
+  def _build_as(self, checkpoint_format: CheckpointFormat, asynchronous: bool) -> None:
     given = self._given.completed()
     gathered = saveables_lib.gather(given.var_list, self._root, self._sharded)
     step = tf.compat.v1.train.get_global_step()
@@ -177,7 +190,10 @@ class CheckpointSaver(tfp.SaverBase):
       builder.restores,
       gathered.python_states,
       in_pairs,
-      Publisher(plan, in_pairs),
+      Publisher(plan, in_pairs, self._durable),
+      AsynchronousSaves(Snapshot(builder.written))
+      if asynchronous and not self.is_empty
+      else None,
     )
     _say_name_only(plan)
     savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
@@ -201,34 +217,74 @@ class CheckpointSaver(tfp.SaverBase):
     """
     built = self._build_once()
     prefix = self.prefix(sess, save_path, global_step)
+    if self.is_empty or not write_state or built.asynchronous is None:
+      self.wait_until_finished()
+    save = functools.partial(
+      super().save,
+      latest_filename=latest_filename,
+      meta_graph_suffix=meta_graph_suffix,
+      write_meta_graph=write_meta_graph,
+      write_state=False,
+      **options,
+    )
     if self.is_empty:
-      return super().save(
+      return save(sess, prefix)
+    publish = functools.partial(
+      self._publish, prefix, latest_filename, meta_graph_suffix, write_state
+    )
+    if built.asynchronous is not None and write_state:
+
+      def write(write_snapshot: Callable[[str], None], target: str) -> None:
+        write_snapshot(target)
+        if write_meta_graph:
+          self.export_meta_graph(f"{target}.{meta_graph_suffix}", **options)
+
+      built.asynchronous.save(
         sess,
+        built.feed(),
         prefix,
-        latest_filename=latest_filename,
-        meta_graph_suffix=meta_graph_suffix,
-        write_meta_graph=write_meta_graph,
-        **options,
+        lambda write_snapshot: publish(functools.partial(write, write_snapshot)),
       )
+      return prefix
+    feed = built.feed()
+    session = tfp.FeedingSession(sess, feed) if feed else sess
+    start = time.monotonic()
+    publish(lambda target: save(session, target))
+    if write_state:
+      save_costs.report(0.0, 0.0, time.monotonic() - start, prefix, False)
+    return prefix
+
+  def wait_until_finished(self) -> None:
+    """Waits until the last save is whole on disk and named by the state file.
+
+    Only a save with `asynchronous=True` returns earlier.
+
+    Raises:
+      Exception: what writing raised.
+    """
+    if self._built is not None and self._built.asynchronous is not None:
+      self._built.asynchronous.wait_until_finished()
+
+  def _publish(
+    self,
+    prefix: str,
+    latest_filename: str | None,
+    meta_graph_suffix: str,
+    write_state: bool,
+    write: Callable[[str], Any],
+  ) -> None:
+    """Has a checkpoint written, makes it one that readers find, and deletes old ones."""
     state = self._job_state(prefix, latest_filename)
     found = state.read()
     if write_state:
       self._say_dropped()
       self._look_around(state, prefix, latest_filename)
     replaces = overwrite.is_listed(prefix, found)
-    with built.publisher.target(prefix, replaces, meta_graph_suffix) as target:
-      super().save(
-        built.feeding(sess),
-        target,
-        latest_filename=latest_filename,
-        meta_graph_suffix=meta_graph_suffix,
-        write_meta_graph=write_meta_graph,
-        write_state=False,
-        **options,
-      )
+    publisher = self._build_once().publisher
+    with publisher.target(prefix, replaces, meta_graph_suffix) as target:
+      write(target)
     if write_state:
       self.record(prefix, latest_filename, meta_graph_suffix)
-    return prefix
 
   def record(
     self, prefix: str, latest_filename: str | None, meta_graph_suffix: str
@@ -257,12 +313,14 @@ class CheckpointSaver(tfp.SaverBase):
       self.preserve_after,
       self.saver_def.keep_checkpoint_every_n_hours,
     )
-    relative = self.saves_relative_paths
+    write = functools.partial(
+      state.write, relative=self.saves_relative_paths, durable=self._durable
+    )
     if plan.deleted:
-      state.write(prefix, plan.prefixes_before_deletion, relative)
+      write(prefix, plan.prefixes_before_deletion)
     for old in plan.deleted:
       tfp.delete_checkpoint(old, meta_graph_suffix)
-    state.write(prefix, plan.prefixes, relative)
+    write(prefix, plan.prefixes)
     self.set_last_checkpoints_with_time(list(plan.kept))
     self.preserve_after = plan.preserve_after
     if self._build_once().in_pairs:
@@ -272,7 +330,8 @@ class CheckpointSaver(tfp.SaverBase):
     if self._built is None:
       # export_saved_model never calls build(). What it saves goes into a SavedModel,
       # whose variables are name-based whatever the model_dir holds.
-      self._build_as(CheckpointFormat.TF1)
+      # And somebody reads it as soon as it is saved.
+      self._build_as(CheckpointFormat.TF1, asynchronous=False)
     assert self._built is not None
     return self._built
 
@@ -323,6 +382,7 @@ class CheckpointSaver(tfp.SaverBase):
     built = self._build_once()
     if self.is_empty:
       return
+    self.wait_until_finished()
     if save_path is None:
       raise errors.OptionError(
         "restore needs the prefix of a checkpoint, and got None."
@@ -389,6 +449,7 @@ class _Built:
     python_states: objects whose state is fed when it is saved.
     in_pairs: whether each checkpoint is kept as two bundles.
     publisher: what publishes checkpoints.
+    asynchronous: what saves while training goes on, if something does.
   """
 
   plan: key_plan.SavePlan
@@ -396,21 +457,27 @@ class _Built:
   python_states: list[tfp.PythonState]
   in_pairs: bool
   publisher: Publisher
+  asynchronous: AsynchronousSaves | None
 
-  def feeding(self, session: tf.compat.v1.Session) -> Any:
-    """A session that feeds the Python state as it is now."""
-    feed = {k: v for state in self.python_states for k, v in state.feed().items()}
-    return tfp.FeedingSession(session, feed) if feed else session
+  def feed(self) -> dict[Any, Any]:
+    """The Python state as it is now, for the tensors that it is saved as."""
+    return {k: v for state in self.python_states for k, v in state.feed().items()}
 
 
 class _Builder(tfp.BulkSaverBuilder):
-  """Writes extra tensors beside the saveables, and remembers the RestoreV2 ops."""
+  """Writes extra tensors beside the saveables, and remembers what the ops are about.
+
+  Attributes:
+    restores: the RestoreV2 ops.
+    written: what the SaveV2 ops write.
+  """
 
   def __init__(self, extras: Sequence[tuple[str, Any]], bulk: bool):
     super().__init__()
     self._extras = list(extras)
     self._bulk = bulk
     self.restores: list[restore_lib.RestoreOp] = []
+    self.written: list[WrittenTensor] = []
 
   def save_op(
     self, filename_tensor: Any, saveables: Sequence[saveables_lib.RecordedSaveable]
@@ -425,6 +492,7 @@ class _Builder(tfp.BulkSaverBuilder):
       slices.append("")
       tensors.append(make_tensor())
     self._extras = []
+    self.written += map(WrittenTensor, names, slices, tensors)
     return tfp.save_v2(filename_tensor, names, slices, tensors)
 
   def bulk_restore(

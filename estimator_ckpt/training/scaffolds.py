@@ -47,6 +47,8 @@ _SAVER_OPTIONS = frozenset(
     "restore_sequentially",
     "reshape",
     "separate",
+    "asynchronous",
+    "durable",
     "filename",
     "name",
     "warm_start",

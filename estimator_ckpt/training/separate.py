@@ -47,16 +47,19 @@ def tf2_prefix(prefix: str) -> str:
   return os.path.join(directory, DIRECTORY, name)
 
 
-def publish(prefix: str, written: str, plan: SavePlan) -> list[str]:
+def publish(
+  prefix: str, written: str, plan: SavePlan, durable: bool = False
+) -> list[str]:
   """Makes the two bundles of one that was written aside.
 
   Args:
     prefix: the TF1 bundle.
     written: what was written, in the same directory's file system.
     plan: what it was written by, a dual one.
+    durable: whether its data files are on the disk, and the bundles are to be.
 
   Returns:
-    Data files of an older bundle at `prefix`, as `resaving.replace` returns them.
+    Data files of an older bundle at `prefix`, as `overwrite.replace` returns them.
 
   Raises:
     CheckpointIOError: the file system refused.
@@ -70,10 +73,10 @@ def publish(prefix: str, written: str, plan: SavePlan) -> list[str]:
   if "copy" in bundle.placed:
     _say_copied(os.path.dirname(prefix))
   if files.exists(index_path(prefix)):
-    return overwrite.replace(prefix, written, tf1)
+    return overwrite.replace(prefix, written, tf1, durable)
   for shard in range(count):
     files.rename(data_path(written, shard, count), data_path(prefix, shard, count))
-  tf1.write(prefix, sync=False)
+  tf1.write(prefix, sync=durable)
   return []
 
 

@@ -41,6 +41,7 @@ from tensorflow.python.checkpoint import graph_view, save_util_v1
 from tensorflow.python.client import session as session_lib
 from tensorflow.python.ops import io_ops, variables
 from tensorflow.python.trackable import base as trackable_base
+from tensorflow.python.training import monitored_session
 
 # The public tf.compat.v1.train.Saver takes a builder but exports no class of them.
 from tensorflow.python.training.saver import BulkSaverBuilder as BulkSaverBuilder
@@ -154,6 +155,60 @@ def delete_checkpoint(prefix: str, meta_graph_suffix: str) -> None:
     tf.compat.v1.train.remove_checkpoint(prefix, meta_graph_suffix=meta_graph_suffix)
   except (tf.errors.OpError, OSError) as error:
     tf.compat.v1.logging.warning("%s was not deleted: %s", prefix, error)
+
+
+_CoordinatedSessionCreator = (
+  monitored_session._MonitoredSession._CoordinatedSessionCreator
+)
+
+
+class SaveCall(NamedTuple):
+  """Where a saver was called from.
+
+  Attributes:
+    coordinator: the coordinator of the MonitoredSession, or None outside of one.
+    hook: the CheckpointSaverHook that saves, or None.
+  """
+
+  coordinator: tf.train.Coordinator | None
+  hook: tf.compat.v1.train.CheckpointSaverHook | None
+
+  @property
+  def has_listeners(self) -> bool:
+    """Whether somebody is told of the checkpoint as soon as `save` returns."""
+    return self.hook is not None and bool(self.hook._listeners)
+
+
+def save_call() -> SaveCall:
+  """Looks at who calls a saver.
+
+  A Scaffold has nothing to do with hooks, and a saver gets the bare session. So whoever
+  has only a saver cannot know when training ends, nor who waits for the checkpoint. The
+  callers know. A MonitoredSession calls its hooks in `create_session` of the first class
+  below, in `_CoordinatedSession.run`, and in its own `_close_internal`.
+  """
+  coordinator = hook = None
+  frame: Any = sys._getframe(1)
+  while frame is not None and coordinator is None:
+    owner = frame.f_locals.get("self")
+    if hook is None and isinstance(owner, tf.compat.v1.train.CheckpointSaverHook):
+      hook = owner
+    elif isinstance(owner, monitored_session._CoordinatedSession):
+      coordinator = owner._coord
+    elif isinstance(owner, _CoordinatedSessionCreator):
+      coordinator = owner.coord
+    elif isinstance(owner, monitored_session._MonitoredSession):
+      coordinator = owner._coordinated_creator.coord
+    frame = frame.f_back
+  return SaveCall(coordinator, hook)
+
+
+def cached_summary_writer(directory: str) -> tf.compat.v1.summary.FileWriter | None:
+  """The FileWriter that somebody writes summaries of a directory with, or None.
+
+  `FileWriterCache.get` would make one, and an event file where there is none.
+  """
+  return tf.compat.v1.summary.FileWriterCache._cache.get(directory)
 
 
 def all_saveable_objects() -> list[Any]:

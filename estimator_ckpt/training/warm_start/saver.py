@@ -140,9 +140,7 @@ class WarmStartingSaver(CheckpointSaver):
       super().build()
       self._starter.build()
 
-  def save(self, *args: Any, **options: Any) -> str | None:
-    """Saves a checkpoint, as CheckpointSaver does; beside the first, what was started."""
-    prefix = super().save(*args, **options)
-    if prefix is not None:
-      self._starter.report(prefix)
-    return prefix
+  def _publish(self, prefix: str, *args: Any) -> None:
+    super()._publish(prefix, *args)
+    # Beside the first checkpoint, what was started.
+    self._starter.report(prefix)

@@ -1,0 +1,83 @@
+"""What a save costs: in the log, and as scalars in TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+
+from estimator_ckpt.bundle import files
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.tensorflow_private import tf
+
+_STEP = re.compile(r".*-(\d+)")
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveCosts:
+  """What a save has cost; times are in seconds.
+
+  Attributes:
+    waiting: how long training waited for the save before this one.
+    snapshot: how long training waited for the snapshot.
+    write: how long it took until the state file named the checkpoint.
+    size: the bytes of its data files.
+    is_asynchronous: whether training went on during the write.
+  """
+
+  waiting: float
+  snapshot: float
+  write: float
+  size: int
+  is_asynchronous: bool
+
+  def __str__(self) -> str:
+    size = f"{self.size / 1e6:.1f} MB"
+    if not self.is_asynchronous:
+      return f"{size}, training waited {_seconds(self.write)}"
+    return (
+      f"{size} in {_seconds(self.write)} while training went on; it waited "
+      f"{_seconds(self.snapshot)} for the snapshot and {_seconds(self.waiting)} for the "
+      "save before"
+    )
+
+
+def report(
+  waiting: float, snapshot: float, write: float, prefix: str, is_asynchronous: bool
+) -> None:
+  """Logs what a save has cost, and adds scalars to the summaries of its directory.
+
+  Where nobody writes summaries of that directory, or the checkpoint has no step, there
+  are no scalars.
+
+  Args:
+    waiting: see `SaveCosts`.
+    snapshot: see `SaveCosts`.
+    write: see `SaveCosts`.
+    prefix: the checkpoint.
+    is_asynchronous: see `SaveCosts`.
+  """
+  size = sum(map(files.size, files.glob_prefix(prefix + ".data-")))
+  costs = SaveCosts(waiting, snapshot, write, size, is_asynchronous)
+  _logger.info("Saved %s: %s.", prefix, costs)
+  writer = tfp.cached_summary_writer(os.path.dirname(prefix))
+  match = _STEP.fullmatch(prefix)
+  if writer is None or match is None:
+    return
+  summary = tf.compat.v1.Summary()
+  for name, value in (
+    ("waiting_seconds", costs.waiting),
+    ("snapshot_seconds", costs.snapshot),
+    ("write_seconds", costs.write),
+    ("bytes", costs.size),
+  ):
+    summary.value.add(tag=f"checkpoint/{name}", simple_value=value)
+  writer.add_summary(summary, int(match[1]))
+  # Nobody else flushes after the last save.
+  writer.flush()
+
+
+def _seconds(value: float) -> str:
+  return f"{value * 1000:.0f} ms" if value < 10 else f"{value:.0f} s"
