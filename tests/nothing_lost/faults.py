@@ -215,12 +215,13 @@ def _patch_session(stack: contextlib.ExitStack, layer: _Layer) -> None:
   real = session.BaseSession.run
 
   def run(self: Any, fetches: Any, *args: Any, **options: Any) -> Any:
-    is_save = isinstance(fetches, str) and fetches.startswith("save")
+    name = getattr(fetches, "name", fetches)
+    is_save = isinstance(name, str) and name.startswith(("save", "snapshot/SaveV2"))
     if is_save:
-      _as_tensorflow(layer, "SaveV2", fetches)
+      _as_tensorflow(layer, "SaveV2", name)
     result = real(self, fetches, *args, **options)
     if is_save:
-      _as_tensorflow(layer, "after SaveV2", fetches)
+      _as_tensorflow(layer, "after SaveV2", name)
     return result
 
   _patch(stack, session.BaseSession, "run", run)

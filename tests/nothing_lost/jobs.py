@@ -1,7 +1,8 @@
 """Training jobs whose every value follows from the step, for tests that interrupt them.
 
 So whatever a checkpoint says its step is, one knows each bit that it has to hold.
-A format here is `tf1`, `tf2`, `dual`, or `separate` for a dual one kept apart.
+A format here is `tf1`, `tf2`, `dual`, or `separate` for a dual one kept apart, and
+`asynchronous` for a dual one that is written, durably, while training goes on.
 """
 
 from __future__ import annotations
@@ -23,21 +24,27 @@ v1 = tf.compat.v1
 
 def options_of(checkpoint_format: str) -> dict[str, Any]:
   """The arguments of a decorator or a CheckpointSaver."""
-  if checkpoint_format == "separate":
-    return {"separate": True}
-  return {}
+  return {
+    "separate": {"separate": True},
+    "asynchronous": {"asynchronous": True, "durable": True},
+  }.get(checkpoint_format, {})
+
+
+def _format_of(checkpoint_format: str) -> str:
+  """The format as the library knows it."""
+  return "dual" if options_of(checkpoint_format) else checkpoint_format
 
 
 def decorator_of(checkpoint_format: str) -> Any:
   """The decorator of a format."""
-  name = "dual" if checkpoint_format == "separate" else checkpoint_format
-  return eckpt.checkpointing(name, **options_of(checkpoint_format))
+  return eckpt.checkpointing(
+    _format_of(checkpoint_format), **options_of(checkpoint_format)
+  )
 
 
 def scaffold_of(checkpoint_format: str, **options: Any) -> Any:
   """The Scaffold of a format."""
-  name = "dual" if checkpoint_format == "separate" else checkpoint_format
-  factory = getattr(eckpt, f"{name}_scaffold")
+  factory = getattr(eckpt, f"{_format_of(checkpoint_format)}_scaffold")
   return factory(**options_of(checkpoint_format), **options)
 
 

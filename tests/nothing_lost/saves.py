@@ -55,9 +55,10 @@ class Job:
     self.session.run(self._train_op)
 
   def save(self) -> None:
-    """Saves, as a CheckpointSaverHook does."""
+    """Saves, as a CheckpointSaverHook does, until all is written."""
     path = os.path.join(self._model_dir, "model.ckpt")
     self.saver.save(self.session, path, global_step=self._made["global_step"])
+    self.saver.wait_until_finished()
 
 
 @contextlib.contextmanager

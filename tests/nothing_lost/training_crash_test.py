@@ -13,7 +13,7 @@ import pytest
 
 from tests.nothing_lost import killing
 
-_FORMATS = ("tf1", "tf2", "dual", "separate")
+_FORMATS = ("tf1", "tf2", "dual", "separate", "asynchronous")
 _SAVES = "tests.nothing_lost.saves"
 
 
