@@ -27,26 +27,25 @@ _ROWS = 50
 class _HeldBack:
   """Lets a write begin only when training has gone on for two more steps."""
 
-  def __init__(self, monkeypatch, steps=2):
+  def __init__(self, monkeypatch):
     self._condition = threading.Condition()
-    self._steps = steps
-    self.done = 0
+    self._step = 0
     self.held = []
     write = Snapshot.write
 
     def held_back(snapshot, session, prefix):
-      start = self.done
+      until = int(prefix.rpartition("-")[2]) + 2
       with self._condition:
-        went_on = self._condition.wait_for(lambda: self.done >= start + steps, 5)
-      self.held.append(went_on)
+        # In vain for the last ones, when training is over.
+        self.held.append(self._condition.wait_for(lambda: self._step >= until, 5))
       write(snapshot, session, prefix)
 
     monkeypatch.setattr(Snapshot, "write", held_back)
 
-  def step(self):
+  def step(self, step):
     """Says that a step is done."""
     with self._condition:
-      self.done += 1
+      self._step = step
       self._condition.notify_all()
 
 
@@ -131,15 +130,16 @@ class _Recorder(v1.train.SessionRunHook):
     read = session.run([variables, self._exports])
     # The arrays are the variables' own memory.
     values, tables = tf.nest.map_structure(np.array, read)
-    self.values[int(values["global_step"])] = values, tables
+    step = int(values["global_step"])
+    self.values[step] = values, tables
+    if self._held_back is not None:
+      self._held_back.step(step)
 
   def after_create_session(self, session, coord):
     self._record(session)
 
   def after_run(self, context, values):
     self._record(context.session)
-    if self._held_back is not None:
-      self._held_back.step()
 
 
 def _train(model_dir, steps, held_back=None, use_resource=True, **options):
@@ -192,8 +192,7 @@ def test_a_checkpoint_holds_the_step_whose_number_it_bears(
 ):
   held_back = _HeldBack(monkeypatch)
   recorded = _train(tmp_path / "a", 14, held_back, use_resource)
-  # The last writes begin when nothing else comes.
-  assert held_back.held[:4] == [True] * 4
+  assert held_back.held[:5] == [True] * 5
   assert eckpt.verify(str(tmp_path / "a")).ok
   assert _steps_saved(tmp_path / "a") == [0, 3, 6, 9, 12, 14]
   for step in _steps_saved(tmp_path / "a"):

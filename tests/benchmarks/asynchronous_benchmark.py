@@ -1,0 +1,172 @@
+"""The time that training loses for a save: the stock Saver against asynchronous=True.
+
+  python tests/benchmarks/asynchronous_benchmark.py [--variables=200] [--megabytes=1024]
+
+One graph and one Session hold the variables with every saver; a step changes all of
+them. What a save costs is the time of the save and of the ten steps after it, less that
+of ten steps without a save. The savers take turns, so that what else the machine does
+hits them alike; the fastest of each counts, and the median is shown. Prints a table and
+writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from estimator_ckpt.training.saver import CheckpointSaver
+
+v1 = tf.compat.v1
+_STEPS = 10
+
+
+def _build(count: int, megabytes: float, use_resource: bool) -> tuple[Any, Any]:
+  """A session, and an op that changes all variables."""
+  size = max(1, int(megabytes * 2**20 / 4 / count))
+  step = v1.train.create_global_step()
+  for i in range(count):
+    v1.get_variable(
+      f"layer_{i}/kernel",
+      [size],
+      initializer=v1.random_uniform_initializer(seed=i),
+      use_resource=use_resource,
+    )
+  loss = tf.add_n([tf.reduce_sum(v) for v in v1.trainable_variables()])
+  train_op = v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
+  return v1.Session(), train_op
+
+
+def run(
+  count: int, megabytes: float, rounds: int, directory: str, use_resource: bool
+) -> dict[str, dict[str, float]]:
+  """Measures one size; returns rows by name.
+
+  Args:
+    count: variables, float32 and of one size.
+    megabytes: of all of them.
+    rounds: saves by each saver.
+    directory: where to write.
+    use_resource: whether they are resource variables.
+
+  Returns:
+    For `stock`, `dual` and `asynchronous` the seconds lost, fastest and median, of the
+    longest step the seconds beyond a median step, the seconds of `save`, and the seconds
+    until the checkpoint was there. For `step` its median seconds.
+  """
+  with tf.Graph().as_default():
+    session, train_op = _build(count, megabytes, use_resource)
+    savers = {
+      "stock": v1.train.Saver(sharded=True, save_relative_paths=True, max_to_keep=1),
+      "dual": CheckpointSaver("dual", max_to_keep=1),
+      "asynchronous": CheckpointSaver("dual", max_to_keep=1, asynchronous=True),
+    }
+    for name, saver in savers.items():
+      saver.build()
+      os.makedirs(os.path.join(directory, name))
+    session.run(v1.global_variables_initializer())
+
+    def steps(save: Callable[[], Any]) -> tuple[float, float, list[float]]:
+      start = time.perf_counter()
+      save()
+      saved = time.perf_counter()
+      each = []
+      for _ in range(_STEPS):
+        before = time.perf_counter()
+        session.run(train_op)
+        each.append(time.perf_counter() - before)
+      return time.perf_counter() - start, saved - start, each
+
+    without: list[tuple[float, float, list[float]]] = []
+    taken: dict[str, list[tuple[float, float, list[float]]]] = {n: [] for n in savers}
+    written: dict[str, list[float]] = {name: [] for name in savers}
+    for turn in range(rounds + 1):
+      names = list(savers)
+      for name in names if turn % 2 else names[::-1]:
+        path = os.path.join(directory, name, "model.ckpt")
+        started = time.perf_counter()
+        measured = steps(
+          lambda name=name, path=path, turn=turn: savers[name].save(
+            session, path, global_step=turn, write_meta_graph=False
+          )
+        )
+        if name == "asynchronous":
+          savers[name].wait_until_finished()
+        if turn:  # The first turn warms up.
+          taken[name].append(measured)
+          written[name].append(time.perf_counter() - started)
+          without.append(steps(lambda: None))
+    session.close()
+  step = statistics.median(s for _, _, each in without for s in each)
+  fastest = min(total for total, _, _ in without)
+  median = statistics.median(total for total, _, _ in without)
+  rows = {
+    name: {
+      "lost": min(total for total, _, _ in each) - fastest,
+      "lost_median": statistics.median(total for total, _, _ in each) - median,
+      "longest_step": min(max(s) for _, _, s in each) - step,
+      "save": min(saved for _, saved, _ in each),
+      "written": min(written[name]),
+    }
+    for name, each in taken.items()
+  }
+  for row in rows.values():
+    row["ratio"] = row["lost"] / rows["stock"]["lost"]
+    row["median_ratio"] = row["lost_median"] / rows["stock"]["lost_median"]
+  return {"step": {"seconds": step}, **rows}
+
+
+def _table(title: str, rows: dict[str, dict[str, float]]) -> str:
+  names = ("lost", "of stock", "median", "of stock", "save", "+ step", "on disk")
+  lines = [
+    f"{title}; a step takes {rows['step']['seconds'] * 1000:.0f} ms",
+    " " * 13 + "".join(f"{name:>10}" for name in names),
+  ]
+  for name, row in rows.items():
+    if name != "step":
+      lines.append(
+        f"{name:13}{row['lost'] * 1000:7.0f} ms{row['ratio']:10.2f}"
+        f"{row['lost_median'] * 1000:7.0f} ms{row['median_ratio']:10.2f}"
+        f"{row['save'] * 1000:7.0f} ms{row['longest_step'] * 1000:7.0f} ms"
+        f"{row['written'] * 1000:7.0f} ms"
+      )
+  return "\n".join(lines)
+
+
+def main() -> None:
+  """The program."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--variables", type=int, default=200)
+  parser.add_argument("--megabytes", type=float, default=1024)
+  parser.add_argument("--rounds", type=int, default=12)
+  parser.add_argument("--directory", help="where to write; a temporary one by default")
+  parser.add_argument("--reference", action="store_true", help="reference variables")
+  parser.add_argument("--json", help="a file for the figures")
+  arguments = parser.parse_args()
+  directory = tempfile.mkdtemp(dir=arguments.directory)
+  try:
+    rows = run(
+      arguments.variables,
+      arguments.megabytes,
+      arguments.rounds,
+      directory,
+      not arguments.reference,
+    )
+  finally:
+    shutil.rmtree(directory)
+  title = f"{arguments.variables} variables, {arguments.megabytes:g} MB"
+  print(_table(title, rows))
+  if arguments.json:
+    with open(arguments.json, "w", encoding="utf-8") as file:
+      json.dump(rows, file, indent=2)
+
+
+if __name__ == "__main__":
+  main()
