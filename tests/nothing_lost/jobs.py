@@ -3,6 +3,7 @@
 So whatever a checkpoint says its step is, one knows each bit that it has to hold.
 A format here is `tf1`, `tf2`, `dual`, or `separate` for a dual one kept apart, and
 `asynchronous` for a dual one that is written, durably, while training goes on.
+`durable` and `durable_separate` are what they say.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def options_of(checkpoint_format: str) -> dict[str, Any]:
   return {
     "separate": {"separate": True},
     "asynchronous": {"asynchronous": True, "durable": True},
+    "durable": {"durable": True},
+    "durable_separate": {"durable": True, "separate": True},
   }.get(checkpoint_format, {})
 
 

@@ -289,7 +289,7 @@ def test_partitioned_checkpoints_of_this_package(tmp_path, checkpoint_format):
       "e", initializer=tf.constant(expected), partitioner=v1.fixed_size_partitioner(3)
     )
     v1.train.get_or_create_global_step()
-    scaffold = eckpt.scaffolds.make_scaffold(checkpoint_format)
+    scaffold = getattr(eckpt, f"{checkpoint_format}_scaffold")()
     with v1.train.MonitoredTrainingSession(
       checkpoint_dir=str(tmp_path), scaffold=scaffold, save_checkpoint_steps=1
     ):
