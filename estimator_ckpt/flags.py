@@ -30,6 +30,8 @@ from estimator_ckpt.warm_start import planner as warm_start_planner
 from estimator_ckpt.warm_start.request import WarmStart
 
 _CHECKPOINT_FLAGS = (
+  "checkpoint_asynchronous",
+  "checkpoint_durable",
   "checkpoint_format",
   "checkpoint_layout",
   "checkpoint_separate",
@@ -92,6 +94,19 @@ def define_checkpoint_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
     False,
     "Whether a dual checkpoint is two: one with TF1 names only, and in the directory "
     "tf2/ beside it one for TF2, over the same data.",
+    flag_values=flag_values,
+  )
+  flags.DEFINE_boolean(
+    "checkpoint_asynchronous",
+    False,
+    "Whether training goes on while a checkpoint is written. For jobs on one machine.",
+    flag_values=flag_values,
+  )
+  flags.DEFINE_boolean(
+    "checkpoint_durable",
+    False,
+    "Whether a checkpoint is on the disk, and survives a power cut, before the file "
+    "`checkpoint` names it.",
     flag_values=flag_values,
   )
   flags.register_multi_flags_validator(
@@ -260,6 +275,8 @@ def checkpointing_from_flags(
         "layout": flag_values.checkpoint_layout,
         "strict": flag_values.checkpoint_strict,
         "separate": flag_values.checkpoint_separate,
+        "asynchronous": flag_values.checkpoint_asynchronous,
+        "durable": flag_values.checkpoint_durable,
         **options,
       }
       if flag_values.checkpoint_format == CheckpointFormat.TF1.value:

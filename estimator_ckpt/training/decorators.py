@@ -72,6 +72,10 @@ def dual_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
     sharded: whether each device writes a data file of its own.
     separate: True keeps two bundles over the same data: one with TF1 names only, and
       one for TF2 in the directory `tf2/` beside it.
+    asynchronous: True lets training go on while a checkpoint is written; `save` waits
+      for a snapshot only. For jobs on one machine.
+    durable: True has a checkpoint on the disk before the file `checkpoint` names it, so
+      it survives a power cut.
     warm_start: a WarmStart, the path of a checkpoint, or a function that returns one.
       The variables start from it where there is no checkpoint to resume.
     **options: the other arguments of `tf.compat.v1.train.Saver`: `pad_step_number`,
@@ -258,6 +262,9 @@ def _with_saver(
       f"The model_fn was called in mode {mode!r} and returned an EstimatorSpec of mode "
       f"{spec.mode!r}. Pass the mode on: EstimatorSpec(mode, ...)."
     )
+  if spec.mode != tf.estimator.ModeKeys.TRAIN:
+    # Nobody trains meanwhile, and a graph that only reads needs no snapshots.
+    options = {**options, "asynchronous": False}
   saver = scaffolds.make_saver(
     checkpoint_format, spec.scaffold.saver, **_called(options)
   )
