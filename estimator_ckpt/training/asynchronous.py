@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Callable
 
+from estimator_ckpt import errors
 from estimator_ckpt.training import save_costs
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.snapshot import Snapshot
@@ -67,8 +68,15 @@ class AsynchronousSaves:
       publish: what is called on the writing thread.
 
     Raises:
+      OptionError: the session runs on a server.
       Exception: what the last write raised, if nobody has raised it since.
     """
+    if session.sess_str:
+      raise errors.OptionError(
+        "asynchronous=True is for jobs on one machine, and this session is one of "
+        f"{tf.compat.as_text(session.sess_str)}. Leave it out; a save then waits until "
+        "it is written."
+      )
     call = tfp.save_call()
     waiting = self._wait_for_last()
     self._wait_at_the_end(session, call.coordinator)

@@ -487,6 +487,16 @@ def test_what_is_on_another_machine_is_refused():
       eckpt.tf1_scaffold(asynchronous=True).finalize()
 
 
+def test_a_session_of_a_server_is_refused(tmp_path):
+  server = v1.train.Server.create_local_server()
+  with tf.Graph().as_default():
+    _, scaffold = _plain(tmp_path)
+    with v1.Session(server.target) as session:
+      session.run(scaffold.init_op)
+      with pytest.raises(errors.OptionError, match="this session is one of grpc://"):
+        scaffold.saver.save(session, str(tmp_path / "model.ckpt"))
+
+
 def test_state_that_python_keeps_is_that_of_the_step(tmp_path, monkeypatch):
   class Counter(tf.train.experimental.PythonState):
     value = b""

@@ -1,0 +1,113 @@
+"""The ops that a saver adds to a graph: what SaveV2 writes, and what RestoreV2 reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from estimator_ckpt.checkpoint import key_plan
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.training import restore as restore_lib
+from estimator_ckpt.training import saveables as saveables_lib
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.snapshot import WrittenTensor
+from estimator_ckpt.training.tensorflow_private import tf
+
+
+class SaverBuilder(tfp.BulkSaverBuilder):
+  """Writes extra tensors beside the saveables, and remembers what the ops are about.
+
+  Attributes:
+    restores: the RestoreV2 ops.
+    written: what the SaveV2 ops write.
+
+  Args:
+    extras: keys, and functions that make their tensors.
+    bulk: whether one op restores everything.
+  """
+
+  def __init__(self, extras: Sequence[tuple[str, Any]], bulk: bool):
+    super().__init__()
+    self._extras = list(extras)
+    self._bulk = bulk
+    self.restores: list[restore_lib.RestoreOp] = []
+    self.written: list[WrittenTensor] = []
+
+  def save_op(
+    self, filename_tensor: Any, saveables: Sequence[saveables_lib.RecordedSaveable]
+  ) -> Any:
+    specs = [spec for s in saveables if s.is_written for spec in s.specs]
+    names = [spec.name for spec in specs]
+    slices = [spec.slice_spec for spec in specs]
+    tensors = [spec.tensor for spec in specs]
+    # A sharded saver calls this once for each device; the first takes the extras.
+    for name, make_tensor in self._extras:
+      names.append(name)
+      slices.append("")
+      tensors.append(make_tensor())
+    self._extras = []
+    self.written += map(WrittenTensor, names, slices, tensors)
+    return tfp.save_v2(filename_tensor, names, slices, tensors)
+
+  def bulk_restore(
+    self,
+    filename_tensor: Any,
+    saveables: Sequence[saveables_lib.RecordedSaveable],
+    preferred_shard: int,
+    restore_sequentially: bool,
+  ) -> list[Any]:
+    # One op reads everything; a lenient saver has one for each saveable, since an op
+    # whose key is missing fails as a whole.
+    groups = [list(saveables)] if self._bulk else [[s] for s in saveables]
+    tensors: list[Any] = []
+    for group in groups:
+      specs = [spec for saveable in group for spec in saveable.specs]
+      reads = [(spec.name, spec.slice_spec) for spec in specs]
+      with tf.device("CPU:0"):
+        restored = tfp.restore_v2(
+          filename_tensor,
+          [key for key, _ in reads],
+          [slice_spec for _, slice_spec in reads],
+          [spec.dtype for spec in specs],
+        )
+      op = restored[0].op
+      targets = [target for saveable in group for target in saveable.targets]
+      self.restores.append(restore_lib.RestoreOp(op, group, targets, reads))
+      tensors += restored
+    return tensors
+
+
+def extra_tensors(
+  plan: key_plan.SavePlan, gathered: saveables_lib.Gathered, step: Any
+) -> list[tuple[str, Any]]:
+  """What is written beside the saveables.
+
+  Args:
+    plan: the keys.
+    gathered: what is saved.
+    step: the global step variable, or None.
+
+  Returns:
+    Keys, and functions that make the tensors.
+  """
+  extras: list[tuple[str, Any]] = []
+  if plan.object_graph is not None:
+    extras += gathered.save_only
+  for item in gathered.named:
+    key = plan.wholes.get(item.saved.name)
+    if key is not None and key not in plan.joined:
+      extras.append((key, item.whole))
+  if plan.object_graph is not None:
+    data = plan.object_graph.serialize()
+    extras.append((layout_lib.OBJECT_GRAPH_KEY, lambda: tf.constant(data)))
+  extras += [(key, lambda: tf.cast(step, tf.int64)) for key in plan.step_keys]
+  if plan.needs_step_key:
+    extras.append((key_plan.GLOBAL_STEP, lambda: tf.identity(step)))
+  if plan.needs_save_counter:
+    # The step, so that eager code that goes on saving counts on from it and does not
+    # write over older numbers.
+    def save_counter() -> Any:
+      return tf.constant(1, tf.int64) if step is None else tf.cast(step, tf.int64)
+
+    extras.append((plan.save_counter_key, save_counter))
+  return extras
