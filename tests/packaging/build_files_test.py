@@ -92,3 +92,13 @@ def test_module_has_a_target_with_what_it_imports(directory, name):
 @pytest.mark.parametrize("directory", package_directories())
 def test_targets_have_modules(directory):
   assert sorted(targets(directory).keys() - _NO_MODULES) == module_names(directory)
+
+
+@pytest.mark.parametrize("directory", package_directories())
+def test_targets_stand_below_what_they_import(directory):
+  # Bazel reads a BUILD file from top to bottom, and `module` looks above itself.
+  above: set[str] = set()
+  for name, call in targets(directory).items():
+    local = {dep[1:] for dep in deps_of(call) if dep.startswith(":")}
+    assert local <= above, f"{directory}/BUILD: {name} stands above {local - above}"
+    above.add(name)
