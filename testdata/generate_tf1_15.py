@@ -23,6 +23,7 @@ import tf1_estimators
 import tf1_models
 import tf1_optimizers
 import tf1_state
+import tf1_v1
 
 if __name__ == "__main__":
   tf.logging.set_verbosity(tf.logging.ERROR)
@@ -33,6 +34,7 @@ if __name__ == "__main__":
       **tf1_state.GOLDENS,
       **tf1_cells.GOLDENS,
       **tf1_optimizers.GOLDENS,
+      **tf1_v1.GOLDENS,
     },
     folder="tf1.15",
     generator=os.path.basename(__file__),

@@ -16,11 +16,21 @@ import numpy as np
 # Not resolved: under Bazel these are links in a tree of their own.
 TESTDATA = pathlib.Path(os.path.abspath(__file__)).parent.parent / "testdata"
 
+_V1 = "/v1/"
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def names(under: str = "") -> list[str]:
-  """Names of all goldens, or of those whose name begins with `under`, sorted."""
+  """Names of all bundles, or of those whose name begins with `under`, sorted."""
+  return [name for name in _names(under) if _V1 not in name]
+
+
+def v1_names() -> list[str]:
+  """Names of the goldens of the format V1, which are no bundles, sorted."""
+  return [name for name in _names("") if _V1 in name]
+
+
+def _names(under: str) -> list[str]:
   found = (
     manifest.parent.relative_to(TESTDATA).as_posix()
     for manifest in TESTDATA.rglob("manifest.json")
@@ -32,7 +42,7 @@ def directory(name: str) -> str:
   """The folder of a golden: a model_dir, with a `checkpoint` state file in it."""
   path = TESTDATA / name
   if not (path / "manifest.json").is_file():
-    raise ValueError(f"no golden checkpoint called {name}; there are {names()}")
+    raise ValueError(f"no golden checkpoint called {name}; there are {_names('')}")
   return str(path)
 
 

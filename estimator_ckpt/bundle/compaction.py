@@ -51,7 +51,7 @@ def compact_data(
         for _, entry in run:
           offset = position + entry.offset - begin
           moved[shard_id, entry.offset, entry.size] = new_id, offset
-        for chunk in files.read_chunks(shards.path(shard_id), begin, end - begin):
+        for chunk in shards.read_chunks(shard_id, begin, end - begin):
           check.update(chunk)
           file.write(chunk)
           progress(len(chunk))

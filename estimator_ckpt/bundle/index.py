@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator_ckpt.bundle import files, slices, table
+from estimator_ckpt.bundle import files, slices, table, v1_checkpoint
 from estimator_ckpt.bundle.file_names import data_path, index_path
 from estimator_ckpt.bundle.messages import (
   BIG_ENDIAN,
@@ -14,6 +14,7 @@ from estimator_ckpt.bundle.messages import (
 )
 from estimator_ckpt.errors import (
   CheckpointKeyError,
+  CheckpointNotFoundError,
   CorruptCheckpointError,
   OptionError,
   UnsupportedCheckpointError,
@@ -37,6 +38,8 @@ class Index:
   Attributes:
     header: the bundle's header; replace it to change the number of shards.
     name: the file, for errors.
+    v1: where the tensors are if they stand in a checkpoint of the format V1, which has
+      no index and no data files; else None.
 
   >>> index = Index()
   >>> index.put("w", BundleEntry(dtype=1, shape=(2,), size=8))
@@ -54,6 +57,7 @@ class Index:
     """
     self.header = header or BundleHeader()
     self.name = name
+    self.v1: v1_checkpoint.V1Checkpoint | None = None
     self._header_bytes: tuple[BundleHeader, bytes] | None = None
     # Of tensors, and of slices; and for a partitioned tensor its slices' keys.
     self._values: dict[bytes, bytes] = {}
@@ -64,7 +68,7 @@ class Index:
 
   @classmethod
   def read(cls, prefix: str) -> Index:
-    """Reads the index of the bundle at a prefix.
+    """Reads the index of the bundle at a prefix, or makes one of a V1 checkpoint.
 
     Args:
       prefix: the checkpoint's path, without `.index`.
@@ -78,7 +82,21 @@ class Index:
       UnsupportedCheckpointError: its version or byte order is not supported.
     """
     path = index_path(prefix)
-    return cls.parse(files.read(path), path)
+    try:
+      data = files.read(path)
+    except CheckpointNotFoundError:
+      if not v1_checkpoint.is_v1(prefix):
+        raise
+      return cls._of_v1(v1_checkpoint.V1Checkpoint(prefix))
+    return cls.parse(data, path)
+
+  @classmethod
+  def _of_v1(cls, v1: v1_checkpoint.V1Checkpoint) -> Index:
+    index = cls(BundleHeader(num_shards=len(v1.paths)), v1.prefix)
+    index.v1 = v1
+    for key, entry, tensor_slice in v1.entries:
+      index.put(key, entry, tensor_slice)
+    return index
 
   @classmethod
   def parse(cls, data: bytes, name: str) -> Index:
@@ -317,8 +335,10 @@ class Index:
       prefix: the checkpoint's path.
 
     Returns:
-      One path for each shard.
+      One path for each shard; of a V1 checkpoint, its files.
     """
+    if self.v1 is not None:
+      return list(self.v1.paths)
     count = self.header.num_shards
     return [data_path(prefix, shard, count) for shard in range(count)]
 

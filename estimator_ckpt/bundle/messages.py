@@ -277,7 +277,7 @@ class BundleEntry(NamedTuple):
       number, wire_type, value, start, end = field
       if number == 2:
         wire.expect(field, wire.LENGTH_DELIMITED, _ENTRY)
-        shape = _cached_shape(value) if len(value) < 64 else _parse_shape(value)  # type: ignore[arg-type]
+        shape = _cached_shape(value) if len(value) < 64 else parse_shape(value)  # type: ignore[arg-type]
       elif number == 6:
         wire.expect(field, wire.FIXED32, _ENTRY)
         crc = value  # type: ignore[assignment]
@@ -358,7 +358,18 @@ def is_plain(data: bytes, dtype: int, shape: tuple[int, ...]) -> bool:
   )
 
 
-def _parse_shape(data: bytes) -> tuple[int, ...]:
+def parse_shape(data: bytes) -> tuple[int, ...]:
+  """The dimensions in a TensorShapeProto.
+
+  Args:
+    data: the message's bytes.
+
+  Returns:
+    The dimensions.
+
+  Raises:
+    CorruptCheckpointError: the bytes are no such message, or the rank is unknown.
+  """
   dims: list[int] = []
   for field in wire.read_fields(data):
     if field.number == 2:
@@ -378,7 +389,7 @@ def _parse_shape(data: bytes) -> tuple[int, ...]:
 
 
 # Most tensors of a checkpoint have one of a few shapes.
-_cached_shape = functools.lru_cache(maxsize=1024)(_parse_shape)
+_cached_shape = functools.lru_cache(maxsize=1024)(parse_shape)
 
 
 def _int32(field: wire.Field, message_name: str) -> int:

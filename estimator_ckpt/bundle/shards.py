@@ -8,6 +8,7 @@ from estimator_ckpt.bundle import checksum, dtypes, files, strings
 from estimator_ckpt.bundle.file_names import data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 from estimator_ckpt.errors import (
   CheckpointIOError,
   CheckpointNotFoundError,
@@ -36,21 +37,37 @@ class Shards:
   Attributes:
     prefix: the checkpoint's path.
     num_shards: how many data files its header says there are.
+    v1: the checkpoint, if it is one of the format V1; each of its files then stands
+      for a data file.
   """
 
-  def __init__(self, prefix: str, num_shards: int):
+  def __init__(self, prefix: str, num_shards: int, v1: V1Checkpoint | None = None):
     """Opens nothing yet.
 
     Args:
       prefix: the checkpoint's path.
       num_shards: as the index's header says.
+      v1: as the index says.
     """
     self.prefix = prefix
     self.num_shards = num_shards
+    self.v1 = v1
     self._sizes: dict[int, int] = {}
+
+  @classmethod
+  def of(cls, prefix: str, index: Index) -> Shards:
+    """The data files of a checkpoint.
+
+    Args:
+      prefix: the checkpoint's path.
+      index: its index, as it was read.
+    """
+    return cls(prefix, index.header.num_shards, index.v1)
 
   def path(self, shard_id: int) -> str:
     """The path of a data file."""
+    if self.v1 is not None:
+      return self.v1.paths[shard_id]
     return data_path(self.prefix, shard_id, self.num_shards)
 
   def size(self, shard_id: int) -> int:
@@ -59,6 +76,8 @@ class Shards:
     Raises:
       CheckpointNotFoundError: the file is missing.
     """
+    if self.v1 is not None:
+      return self.v1.sizes[shard_id]
     known = self._sizes.get(shard_id)
     if known is None:
       path = self.path(shard_id)
@@ -121,7 +140,10 @@ class Shards:
     """
     self.check_bounds(entry, key)
     path = self.path(entry.shard_id)
-    data = files.read_range(path, entry.offset, entry.size)
+    if self.v1 is None:
+      data = files.read_range(path, entry.offset, entry.size)
+    else:
+      data = b"".join(self.read_chunks(entry.shard_id, entry.offset, entry.size))
     if len(data) != entry.size:
       raise CorruptCheckpointError(f"{path}: truncated while {key!r} was read")
     if verify and checksum.mask(checksum.crc32c(data)) != entry.crc32c:
@@ -142,7 +164,7 @@ class Shards:
     self.check_bounds(entry, key)
     path = self.path(entry.shard_id)
     crc = 0
-    for chunk in self._chunks(path, entry):
+    for chunk in self.read_chunks(entry.shard_id, entry.offset, entry.size):
       crc = checksum.extend(crc, chunk)
     if checksum.mask(crc) != entry.crc32c:
       raise _damaged(path, key)
@@ -172,8 +194,24 @@ class Shards:
       path = self.path(entry.shard_id)
       raise CorruptCheckpointError(f"{path}: {key!r}: {error}") from None
 
-  def _chunks(self, path: str, entry: BundleEntry) -> Iterator[bytes]:
-    return files.read_chunks(path, entry.offset, entry.size)
+  def read_chunks(self, shard_id: int, offset: int, size: int) -> Iterator[bytes]:
+    """Iterates over a part of a data file, a few megabytes at a time.
+
+    Args:
+      shard_id: the data file.
+      offset: where the part starts.
+      size: how many bytes; it ends earlier where the file does.
+
+    Yields:
+      The bytes.
+
+    Raises:
+      CheckpointNotFoundError: the file is missing.
+      CheckpointIOError: the file system refused.
+    """
+    if self.v1 is not None:
+      return self.v1.read_chunks(shard_id, offset, size)
+    return files.read_chunks(self.path(shard_id), offset, size)
 
 
 def read_scalar_string(prefix: str, index: Index, key: str) -> bytes:
@@ -198,7 +236,7 @@ def read_scalar_string(prefix: str, index: Index, key: str) -> bytes:
       f"{index.name}: {key!r} is {dtypes.name(entry.dtype)} of shape"
       f" {list(entry.shape)}, expected a scalar string"
     )
-  return Shards(prefix, index.header.num_shards).read_strings(entry, key)[0]
+  return Shards.of(prefix, index).read_strings(entry, key)[0]
 
 
 def place(

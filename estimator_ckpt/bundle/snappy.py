@@ -1,7 +1,7 @@
 """Uncompresses snappy, which blocks of an index file may be in.
 
-TensorFlow reads such blocks and never writes them, and they are small, so this is
-short rather than fast. The layout:
+TensorFlow reads such blocks. It never wrote them into a bundle; its first versions wrote
+them into checkpoints of the format V1. So this is short rather than fast. The layout:
 
     varint     the uncompressed size
     elements   by the low two bits of their first byte

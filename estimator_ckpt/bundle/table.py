@@ -17,8 +17,8 @@ and less than the next one's first, and the block's handle.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Callable, NamedTuple, Union
 
 from estimator_ckpt.bundle import checksum, coding, snappy
 from estimator_ckpt.errors import CorruptCheckpointError
@@ -41,6 +41,31 @@ _ALLOWANCE = 1 << 16
 _ENTRY_COST = 64
 
 Items = list[tuple[bytes, bytes]]
+Handle = tuple[int, int]
+
+
+class LazyBytes:
+  """A file's bytes, of which a slice is read when it is asked for."""
+
+  def __init__(self, size: int, read: Callable[[int, int], bytes]):
+    """Reads nothing yet.
+
+    Args:
+      size: how many bytes the file has.
+      read: returns the bytes at an offset, so many.
+    """
+    self._size = size
+    self._read = read
+
+  def __len__(self) -> int:
+    return self._size
+
+  def __getitem__(self, part: slice) -> bytes:
+    start, stop, _ = part.indices(self._size)
+    return self._read(start, stop - start)
+
+
+Data = Union[bytes, LazyBytes]
 
 
 def read_table(data: bytes, name: str) -> Items:
@@ -96,9 +121,52 @@ def read_places(data: bytes, name: str) -> Places:
     raise CorruptCheckpointError(f"{name}: {error}") from None
 
 
-def has_end(data: bytes) -> bool:
+def read_blocks(data: Data, name: str) -> Iterator[tuple[Handle, Items]]:
+  """As `read_table`, one data block at a time, for a table that is large.
+
+  Args:
+    data: the file's bytes; those of one block at a time are asked for.
+    name: the file's name, for errors.
+
+  Yields:
+    Each data block's offset and size, and its (key, value) pairs.
+
+  Raises:
+    CorruptCheckpointError: the bytes are no table, or a damaged one.
+  """
+  try:
+    yield from _read_blocks(data)
+  except CorruptCheckpointError as error:
+    raise CorruptCheckpointError(f"{name}: {error}") from None
+
+
+def read_block(data: Data, handle: Handle, name: str) -> Items:
+  """The (key, value) pairs of one data block.
+
+  Args:
+    data: the file's bytes.
+    handle: the block's offset and size, as `read_blocks` yields them.
+    name: the file's name, for errors.
+
+  Returns:
+    The pairs.
+
+  Raises:
+    CorruptCheckpointError: the block is damaged.
+  """
+  try:
+    items: Items = []
+    what = f"data block at byte {handle[0]}"
+    block = _read_block(data, handle, len(data) - _FOOTER_SIZE, what)
+    _read_entries(block, items, _budget(data), what)
+    return items
+  except CorruptCheckpointError as error:
+    raise CorruptCheckpointError(f"{name}: {error}") from None
+
+
+def has_end(data: Data) -> bool:
   """Whether a file ends as a table does; what was cut short while written does not."""
-  return len(data) >= _FOOTER_SIZE and data.endswith(_MAGIC)
+  return len(data) >= _FOOTER_SIZE and data[-len(_MAGIC) :] == _MAGIC
 
 
 def has_plain_footer(data: bytes) -> bool:
@@ -114,6 +182,22 @@ def has_plain_footer(data: bytes) -> bool:
 
 
 def _read_table(data: bytes, places: Places | None = None) -> Items:
+  items: Items = []
+  ends = places.value_ends if places is not None else None
+  for handle, block_items in _read_blocks(data, ends):
+    items += block_items
+    if places is not None:
+      places.blocks.append(handle)
+  return items
+
+
+def _budget(data: Data) -> int:
+  return _MAX_EXPANSION * len(data) + _ALLOWANCE
+
+
+def _read_blocks(
+  data: Data, ends: list[int] | None = None
+) -> Iterator[tuple[Handle, Items]]:
   if len(data) < _FOOTER_SIZE:
     raise CorruptCheckpointError(
       f"too short to be an index file: {len(data)} bytes, and its footer alone has"
@@ -128,16 +212,16 @@ def _read_table(data: bytes, places: Places | None = None) -> Items:
   metaindex, position = _read_handle(footer, 0, _HANDLES_SIZE)
   index, _ = _read_handle(footer, position, _HANDLES_SIZE)
   body_size = len(data) - _FOOTER_SIZE
-  budget = _MAX_EXPANSION * len(data) + _ALLOWANCE
+  budget = _budget(data)
   # TensorFlow leaves the metaindex empty and does not read it; its checksum counts.
   _read_block(data, metaindex, body_size, "metaindex block")
   handles: Items = []
   budget = _read_entries(
     _read_block(data, index, body_size, "index block"), handles, budget, "index block"
   )
-  items: Items = []
   behind = 0
   lower = b""
+  is_first = True
   for number, (separator, value) in enumerate(handles):
     what = f"data block {number}"
     handle, end = _read_handle(value, 0, len(value))
@@ -148,35 +232,31 @@ def _read_table(data: bytes, places: Places | None = None) -> Items:
     if handle[0] < behind:
       raise CorruptCheckpointError(f"{what} overlaps the one before")
     behind = handle[0] + handle[1] + _TRAILER_SIZE
-    first = len(items)
+    items: Items = []
     block = _read_block(data, handle, body_size, what)
-    ends = places.value_ends if places is not None else None
     budget = _read_entries(block, items, budget, what, ends, handle[0])
-    if places is not None:
-      places.blocks.append(handle)
-    if len(items) == first:
+    if not items:
       raise CorruptCheckpointError(f"{what} is empty")
-    if first and items[first][0] <= lower:
+    if not is_first and items[0][0] <= lower:
       raise CorruptCheckpointError(
-        f"{what} starts with {items[first][0]!r}, which the block before covers"
+        f"{what} starts with {items[0][0]!r}, which the block before covers"
       )
+    is_first = False
     if items[-1][0] > separator:
       raise CorruptCheckpointError(
         f"{what} ends with {items[-1][0]!r}, behind its index key {separator!r}"
       )
     lower = separator
-  return items
+    yield handle, items
 
 
-def _read_handle(data: bytes, position: int, end: int) -> tuple[tuple[int, int], int]:
+def _read_handle(data: bytes, position: int, end: int) -> tuple[Handle, int]:
   offset, position = coding.read_varint(data, position, end)
   size, position = coding.read_varint(data, position, end)
   return (offset, size), position
 
 
-def _read_block(
-  data: bytes, handle: tuple[int, int], body_size: int, what: str
-) -> bytes:
+def _read_block(data: Data, handle: Handle, body_size: int, what: str) -> bytes:
   """A block's contents, checksum verified and uncompressed."""
   offset, size = handle
   end = offset + size
@@ -185,11 +265,12 @@ def _read_block(
       f"{what}: bytes {offset} to {end + _TRAILER_SIZE} of a file that has"
       f" {body_size} before its footer"
     )
-  stored = int.from_bytes(data[end + 1 : end + _TRAILER_SIZE], "little")
-  if checksum.crc32c(data[offset : end + 1]) != checksum.unmask(stored):
+  stored = data[offset : end + _TRAILER_SIZE]
+  crc = checksum.unmask(int.from_bytes(stored[size + 1 :], "little"))
+  if checksum.crc32c(stored[: size + 1]) != crc:
     raise CorruptCheckpointError(f"{what}: checksum does not match, it is damaged")
-  block = data[offset:end]
-  kind = data[end]
+  block = stored[:size]
+  kind = stored[size]
   if kind == _SNAPPY:
     return snappy.decompress(block)
   if kind != _PLAIN:
@@ -205,7 +286,7 @@ def _read_entries(
   ends: list[int] | None = None,
   offset: int = 0,
 ) -> int:
-  """Appends a block's entries to `items`; returns what is left of the budget.
+  """Appends a block's entries to `items`, a new list; returns what is left of the budget.
 
   Args:
     block: the block's contents.
@@ -227,8 +308,8 @@ def _read_entries(
   read_varint = coding.read_varint
   append = items.append
   whole_keys = set()
-  key = items[-1][0] if items else b""
-  first = not items
+  key = b""
+  first = True
   position = 0
   while position < limit:
     start = position

@@ -6,7 +6,7 @@ import os
 import re
 import struct
 
-from estimator_ckpt.bundle import files, paths
+from estimator_ckpt.bundle import files, paths, v1_checkpoint
 from estimator_ckpt.bundle.file_names import (
   INDEX_SUFFIX,
   data_path,
@@ -54,7 +54,8 @@ def resolve(path: str | os.PathLike[str]) -> str:
       the latest one; a SavedModel's directory, its `variables` or its `saved_model.pb`.
 
   Returns:
-    The prefix; `PREFIX.index` is there.
+    The prefix. `PREFIX.index` is there, or the one file of a checkpoint of the format
+    V1, whose prefix is its path.
 
   Raises:
     CheckpointNotFoundError: nothing is there, or no checkpoint.
@@ -66,7 +67,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
     path = os.fsdecode(path)
   if not path:
     raise CheckpointNotFoundError(f"the path is empty; {_PASS}")
-  if not path.endswith("/") and _is_checkpoint(path):
+  if not path.endswith("/") and is_checkpoint(path):
     return path
   if files.is_dir(path):
     return _resolve_directory(paths.as_directory(path))
@@ -74,7 +75,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
     return _resolve_file(path)
   # A file of a checkpoint that is gone still says which one is meant.
   prefix = _prefix_of_file(path)
-  if prefix is not None and _is_checkpoint(prefix):
+  if prefix is not None and is_checkpoint(prefix):
     return prefix
   raise CheckpointNotFoundError(_missing(prefix or path))
 
@@ -92,15 +93,25 @@ def checkpoints_in(directory: str) -> list[str]:
     CheckpointNotFoundError: no such directory.
     CheckpointIOError: the file system refused.
   """
+  names = files.list_dir(directory)
   prefixes = [
     paths.join(directory, name[: -len(INDEX_SUFFIX)])
-    for name in files.list_dir(directory)
+    for name in names
     if name.endswith(INDEX_SUFFIX) and len(name) > len(INDEX_SUFFIX)
   ]
-  steps = [_STEP.fullmatch(prefix) for prefix in prefixes]
-  if all(steps) and len({match["stem"] for match in steps if match}) == 1:
-    return sorted(prefixes, key=lambda prefix: int(prefix.rpartition("-")[2]))
-  return sorted(prefixes, key=lambda p: (files.modified_time(index_path(p)), p))
+  bundles = set(prefixes)
+  v1 = set(v1_checkpoint.prefixes_among(directory, names)) - bundles
+  prefixes += sorted(v1)
+  steps = {prefix: _STEP.fullmatch(base(prefix)) for prefix in prefixes}
+  if all(steps.values()) and len({m["stem"] for m in steps.values() if m}) == 1:
+    return sorted(prefixes, key=lambda prefix: int(base(prefix).rpartition("-")[2]))
+
+  def modified(prefix: str) -> float:
+    if prefix in v1:
+      return v1_checkpoint.modified_time(prefix)
+    return files.modified_time(index_path(prefix))
+
+  return sorted(prefixes, key=lambda prefix: (modified(prefix), prefix))
 
 
 def other_checkpoints(path: str | os.PathLike[str], prefix: str) -> list[str]:
@@ -119,8 +130,18 @@ def other_checkpoints(path: str | os.PathLike[str], prefix: str) -> list[str]:
   return [other for other in checkpoints_in(directory) if other != prefix]
 
 
-def _is_checkpoint(prefix: str) -> bool:
-  return files.exists(index_path(prefix))
+def base(prefix: str) -> str:
+  """A prefix as a bundle would have it: without the mark of a sharded V1 checkpoint.
+
+  >>> base("model_dir/model.ckpt-7-?????-of-00002"), base("model_dir/model.ckpt-7")
+  ('model_dir/model.ckpt-7', 'model_dir/model.ckpt-7')
+  """
+  return v1_checkpoint.base(prefix)
+
+
+def is_checkpoint(prefix: str) -> bool:
+  """Whether there is a checkpoint at a prefix: its index, or a file of the format V1."""
+  return files.exists(index_path(prefix)) or v1_checkpoint.is_v1(prefix)
 
 
 def _prefix_of_file(path: str) -> str | None:
@@ -142,7 +163,7 @@ def _resolve_directory(directory: str) -> str:
   if prefixes:
     return prefixes[-1]
   saved_model = paths.join(directory, _SAVED_MODEL_VARIABLES)
-  if _is_checkpoint(saved_model):
+  if is_checkpoint(saved_model):
     return saved_model
   names = files.list_dir(directory)
   if not names:
@@ -171,7 +192,7 @@ def _resolve_state(directory: str, state: state_lib.CheckpointState) -> str:
     # An absolute path may be that of the directory this one was copied from.
     candidates.insert(0, paths.join(directory, latest.rpartition("/")[2]))
   for prefix in candidates:
-    if _is_checkpoint(prefix):
+    if is_checkpoint(prefix):
       return prefix
   others = checkpoints_in(directory)
   if others:
@@ -187,8 +208,10 @@ def _resolve_state(directory: str, state: state_lib.CheckpointState) -> str:
 def _resolve_file(path: str) -> str:
   directory, name = paths.parent(path), path.rpartition("/")[2]
   prefix = _prefix_of_file(path)
-  if prefix is not None and _is_checkpoint(prefix):
+  if prefix is not None and is_checkpoint(prefix):
     return prefix
+  if is_checkpoint(v1_checkpoint.prefix_of(path)):
+    return v1_checkpoint.prefix_of(path)
   if name == state_lib.STATE_FILE:
     state = state_lib.read_state(directory)
     if state is not None:
@@ -211,15 +234,10 @@ def _describe(path: str) -> str:
       return f"{description}. It is no checkpoint: {_PASS}"
   tail = files.read_range(path, max(size - 8, 0), 8)
   if tail == _TABLE_MAGIC:
-    # An index file has the header's empty key first: all of it is in the value.
-    if head[:2] == b"\x00\x00":
-      return (
-        f"the index file of a checkpoint under another name; it has to be called"
-        f" PREFIX{INDEX_SUFFIX}, beside {data_path('PREFIX', 0, 1)}"
-      )
+    # A table that is no index is a checkpoint of the format V1, and found before.
     return (
-      "a checkpoint of the old format V1, which is one file; restore it with TensorFlow"
-      " 1 and save it with tf.train.Saver(write_version=tf.train.SaverDef.V2)"
+      f"the index file of a checkpoint under another name; it has to be called"
+      f" PREFIX{INDEX_SUFFIX}, beside {data_path('PREFIX', 0, 1)}"
     )
   if path.endswith(_META_SUFFIX):
     return (

@@ -115,7 +115,7 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     self.prefix = prefix
     self.index = Index.read(prefix)
     self._keys = self.index.keys()
-    self._shards = Shards(prefix, self.index.header.num_shards)
+    self._shards = Shards.of(prefix, self.index)
     self._verify = verify
     self._memory_map = memory_map
     self._lock = threading.RLock()
@@ -339,6 +339,7 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
       self._memory_map
       and entry.size >= _MIN_MAPPED_SIZE
       and entry.offset % dtype.alignment == 0
+      and self._shards.v1 is None
       and files.is_local(self.prefix)
     ):
       if verify:

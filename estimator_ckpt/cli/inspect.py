@@ -173,6 +173,9 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
 
   yield line("checkpoint", summary.prefix)
   text = _FORMATS[str(summary.format.value)]
+  if summary.is_v1:
+    count = len(summary.data_files)
+    text += f", in {'a file' if count == 1 else 'files'} of the old format V1"
   if summary.graph is not None:
     text += f", {terminal.plural(len(summary.graph.nodes), 'object')}"
   yield line("format", text)
@@ -182,7 +185,7 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
     of = "" if summary.step_key == "global_step" else f" ({_step_name(summary)})"
     yield line("step", f"{summary.step}{of}")
   sizes = [file.size for file in summary.data_files if file.size is not None]
-  text = f"{terminal.plural(len(sizes), 'data file')}"
+  text = terminal.plural(len(sizes), "file" if summary.is_v1 else "data file")
   text += f", {terminal.human_bytes(sum(sizes))}"
   missing = len(summary.data_files) - len(sizes)
   if missing:
@@ -190,7 +193,11 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
   cut = sum(file.is_cut for file in summary.data_files)
   if cut:
     text += f"; {cut:,} CUT"
-  yield line("files", f"{text}; index {terminal.human_bytes(summary.index_size)}")
+  if summary.is_v1:
+    text += "; no index"
+  else:
+    text += f"; index {terminal.human_bytes(summary.index_size)}"
+  yield line("files", text)
   totals: dict[str, tuple[int, int]] = {}
   for kind, total in summary.totals.items():
     label = _KINDS.get(kind.value, _KINDS["other"])
@@ -406,6 +413,7 @@ def _json(
     "format": summary.format.value,
     "tensorflow_version": summary.tensorflow_version,
     "producer": summary.producer,
+    "v1": summary.is_v1,
     "step": summary.step,
     "step_key": summary.step_key,
     "objects": len(summary.graph.nodes) if summary.graph is not None else None,

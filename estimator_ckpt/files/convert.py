@@ -164,5 +164,5 @@ def read_small_step(read: write_lib.Source) -> int | None:
   entry = read.index.entry(key)
   if dtypes.name(entry.dtype) != "int32" or entry.shape or entry.slices:
     return None
-  shards = Shards(read.prefix, read.index.header.num_shards)
+  shards = Shards.of(read.prefix, read.index)
   return int.from_bytes(shards.read(entry, key), "little", signed=True)

@@ -154,7 +154,7 @@ def diff(
   problems: list[str] = []
   if values:
     for side in (one, other):
-      check_sizes(side.index, Shards(side.prefix, side.index.header.num_shards))
+      check_sizes(side.index, Shards.of(side.prefix, side.index))
     comparer = _ValueComparer(one.prefix, other.prefix, atol, rtol, progress)
     comparable = [
       p for p in pairs if _difference(*p, same_format) is not DifferenceKind.SHAPE

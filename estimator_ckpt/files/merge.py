@@ -261,7 +261,14 @@ def _write(
   overwrite: bool,
   progress: write_lib.Progress | None,
 ) -> write_lib.CheckpointReport:
-  shards = [Shards(one.prefix, one.index.header.num_shards) for one in sources]
+  shards = [Shards.of(one.prefix, one.index) for one in sources]
+  for one in shards:
+    if one.v1 is not None:
+      raise errors.UnsupportedCheckpointError(
+        f"{one.prefix}: a checkpoint of the format V1 has no data files to link; write"
+        f" it as a bundle first (estimator-ckpt convert {one.prefix} TARGET --to=tf1),"
+        " and merge that"
+      )
   sizes = [write_lib.check_sizes(one.index, own) for one, own in zip(sources, shards)]
   index = Index(sources[0].index.header, target)
   first = 0

@@ -120,7 +120,7 @@ def is_model_dir(path: str) -> bool:
   names = files.list_dir(path)
   if any(name in _SAVED_MODEL_FILES for name in names):
     return False
-  return state_lib.STATE_FILE in names or any(name.endswith(".index") for name in names)
+  return state_lib.STATE_FILE in names or bool(prefix_lib.checkpoints_in(path))
 
 
 def _rewrite_directory(
@@ -138,7 +138,10 @@ def _rewrite_directory(
       f"{source}: no checkpoint in the directory; pass {prefix} for that one"
     )
   target = paths.as_directory(target)
-  targets = [paths.join(target, prefix.rpartition("/")[2]) for prefix in prefixes]
+  targets = [
+    paths.join(target, prefix_lib.base(prefix).rpartition("/")[2])
+    for prefix in prefixes
+  ]
   for prefix, to in zip(prefixes, targets):
     write_lib.check_target(to, [prefix])
   if files.exists(target) and not files.is_dir(target):
@@ -192,7 +195,7 @@ def _listed_checkpoints(
     if prefix.rpartition("/")[2] in names:
       continue
     names.add(prefix.rpartition("/")[2])
-    (elsewhere if files.exists(index_path(prefix)) else gone).append(prefix)
+    (elsewhere if prefix_lib.is_checkpoint(prefix) else gone).append(prefix)
   return elsewhere + found, gone
 
 

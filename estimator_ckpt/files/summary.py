@@ -70,12 +70,14 @@ class CheckpointSummary:
     producer: the bundle format's version that its writer states.
     step: the training step; None when no tensor is known to be it.
     step_key: the key of the tensor that the step was read from.
-    index_size: the bytes of its index.
+    index_size: the bytes of its index; 0 for a checkpoint of the format V1.
     data_files: its data files.
     tensors: what it holds, by name.
     roles: what each of the tensors is for, in their order.
     graph: its object graph, if it has one that can be read.
     problems: what could not be read, in words; `verify` looks closer.
+    is_v1: whether it is of TF1's format V1, which has its values in one file and no
+      index; `data_files` are the bytes that its values take.
   """
 
   prefix: str
@@ -90,6 +92,7 @@ class CheckpointSummary:
   roles: tuple[Role, ...]
   graph: ObjectGraph | None
   problems: tuple[str, ...] = ()
+  is_v1: bool = False
 
   def trouble(self, tensor: SavedTensor) -> str | None:
     """Why a tensor's bytes are not there: `missing` or `cut`; None where they are.
@@ -169,12 +172,13 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:
     index.header.producer,
     step,
     step_tensor.key if step_tensor is not None else None,
-    files.size(index_path(prefix)),
+    0 if index.v1 is not None else files.size(index_path(prefix)),
     _data_files(prefix, index, tensors),
     tuple(tensors),
     tuple(classify(tensors, graph)),
     graph,
     tuple(problems),
+    index.v1 is not None,
   )
 
 
@@ -240,7 +244,7 @@ def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
 
 
 def _read_integer(prefix: str, index: Index, tensor: SavedTensor) -> int:
-  shards = Shards(prefix, index.header.num_shards)
+  shards = Shards.of(prefix, index)
   data = shards.read(tensor.parts[0].entry, tensor.key)
   return int.from_bytes(data, "little", signed=True)
 
@@ -258,6 +262,9 @@ def _keyed(index: Index) -> formats.CheckpointFormat:
 def _data_files(
   prefix: str, index: Index, tensors: Iterable[SavedTensor]
 ) -> tuple[DataFile, ...]:
+  if index.v1 is not None:
+    places = zip(index.v1.paths, index.v1.sizes)
+    return tuple(DataFile(path, size, size) for path, size in places)
   # One listing: the header may say that there are many more than there are.
   present: set[str] | None = None
   with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.

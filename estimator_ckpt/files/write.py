@@ -25,6 +25,7 @@ from estimator_ckpt.bundle.stored_entries import stored_entries as stored_entrie
 from estimator_ckpt.bundle.stored_entries import used_shards
 from estimator_ckpt.checkpoint import formats
 from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.files import plan as file_plan
@@ -160,7 +161,7 @@ def target_prefix(target: str, source: str) -> str:
   """The prefix a destination means: itself, or in a directory the source's name."""
   is_prefix = not target.endswith("/") and files.exists(index_path(target))
   if target.endswith("/") or files.is_dir(target) and not is_prefix:
-    return paths.join(target, source.rpartition("/")[2])
+    return paths.join(target, prefix_lib.base(source).rpartition("/")[2])
   return target
 
 
@@ -214,12 +215,21 @@ def write(
 
   Raises:
     CheckpointExistsError: there is a checkpoint already.
+    OptionError: `data` insists on links, and the source has no data files, as it is of
+      the format V1.
     CorruptCheckpointError: a data file is shorter than the index says, or with
       `compact` a tensor's bytes do not match its checksum.
     CheckpointIOError: the file system refused. What was there before is there.
   """
   source_format = source.format
-  shards = Shards(source.prefix, source.index.header.num_shards)
+  shards = Shards.of(source.prefix, source.index)
+  if shards.v1 is not None:
+    if data in ("link", "reflink"):
+      raise errors.OptionError(
+        f"{source.prefix}: a checkpoint of the format V1 has no data files to {data};"
+        " its values are written anew. Leave data= out, or use auto or copy"
+      )
+    compact = True
   index = source.index
   file_plan.apply_plan(plan, index)
   sizes = check_sizes(index, shards)

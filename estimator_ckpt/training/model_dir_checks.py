@@ -8,7 +8,6 @@ weights; either looks like success.
 from __future__ import annotations
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files
 from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
@@ -48,7 +47,7 @@ def check_latest(directory: str) -> None:
     current = state_lib.read_state(directory)
   except errors.CorruptCheckpointError:
     return  # There is nothing to lose.
-  if current is None or files.exists(index_path(current.model_checkpoint_path)):
+  if current is None or prefix_lib.is_checkpoint(current.model_checkpoint_path):
     return
   there = _checkpoints(directory)
   if there:

@@ -205,7 +205,7 @@ def whole(prefix: str) -> str:
 def _is_whole(prefix: str) -> bool:
   try:
     index = Index.read(prefix)
-    shards = Shards(prefix, index.header.num_shards)
+    shards = Shards.of(prefix, index)
     for key in index.keys():
       parts = [entry for _, entry in index.slice_entries(key)]
       for entry in parts or [index.entry(key)]:

@@ -89,6 +89,11 @@ def save(session, directory, step, saver=None, expected=None, **recorded):
   )
   values, slices = logical_values(session, tf.global_variables())
   prefix = f"{PREFIX}-{step}"
+  if saver.as_saver_def().version == tf.train.SaverDef.V1 and (
+    saver.as_saver_def().sharded
+  ):
+    files = [name for name in os.listdir(directory) if name.startswith(prefix)]
+    prefix += f"-?????-of-{len(files):05d}"
   return Written(
     prefix,
     listed(os.path.join(directory, prefix)),

@@ -12,7 +12,7 @@ from tf1_session import PREFIX, constant, listed, save, session_config
 STEPS = 7
 
 
-def _samples():
+def samples():
   """Dtype name -> six distinct values that show sign, range and byte order."""
   samples = {
     "float16": np.array([-2.5, -0.1, 0.0, 1 / 3, 65504.0, 6e-8], np.float16),
@@ -42,7 +42,7 @@ def many_dtypes(directory):
   """Every dtype a variable can be saved in; scalars, matrices and zero rows of each."""
   with tf.Graph().as_default():
     expected, variables = {}, {}
-    for name, values in sorted(_samples().items()):
+    for name, values in sorted(samples().items()):
       dtype = tf.as_dtype(name)
       for shape_name, take in (
         ("scalar", lambda a: a[3:4].reshape(())),

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from estimator_ckpt.bundle import files, table
+from estimator_ckpt.bundle import files
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.errors import CheckpointNotFoundError, CorruptCheckpointError
 from tests import golden
@@ -184,10 +184,6 @@ def _zip(path):
     archive.writestr("config.json", "{}")
 
 
-def _table(path):
-  files.write_atomic(str(path), table.write_table([(b"dense/kernel", b"x")]))
-
-
 def _copied_index(path):
   files.write_atomic(str(path), files.read(golden.path(_NAME) + ".index"))
 
@@ -204,7 +200,6 @@ def _copied_index(path):
     ("a.npy", lambda p: np.save(p, np.ones(3)), ("a numpy array",)),
     ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(9), ("TensorFlow Lite",)),
     ("frozen.pb", b"\x0a\x05hello", ("a graph (frozen",)),
-    ("model.ckpt", _table, ("old format V1", "SaverDef.V2")),
     ("renamed", _copied_index, ("index file of a checkpoint under another name",)),
     (
       "model.ckpt-5.meta",

@@ -215,7 +215,7 @@ _NOT_VARIABLES = ("tf1.15/tables", "tf1.15/iterator")
 _GOLDENS = [name for name in golden.names("tf1.15") if name not in _NOT_VARIABLES]
 
 
-@pytest.mark.parametrize("name", _GOLDENS)
+@pytest.mark.parametrize("name", _GOLDENS + golden.v1_names())
 def test_every_golden_of_1_15_is_restored(name):
   found, expected = _restored(name, "dual")
   assert len(found) > 2

@@ -86,7 +86,7 @@ def verify(
 
 def _directory(path: str) -> str | None:
   """The directory whose checkpoints are all meant, or None."""
-  if not path.endswith("/") and files.exists(index_path(path)):
+  if not path.endswith("/") and prefix_lib.is_checkpoint(path):
     return None
   if path and files.is_dir(path):
     directory = paths.as_directory(path)
@@ -162,21 +162,27 @@ class _Bundle:
 
   def is_gone(self) -> bool:
     """Whether the checkpoint has been removed."""
-    return not files.exists(index_path(self.prefix))
+    return not prefix_lib.is_checkpoint(self.prefix)
 
   def check_index(self) -> None:
     """Checks everything except the tensors' bytes."""
     path = index_path(self.prefix)
     try:
-      data = files.read(path)
-      index = Index.parse(data, path)
+      if files.exists(path):
+        data = files.read(path)
+        index = Index.parse(data, path)
+        has_plain_footer = table.has_plain_footer(data)
+      else:
+        path = self.prefix
+        index = Index.read(path)
+        has_plain_footer = True
     except UnsupportedCheckpointError as error:
       self.findings.error("unsupported", str(error), file=path)
       return
     except CheckpointError as error:
       self.findings.error("index-damaged", str(error), file=path)
       return
-    if not table.has_plain_footer(data):
+    if not has_plain_footer:
       self.findings.warning(
         "index-footer",
         "its last 48 bytes are not as they were written. What changed there means"
@@ -184,7 +190,7 @@ class _Bundle:
         file=path,
       )
     self.tensors = len({index.location(key) for key in index.keys()})
-    self._shards = Shards(self.prefix, index.header.num_shards)
+    self._shards = Shards.of(self.prefix, index)
     self._extents = check_entries(index, self._shards, self.findings)
     check_overlaps(self._extents, self.findings, self._shards)
     self._check_graph(index)
@@ -226,4 +232,8 @@ class _Bundle:
 
   def check_data(self, progress: Progress | None) -> int:
     """Checks the tensors' bytes; how many were read."""
+    if self._shards.v1 is not None:
+      # Values have no checksum of their own there. Those of the file's blocks, which
+      # hold index and values alike, were checked when the index was made.
+      return self.size
     return check_data(self._extents, self._shards, self.findings, progress)

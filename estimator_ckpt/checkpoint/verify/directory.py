@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from estimator_ckpt.bundle import files, paths
-from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path
+from estimator_ckpt.bundle.file_names import INDEX_SUFFIX
 from estimator_ckpt.checkpoint import leftovers
+from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.verify.findings import Findings
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
@@ -103,7 +104,7 @@ def _read_state(
   """The state file, and which of the checkpoints that it names are not there."""
   state = state_lib.parse_state(files.read(path), path)
   names = _paths(state)
-  return state, [p for p in names if not files.exists(index_path(_join(directory, p)))]
+  return state, [p for p in names if not prefix_lib.is_checkpoint(_join(directory, p))]
 
 
 def _paths(state: state_lib.CheckpointState) -> list[str]:

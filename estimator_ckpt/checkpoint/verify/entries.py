@@ -292,6 +292,8 @@ class _Checker:
 
   def check_data_files(self) -> None:
     """Says which data files are missing or too short, each once."""
+    if self._shards.v1 is not None:
+      return  # Its files have been read.
     for shard_id, beyond in sorted(self._beyond.items()):
       key, entry = next(iter(beyond.items()))
       count = len(beyond) - 1

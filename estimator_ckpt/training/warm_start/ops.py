@@ -112,7 +112,7 @@ def run_rows_kept(
 def _check_data_files(plan: WarmStartPlan) -> None:
   """Finds now what TensorFlow would find while the session begins."""
   index = plan.source.index
-  shards = Shards(plan.prefix, index.header.num_shards)
+  shards = Shards.of(plan.prefix, index)
   for key in {key for item in plan.started for key in item.source.keys}:
     entries = [entry for _, entry in index.slice_entries(key)] or [index.entry(key)]
     for entry in entries:
