@@ -29,6 +29,9 @@ if TYPE_CHECKING:
   from estimator_ckpt.files.merge import merge as merge
   from estimator_ckpt.files.rename import rename as rename
   from estimator_ckpt.files.strip import strip as strip
+  from estimator_ckpt.training.best_checkpoints import (
+    BestCheckpointExporter as BestCheckpointExporter,
+  )
   from estimator_ckpt.training.decorators import checkpointing as checkpointing
   from estimator_ckpt.training.decorators import (
     dual_checkpointing as dual_checkpointing,
@@ -49,6 +52,7 @@ __version__ = "0.1.0"
 
 # Where each public name is defined; a module is imported when a name of it is used.
 _MODULES = {
+  "BestCheckpointExporter": "training.best_checkpoints",
   "CheckpointError": "errors",
   "CheckpointFormat": "checkpoint.formats",
   "CheckpointReader": "checkpoint.reader",
@@ -72,6 +76,7 @@ _MODULES = {
 }
 
 __all__ = [
+  "BestCheckpointExporter",
   "CheckpointError",
   "CheckpointFormat",
   "CheckpointReader",

@@ -23,6 +23,7 @@ _FILES = [
   "verify",
 ]
 _TRAINING = [
+  "BestCheckpointExporter",
   "checkpointing",
   "dual_checkpointing",
   "dual_scaffold",

@@ -472,6 +472,25 @@ def reflink(path: str, to: str) -> bool:
   return False
 
 
+def copy_on_server(path: str, to: str) -> bool:
+  """Has the object store that a file is in copy it.
+
+  Args:
+    path: the file.
+    to: the new file, which must not exist.
+
+  Returns:
+    Whether it could do that; False for local files too.
+
+  Raises:
+    CheckpointNotFoundError: no such file.
+  """
+  if is_local(path) or path.partition("://")[0] != to.partition("://")[0]:
+    return False
+  with _errors(path, f"copied to {to}"):
+    return remote.copy_on_server(path, to)
+
+
 def copy(path: str, to: str, progress: Progress | None = None) -> None:
   """Copies a file's bytes; a copy that cannot be completed is removed.
 

@@ -110,6 +110,35 @@ def file_system(path: str) -> RemoteFiles:
   )
 
 
+def copy_on_server(path: str, to: str) -> bool:
+  """Has an object store copy a file, so that its bytes do not pass through this machine.
+
+  Args:
+    path: the file.
+    to: the new one, in the same store.
+
+  Returns:
+    Whether it was done: fsspec is installed, knows the store, and may write to it.
+    TensorFlow's file systems have no such call.
+
+  Raises:
+    FileNotFoundError: no such file.
+  """
+  if importlib.util.find_spec("fsspec") is None:
+    return False
+  try:
+    with _fsspec(path) as (system, inner):
+      system.cp_file(inner, system._strip_protocol(to))
+  except FileNotFoundError:
+    # Where TensorFlow has the file, fsspec looks at another store of that name.
+    if file_system(path).exists(path):
+      return False
+    raise
+  except (MissingDependencyError, OSError, NotImplementedError):
+    return False
+  return True
+
+
 class FsspecFiles:
   """Files through fsspec."""
 

@@ -248,11 +248,12 @@ def place(
     path: the data file that is there.
     to: the new one, which must not exist.
     how: `link` (two names for the same bytes), `reflink` (shared until changed),
-      `copy`, or `auto`: the first of these that the file system can do.
+      `copy` (done by the object store itself where it can), or `auto`: the first of
+      these that the file system can do.
     progress: is called with the number of bytes of each part that is copied.
 
   Returns:
-    What was done: `link`, `reflink` or `copy`.
+    What was done: `link`, `reflink`, `copy`, or `server copy` for that by the store.
 
   Raises:
     OptionError: `how` is none of these.
@@ -265,6 +266,10 @@ def place(
   if how in ("auto", "reflink") and files.reflink(path, to):
     return "reflink"
   if how in ("auto", "copy"):
+    if files.copy_on_server(path, to):
+      if progress is not None:
+        progress(files.size(to))
+      return "server copy"
     files.copy(path, to, progress)
     return "copy"
   raise CheckpointIOError(

@@ -111,7 +111,7 @@ class V1Checkpoint:
       UnsupportedCheckpointError: its version is not supported, or a tensor's type.
     """
     self.prefix = prefix
-    self.paths = tuple(_paths(prefix))
+    self.paths = paths(prefix)
     self._files = [_lazy(path) for path in self.paths]
     self._pieces: list[list[_Piece]] = []
     self._cached: tuple[int, table.Handle, table.Items] | None = None
@@ -235,7 +235,7 @@ def is_v1(prefix: str) -> bool:
   """
   if prefix_of(prefix) != prefix:
     return False  # One file of several.
-  path = _paths(prefix)[0]
+  path = paths(prefix)[0]
   try:
     if files.is_dir(path) or not files.exists(path):
       return False
@@ -299,15 +299,16 @@ def modified_time(prefix: str) -> float:
     CheckpointNotFoundError: one is missing.
     CheckpointIOError: the file system refused.
   """
-  return max(map(files.modified_time, _paths(prefix)))
+  return max(map(files.modified_time, paths(prefix)))
 
 
-def _paths(prefix: str) -> list[str]:
+def paths(prefix: str) -> tuple[str, ...]:
+  """The files that a checkpoint at a prefix has."""
   match = _SHARD.fullmatch(prefix)
   if match is None or "?" not in prefix:
-    return [prefix]
+    return (prefix,)
   count = int(match["count"])
-  return [f"{match['stem']}-{i:05d}-of-{count:05d}" for i in range(max(count, 1))]
+  return tuple(f"{match['stem']}-{i:05d}-of-{count:05d}" for i in range(max(count, 1)))
 
 
 def _lazy(path: str) -> table.LazyBytes:

@@ -139,6 +139,13 @@ def base(prefix: str) -> str:
   return v1_checkpoint.base(prefix)
 
 
+def v1_paths(prefix: str) -> tuple[str, ...]:
+  """The files of a checkpoint of the format V1; none where there is no such one."""
+  if not v1_checkpoint.is_v1(prefix):
+    return ()
+  return v1_checkpoint.paths(prefix)
+
+
 def is_checkpoint(prefix: str) -> bool:
   """Whether there is a checkpoint at a prefix: its index, or a file of the format V1."""
   return files.exists(index_path(prefix)) or v1_checkpoint.is_v1(prefix)

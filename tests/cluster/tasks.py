@@ -162,6 +162,7 @@ def train(
   extra_hooks: Any = None,
   saving_listener: Any = None,
   optimizer: Any = None,
+  more_exporters: Any = (),
 ) -> list[Any]:
   """Trains up to a step, or serves, or evaluates, as TF_CONFIG says.
 
@@ -181,6 +182,7 @@ def train(
     extra_hooks: a function from the Estimator to hooks that are added.
     saving_listener: a CheckpointSaverListener.
     optimizer: a function that makes the optimizer, and a hook for it.
+    more_exporters: of the EvalSpec.
 
   Returns:
     For a task that trains, the variables as each of its sessions found them; for the
@@ -211,10 +213,24 @@ def train(
       saving_listeners=[saving_listener] if saving_listener is not None else None,
     ),
     tf.estimator.EvalSpec(
-      models.eval_input_fn, exporters=[evaluations], **(evaluation or {})
+      models.eval_input_fn,
+      exporters=[evaluations, *more_exporters],
+      **(evaluation or {}),
     ),
   )
   return start.values or evaluations.found
+
+
+def train_keeping_best(mode: str, keep: int, **arguments: Any) -> list[Any]:
+  """`train`, with the best checkpoints kept.
+
+  Args:
+    mode: of the exporter, which looks at the loss.
+    keep: of the exporter.
+    **arguments: of `train`.
+  """
+  exporter = eckpt.BestCheckpointExporter("loss", mode, keep)
+  return train(more_exporters=[exporter], **arguments)
 
 
 def train_synchronously(**arguments: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import shutil
 
@@ -105,12 +106,17 @@ def test_training_goes_on_as_stock_does(name, how, tmp_path, tmp_path_factory):
   assert expected["global_step"] == 7 and len(expected) == len(golden.expected(name))
   for key, value in expected.items():
     np.testing.assert_array_equal(values.start[key], value)
-  # What was there stays, and is named beside what was written.
+  # An Estimator saves as it starts. What was there stays, though it may have that name.
   state = state_file.read_state(str(directory))
+  prefix = golden.manifest(name)["prefix"]
   assert [os.path.basename(p) for p in state.all_model_checkpoint_paths] == [
-    golden.manifest(name)["prefix"],
-    "model.ckpt-11",
+    *dict.fromkeys([prefix, "model.ckpt-7", "model.ckpt-11"])
   ]
+  for path in glob.glob(
+    os.path.join(golden.directory(name), glob.escape("model.ckpt-7") + "*")
+  ):
+    with open(path, "rb") as old, open(directory / os.path.basename(path), "rb") as new:
+      assert old.read() == new.read()
   assert verify(str(directory)).ok
 
 
