@@ -36,6 +36,7 @@ class SaverBuilder(tfp.BulkSaverBuilder):
   def save_op(
     self, filename_tensor: Any, saveables: Sequence[saveables_lib.RecordedSaveable]
   ) -> Any:
+    """Adds the SaveV2 op of a device, as the base class."""
     specs = [spec for s in saveables if s.is_written for spec in s.specs]
     names = [spec.name for spec in specs]
     slices = [spec.slice_spec for spec in specs]
@@ -56,6 +57,7 @@ class SaverBuilder(tfp.BulkSaverBuilder):
     preferred_shard: int,
     restore_sequentially: bool,
   ) -> list[Any]:
+    """Adds the RestoreV2 ops of a device; returns their outputs, as the base class."""
     # One op reads everything; a lenient saver has one for each saveable, since an op
     # whose key is missing fails as a whole.
     groups = [list(saveables)] if self._bulk else [[s] for s in saveables]
