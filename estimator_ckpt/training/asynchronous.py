@@ -48,6 +48,7 @@ class AsynchronousSaves:
     # Whoever ends a session and waits for the last write.
     self._joined: weakref.WeakSet[Any] = weakref.WeakSet()
     self._waits = 0
+    self._waited = 0.0
     self._last_start: float | None = None
     self._last_write = 0.0
     self._said_listeners = False
@@ -78,9 +79,10 @@ class AsynchronousSaves:
         "it is written."
       )
     call = tfp.save_call()
-    waiting = self._wait_for_last()
+    self.wait_for_turn()
+    waiting, self._waited = self._waited, 0.0
     self._wait_at_the_end(session, call.coordinator)
-    start = time.monotonic()
+    start = self._last_start = time.monotonic()
     self._snapshot.take(session, feed)
     taken = time.monotonic()
 
@@ -105,6 +107,35 @@ class AsynchronousSaves:
       self._say_listeners(call.hook)
       self._writer.wait()
 
+  @property
+  def is_writing(self) -> bool:
+    """Whether a write is under way."""
+    return self._writer.is_busy
+
+  def wait_for_turn(self) -> None:
+    """Waits for the last write, on behalf of a save that is about to come.
+
+    Raises:
+      Exception: what the last write raised, if nobody has raised it since.
+    """
+    start = time.monotonic()
+    self._writer.wait()
+    waited = time.monotonic() - start
+    self._waited += waited
+    if waited < _NOTICEABLE or self._last_start is None:
+      return
+    # The save at the end of training may follow any other one closely.
+    self._waits += 1
+    if self._waits == 2:
+      _logger.warning(
+        "A save was due while the one before was being written, and training waited "
+        "%.1f s. Saves follow each other after %.1f s, and writing one takes %.1f s. Save "
+        "less often, or to something faster.",
+        waited,
+        start - self._last_start,
+        self._last_write,
+      )
+
   def wait_until_finished(self) -> None:
     """Waits until the last save is whole on disk and named by the state file.
 
@@ -128,26 +159,6 @@ class AsynchronousSaves:
       self._writer.wait()
     _logger.error("The last checkpoint was not written: %s", error)
     return True
-
-  def _wait_for_last(self) -> float:
-    """Waits for the write before; returns the seconds."""
-    start = time.monotonic()
-    self._writer.wait()
-    waited = time.monotonic() - start
-    since = start - self._last_start if self._last_start is not None else 0.0
-    self._last_start = start
-    # The save at the end of training may follow any other one closely.
-    self._waits += waited > _NOTICEABLE
-    if waited > _NOTICEABLE and self._waits == 2:
-      _logger.warning(
-        "A save was due while the one before was being written, and training waited "
-        "%.1f s. Saves follow each other after %.1f s, and writing one takes %.1f s. Save "
-        "less often, or to something faster.",
-        waited,
-        since,
-        self._last_write,
-      )
-    return waited
 
   def _wait_at_the_end(
     self, session: tf.compat.v1.Session, coordinator: tf.train.Coordinator | None

@@ -18,7 +18,7 @@ from typing import Any, Callable
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.training import model_dir_checks, scaffolds
+from estimator_ckpt.training import model_dir_checks, saver_hook, scaffolds
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.saver import CheckpointSaver
 from estimator_ckpt.training.tensorflow_private import tf
@@ -200,7 +200,7 @@ def _decorate(
     given = options
     if "warm_start" in options and _has_checkpoint(config):
       given = {k: v for k, v in options.items() if k != "warm_start"}
-    return _with_saver(spec, mode, checkpoint_format, given, model_dir)
+    return _with_saver(spec, mode, checkpoint_format, given, model_dir, config)
 
   # An Estimator passes the arguments whose names it finds in the signature.
   decorated.__signature__ = signature  # type: ignore[attr-defined]
@@ -249,6 +249,7 @@ def _with_saver(
   checkpoint_format: CheckpointFormat,
   options: dict[str, Any],
   model_dir: str | None,
+  config: Any,
 ) -> Any:
   if hasattr(spec, "scaffold_fn"):  # A TPUEstimatorSpec; its class warns when named.
     return spec._replace(scaffold_fn=_scaffold_fn(spec, checkpoint_format, options))
@@ -278,6 +279,10 @@ def _with_saver(
   )
   for hook in (*spec.training_hooks, *spec.training_chief_hooks):
     tfp.save_with(hook, spec.scaffold, scaffold)
+  if options.get("asynchronous"):
+    hook = saver_hook.hook_for(spec, saver, model_dir, config)
+    if hook is not None:
+      spec = spec._replace(training_chief_hooks=(*spec.training_chief_hooks, hook))
   return spec._replace(scaffold=scaffold)
 
 

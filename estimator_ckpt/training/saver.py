@@ -268,6 +268,17 @@ class CheckpointSaver(tfp.SaverBase):
     if self._built is not None and self._built.asynchronous is not None:
       self._built.asynchronous.wait_until_finished()
 
+  def wait_for_turn(self) -> None:
+    """Waits as `wait_until_finished`, on behalf of a save that is about to come."""
+    if self._built is not None and self._built.asynchronous is not None:
+      self._built.asynchronous.wait_for_turn()
+
+  @property
+  def is_writing(self) -> bool:
+    """Whether a save that has returned is still being written."""
+    saves = self._built.asynchronous if self._built is not None else None
+    return saves is not None and saves.is_writing
+
   def _publish(
     self,
     prefix: str,

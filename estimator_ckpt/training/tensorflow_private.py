@@ -179,6 +179,25 @@ class SaveCall(NamedTuple):
     return self.hook is not None and bool(self.hook._listeners)
 
 
+def hooks_of_session() -> Sequence[Any]:
+  """All hooks of the MonitoredSession that calls a hook's `after_create_session`.
+
+  A hook is not told of others. Empty where no MonitoredSession calls.
+  """
+  frame: Any = sys._getframe(1)
+  while frame is not None:
+    owner = frame.f_locals.get("self")
+    if isinstance(owner, _CoordinatedSessionCreator):
+      return owner._hooks
+    frame = frame.f_back
+  return ()
+
+
+def saves_with(hook: tf.compat.v1.train.CheckpointSaverHook) -> Any:
+  """The saver of a hook; None for the one that is in the graph's collection."""
+  return hook._saver if hook._scaffold is None else hook._scaffold.saver
+
+
 def save_call() -> SaveCall:
   """Looks at who calls a saver.
 
