@@ -34,7 +34,9 @@ class SaveCosts:
   is_asynchronous: bool
 
   def __str__(self) -> str:
-    size = f"{self.size / 1e6:.1f} MB"
+    size = (
+      f"{self.size / 1e6:.1f} MB" if self.size > 1e5 else f"{self.size / 1e3:.1f} kB"
+    )
     if not self.is_asynchronous:
       return f"{size}, training waited {_seconds(self.write)}"
     return (

@@ -15,7 +15,7 @@ from tests.cluster import processes
 from tests.nothing_lost import killing
 from tests.stress import figures
 
-_FORMATS = ("tf1", "tf2", "dual", "separate")
+_FORMATS = ("tf1", "tf2", "dual", "separate", "asynchronous")
 
 
 def main() -> None:

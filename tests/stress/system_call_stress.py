@@ -31,7 +31,7 @@ _CALLS = (
   "link",
   "fsync",
 )
-_FORMATS = ("tf1", "tf2", "dual", "separate")
+_FORMATS = ("tf1", "tf2", "dual", "separate", "asynchronous")
 _SAVES = "tests.nothing_lost.saves"
 _SIGKILL = -9
 

@@ -606,7 +606,7 @@ def test_a_meta_graph_of_such_a_job_saves_as_any_other(tmp_path):
 def test_what_a_save_has_cost_is_logged_and_summarized(tmp_path, caplog, asynchronous):
   caplog.set_level(logging.INFO, "estimator_ckpt")
   _estimator(tmp_path, asynchronous=asynchronous).train(models.input_fn, max_steps=2)
-  said = [r.getMessage() for r in caplog.records if " MB" in r.getMessage()]
+  said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Saved ")]
   assert len(said) == 2
   assert ("while training went on" in said[0]) == asynchronous
   values = {}
