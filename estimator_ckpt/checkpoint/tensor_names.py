@@ -12,6 +12,10 @@ for the same bytes. In an object-based (TF2) one it is, in this order:
 Slots of Keras 2 optimizers are named as TensorFlow 1 names the same slot, where there
 is one optimizer that it can be: `dense/kernel/Adam` for what Keras calls
 `Adam/dense/kernel/m`. A slot without any name is `<variable>/<slot>`.
+
+A TF2 checkpoint of an Estimator has the key `global_step` too. Its `full_name`s are the
+names that its graph gave: each is one variable's, those of Keras slots and `Variable`
+included, and only these names lead back.
 """
 
 from __future__ import annotations
@@ -202,6 +206,7 @@ class _ObjectTensors:
 
   def __init__(self, stored_keys: Collection[str], graph: ObjectGraph):
     self._stored_keys = stored_keys
+    self._is_estimators = optimizer_names.GLOBAL_STEP in stored_keys
     self._graph = graph
     self._dicts_of_names = _dicts_of_names(graph)
     # What a dict of names has, by key: the node and the name.
@@ -221,7 +226,7 @@ class _ObjectTensors:
     paths = [self._path_name(*item) for item in attributes]
     names = self._full_names([attribute for _, attribute in attributes], paths)
     self._name_slots(attributes, names)
-    self._name_keras_slots([a for _, a in attributes], names)
+    self._name_keras_slots([node_id for node_id, _ in attributes], names)
     found = []
     for (_, attribute, keys), name, path in zip(stored, names, paths):
       for key in keys:
@@ -285,11 +290,15 @@ class _ObjectTensors:
     counts = collections.Counter(names)
     spelled = set(paths)
     for position, (name, path) in enumerate(zip(names, paths)):
-      if name != path and (
-        counts[name] > 1 or _UNNAMED.fullmatch(name) or name in spelled
-      ):
+      if name != path and (counts[name] > 1 or self._is_doubtful(name, spelled)):
         names[position] = ""
     return names
+
+  def _is_doubtful(self, name: str, spelled: Collection[str]) -> bool:
+    """Whether what an object graph says may be no name, or another object's."""
+    if self._is_estimators:
+      return False
+    return name in spelled or _UNNAMED.fullmatch(name) is not None
 
   def _name_slots(
     self, attributes: Sequence[tuple[int, Attribute]], names: list[str]
@@ -316,11 +325,9 @@ class _ObjectTensors:
         slot_name = name.rpartition("/")[2]
         names[position] = name if len(members) == 1 else f"{qualified}/{slot_name}"
 
-  def _name_keras_slots(
-    self, attributes: Sequence[Attribute], names: list[str]
-  ) -> None:
+  def _name_keras_slots(self, nodes: Sequence[int], names: list[str]) -> None:
     """Gives Keras 2 optimizers' slots the names TensorFlow 1 gives the same slots."""
-    if not optimizer_names.mention_keras(names):
+    if self._is_estimators or not optimizer_names.mention_keras(names):
       return
     roles = optimizer_names.classify(name for name in names if name)
     slots: dict[str, dict[tuple[str, int], dict[str, str]]] = {}
@@ -329,8 +336,10 @@ class _ObjectTensors:
         optimizers = slots.setdefault(role.of, {})
         optimizers.setdefault((role.optimizer, role.instance), {})[role.slot] = name
     renamed = _tf1_slot_names(slots, set(names))
-    for position, name in enumerate(names):
-      names[position] = renamed.get(name, name)
+    said = set(self._in_dicts.values())
+    for position, (node_id, name) in enumerate(zip(nodes, names)):
+      if (node_id, name) not in said:
+        names[position] = renamed.get(name, name)
 
 
 def _tf1_slot_names(

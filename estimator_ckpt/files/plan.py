@@ -243,8 +243,10 @@ def _plan_from_graph(
     owner: (t.name, name) for owner, (t, name) in by_owner.items() if t.name != name
   }
   full_names: dict[str, str] = {}
-  if to is CheckpointFormat.DUAL:
-    # Each name that is a key is one that the object graph says.
+  has_step = any(name == GLOBAL_STEP for _, name in renamed)
+  if to is CheckpointFormat.DUAL or has_step:
+    # Each name that is a key is one that the object graph says; and where the key of
+    # the step is, what the object graph says are the names.
     said = {a.checkpoint_key: a.full_name for _, a in graph.attributes()}
     full_names = {
       owner: name

@@ -21,7 +21,8 @@ from estimator_ckpt.errors import (
   OptionError,
 )
 from estimator_ckpt.files.convert import convert
-from tests import golden, stored
+from tests import golden, round_trip, stored
+from tests.bundle_builder import BundleBuilder
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SAVE_COUNTER = "save_counter" + _VALUE
@@ -425,3 +426,43 @@ def test_the_command(prefix, tmp_path, capsys):
   assert main.run([*argv, "--overwrite", "--json", "--layout=flat"]) == 0
   assert json.loads(capsys.readouterr().out)["checkpoints"][0]["format"] == "dual"
   assert main.run(["convert", prefix, prefix, "--to=tf1"]) == 2
+
+
+@pytest.mark.parametrize("name", [*_TF1, *_TF2])
+def test_a_conversion_to_every_format_and_back_ends_where_it_began(name, tmp_path):
+  round_trip.check(golden.path(name), tmp_path)
+
+
+def _keras_slots_in_a_graph():
+  """A TF2 checkpoint as an Estimator writes it whose Keras optimizer made slots."""
+  builder = BundleBuilder()
+  names = ["dnn/w", "training/Adagrad/dnn/w/accumulator", "Variable", "global_step"]
+  graph = ObjectGraph()
+  for number, name in enumerate(names[:-1]):
+    builder.numbers(graph.add_variable([("var_list", name)], name), [number, 1])
+  key = graph.add_variable([("var_list", "global_step")], "global_step")
+  builder.numbers(key, 7, "int64")
+  builder.index.alias("global_step", key)
+  builder.object_graph(graph)
+  return builder, graph, names
+
+
+@pytest.mark.parametrize("to", ["tf1", "dual"])
+def test_slots_that_a_keras_optimizer_made_in_a_graph_keep_their_names(to, tmp_path):
+  builder, _, names = _keras_slots_in_a_graph()
+  convert(builder.write(tmp_path / "m"), tmp_path / "out", to)
+  found = stored.stored(tmp_path / "out")
+  assert {key for key in found if "/.ATTRIBUTES/" not in key} - {_GRAPH} == set(names)
+  round_trip.check(str(tmp_path / "out"), tmp_path)
+
+
+def test_objects_of_an_estimator_keep_the_names_of_its_graph(tmp_path):
+  builder, graph, names = _keras_slots_in_a_graph()
+  builder.numbers(graph.add_variable([("model", "v")], "Variable_1"), [5.0])
+  builder.object_graph(graph)
+  convert(builder.write(tmp_path / "m"), tmp_path / "out", "tf1")
+  assert set(stored.stored(tmp_path / "out")) == {*names, "Variable_1"}
+  # Without the step it is no Estimator's, and Keras's names mean TF1's slots.
+  builder.index.remove("global_step")
+  convert(builder.write(tmp_path / "keras"), tmp_path / "as_tf1", "tf1")
+  assert "model/v" in stored.stored(tmp_path / "as_tf1")

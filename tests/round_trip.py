@@ -1,0 +1,51 @@
+"""Conversions there and back, which end in the names and the values they began with."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import estimator_ckpt as eckpt
+from estimator_ckpt.checkpoint import part_names
+from tests import stored
+
+
+def check(prefix: str, directory: pathlib.Path) -> None:
+  """Converts a checkpoint tf1 -> tf2 -> dual -> tf1, and fails unless that is its own.
+
+  Args:
+    prefix: a checkpoint of any format.
+    directory: where the conversions go.
+  """
+  first = str(directory / "first")
+  eckpt.convert(prefix, first, "tf1")
+  _check_around(first, ("tf2", "dual", "tf1"), directory, _whole(first))
+  if eckpt.detect_format(prefix) is eckpt.CheckpointFormat.DUAL:
+    # The object graph alone leads to the names that are keys as well, except to those
+    # of slots of parts: objects have no parts.
+    expected = _whole(first)
+    if not any(map(_is_part, expected)):
+      _check_around(prefix, ("tf2", "tf1"), directory, expected)
+
+
+def _is_part(key: str) -> bool:
+  return part_names.split_part(key) is not None or part_names.may_be_slot_part(key)
+
+
+def _check_around(
+  path: str, formats: tuple[str, ...], directory: pathlib.Path, expected: Any
+) -> None:
+  around = [path]
+  for number, to in enumerate(formats):
+    around.append(str(directory / f"{len(formats)}-{number}-{to}"))
+    eckpt.convert(around[-2], around[-1], to)
+  found = _whole(around[-1])
+  lost, new = expected.keys() - found.keys(), found.keys() - expected.keys()
+  assert not (lost or new), (path, formats, lost, new)
+  changed = [key for key, tensor in expected.items() if found[key] != tensor]
+  assert not changed, (path, formats, changed)
+
+
+def _whole(prefix: str) -> dict[str, Any]:
+  """What a checkpoint holds; parts of a type that TF2 needs whole are joined."""
+  return {key: t.as_tf2_needs_it() for key, t in stored.stored(prefix).items()}
