@@ -143,24 +143,24 @@ class FsspecFiles:
   """Files through fsspec."""
 
   def open(self, path: str, mode: str) -> IO[bytes]:
-    """See `RemoteFiles`."""
+    """Opens a file, mode `rb` or `wb`."""
     with _fsspec(path) as (system, inner):
       return system.open(inner, mode)
 
   def read_range(self, path: str, offset: int, size: int) -> bytes:
-    """See `RemoteFiles`."""
+    """A part of a file; less where it ends."""
     with _fsspec(path) as (system, inner):
       with system.open(inner, "rb") as file:
         file.seek(offset)
         return file.read(size)
 
   def size(self, path: str) -> int:
-    """See `RemoteFiles`."""
+    """A file's size."""
     with _fsspec(path) as (system, inner):
       return system.size(inner)
 
   def modified_time(self, path: str) -> float:
-    """See `RemoteFiles`."""
+    """When a file was changed last, or 0."""
     with _fsspec(path) as (system, inner):
       try:
         return system.modified(inner).timestamp()
@@ -168,17 +168,17 @@ class FsspecFiles:
         return 0.0
 
   def exists(self, path: str) -> bool:
-    """See `RemoteFiles`."""
+    """Whether there is a file or directory."""
     with _fsspec(path) as (system, inner):
       return system.exists(inner)
 
   def is_dir(self, path: str) -> bool:
-    """See `RemoteFiles`."""
+    """Whether there is a directory."""
     with _fsspec(path) as (system, inner):
       return system.isdir(inner)
 
   def list_dir(self, path: str) -> list[str]:
-    """See `RemoteFiles`."""
+    """The names in a directory."""
     with _fsspec(path) as (system, inner):
       # Others write to the same directory; a cached listing would miss it.
       system.invalidate_cache(inner)
@@ -186,12 +186,12 @@ class FsspecFiles:
       return [name.rstrip("/").rpartition("/")[2] for name in names]
 
   def mkdirs(self, path: str) -> None:
-    """See `RemoteFiles`."""
+    """Makes a directory and those above it."""
     with _fsspec(path) as (system, inner):
       system.makedirs(inner, exist_ok=True)
 
   def rename(self, path: str, to: str) -> None:
-    """See `RemoteFiles`."""
+    """Moves a file in place of another."""
     with _fsspec(path) as (system, inner):
       target = system._strip_protocol(to)
       try:
@@ -201,12 +201,12 @@ class FsspecFiles:
         system.mv(inner, target)
 
   def remove(self, path: str) -> None:
-    """See `RemoteFiles`."""
+    """Removes a file."""
     with _fsspec(path) as (system, inner):
       system.rm_file(inner)
 
   def remove_tree(self, path: str) -> None:
-    """See `RemoteFiles`."""
+    """Removes a directory and what is in it."""
     with _fsspec(path) as (system, inner):
       system.rm(inner, recursive=True)
 
