@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import enum
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
 
 from estimator_ckpt.bundle.index import Index
@@ -185,7 +185,7 @@ class _Side:
     self.index = Index.read(self.prefix)
     graph = formats.read_object_graph(self.prefix, self.index)
     self.format = formats.format_of(self.index, graph)
-    self.tensors = saved_tensors(self.index, graph)
+    self.tensors = list(_with_own_counter(saved_tensors(self.index, graph)))
     # By the names that the other side has.
     self.names = {tensor.name: tensor.name for tensor in self.tensors}
     if name_map:
@@ -197,6 +197,22 @@ class _Side:
 
 
 _Pair = tuple[SavedTensor, SavedTensor]
+
+
+def _with_own_counter(tensors: Iterable[SavedTensor]) -> Iterator[SavedTensor]:
+  """Has the counter of saves as a tensor, where it shares the bytes of the step."""
+  counter = tensor_names.SAVE_COUNTER_KEY
+  for tensor in tensors:
+    if counter not in tensor.keys or len(tensor.keys) == 1:
+      yield tensor
+      continue
+    name = layout.SAVE_COUNTER
+    yield dataclasses.replace(
+      tensor,
+      keys=tuple(key for key in tensor.keys if key != counter),
+      object_paths=tuple(path for path in tensor.object_paths if path != name),
+    )
+    yield dataclasses.replace(tensor, name=name, keys=(counter,), object_paths=(name,))
 
 
 def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:

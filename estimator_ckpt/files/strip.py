@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Union
 
 from estimator_ckpt import errors
@@ -42,7 +42,8 @@ def strip(
 ) -> Report:
   """Writes a checkpoint, or all of a model_dir, without some of its variables.
 
-  The bytes stay in the data files, which are linked; `compact` gives them back.
+  The bytes stay in the data files, which are linked; the report says how many, and
+  `compact` gives them back.
 
   Args:
     source: a checkpoint, in any of the forms `estimator_ckpt.checkpoint.prefix.resolve` takes; or
@@ -84,13 +85,14 @@ def strip(
     )
 
   def make_plan(read: write_lib.Source) -> Plan:
-    return plan_strip(
+    plan = plan_strip(
       read.index,
       read.graph,
       optimizer_state=optimizer_state,
       moving_averages=moving_averages,
       variables=patterns,
     )
+    return plan if compact else with_kept_bytes_note(plan, read.index)
 
   return model_dirs.rewrite_path(
     source,
@@ -146,8 +148,50 @@ def plan_strip(
       f"{index.name}: nothing would be left of {len(tensors)} tensors"
     )
   plan = plan_without(index, graph, tensors, reasons)
-  notes = _unclear_notes(kept, roles) if optimizer_state or moving_averages else ()
+  notes = []
+  if optimizer_state and not any(r.is_optimizer_state for r in roles.values()):
+    notes.append("there is no optimizer state to leave out")
+  if moving_averages and not _averages(roles.values()):
+    notes.append("there are no moving averages to leave out")
+  if optimizer_state or moving_averages:
+    notes += _unclear_notes(kept, roles)
   return file_plan.with_notes(plan, notes)
+
+
+def with_kept_bytes_note(plan: Plan, index: Index) -> Plan:
+  """Adds to a plan how many bytes of what it leaves out stay in the data files.
+
+  Args:
+    plan: the plan.
+    index: the index of the checkpoint that it is for.
+
+  Returns:
+    The plan, with a note where there are such bytes.
+  """
+  kept = _places(index, plan.keys.values())
+  gone = _places(index, plan.left_out).keys() - kept.keys()
+  size = sum(place[2] for place in gone)
+  if not size:
+    return plan
+  note = (
+    f"{size:,} bytes of what was left out stay in the data files; compact=True"
+    " (--compact) writes these without them"
+  )
+  return file_plan.with_notes(plan, [note])
+
+
+def _places(index: Index, keys: Iterable[str]) -> dict[tuple[int, int, int], None]:
+  """The data file, offset and size of everything that keys stand for."""
+  found: dict[tuple[int, int, int], None] = {}
+  for key in keys:
+    parts = [entry for _, entry in index.slice_entries(key)]
+    for entry in parts or [index.entry(key)]:
+      found[entry.shard_id, entry.offset, entry.size] = None
+  return found
+
+
+def _averages(roles: Iterable[Role]) -> bool:
+  return any(role.kind is RoleKind.MOVING_AVERAGE for role in roles)
 
 
 def plan_without(

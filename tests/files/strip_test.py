@@ -198,3 +198,41 @@ def test_the_command(tmp_path, capsys):
   assert main.run([*argv, "--json", "--overwrite"]) == 0
   [data] = json.loads(capsys.readouterr().out)["checkpoints"]
   assert data["left_out"]["beta1_power"] == "optimizer state"
+
+
+def test_the_bytes_that_stay_are_said(tmp_path):
+  prefix = golden.path("tf1.15/adam_dense")
+  report = strip(prefix, tmp_path / "out", optimizer_state=True)
+  kept = sum(
+    len(data)
+    for tensor in stored.stored(tmp_path / "out").values()
+    for _, data in tensor.parts
+  )
+  unneeded = _data_bytes(prefix) - kept
+  assert unneeded > 0
+  assert f"{unneeded:,} bytes of what was left out stay in the data" in str(report)
+  assert "--compact" in str(report)
+  report = strip(prefix, tmp_path / "compact", optimizer_state=True, compact=True)
+  assert _data_bytes(tmp_path / "compact") == kept
+  assert "stay in the data" not in str(report)
+
+
+def test_bytes_that_another_key_needs_are_not_counted(tmp_path):
+  tensors = {"w": stored.vector(1, 2), "v": stored.vector(3)}
+  prefix = stored.write(tmp_path / "m", tensors)
+  index = Index.read(prefix)
+  index.alias("x", "w")
+  index.write(prefix)
+  report = strip(prefix, tmp_path / "out", variables=["x"])
+  assert "stay in the data" not in str(report)
+  report = strip(prefix, tmp_path / "other", variables=["x", "w"])
+  assert "8 bytes of what was left out stay in the data" in str(report)
+
+
+def test_state_that_is_not_there_is_said(tmp_path):
+  prefix = stored.write(tmp_path / "m", {"w": stored.vector(1)})
+  report = strip(prefix, tmp_path / "out", moving_averages=True)
+  assert "note: there are no moving averages to leave out" in str(report)
+  assert "optimizer state" not in str(report)
+  report = strip(prefix, tmp_path / "other", optimizer_state=True)
+  assert "note: there is no optimizer state to leave out" in str(report)

@@ -136,6 +136,8 @@ class ToTf1:
     contents = self._contents
     patterns = [NamePattern(text, "ignore") for text in ignore]
     self.report.ignored = [n for n in contents.variables if matches_any(n, patterns)]
+    for pattern in patterns:
+      pattern.check_used(contents.variables)
     names = [name for name in contents.variables if name not in self.report.ignored]
     for pattern in patterns:
       pattern.check_used(contents.variables)

@@ -208,6 +208,8 @@ class ToKeras:
     renamed = NameMap.parse(name_map).apply(names)
     ignored = [NamePattern(text, "ignore") for text in ignore]
     self.report.ignored = [n for n in names if matches_any(n, ignored)]
+    for pattern in ignored:
+      pattern.check_used(names)
     taken = [name for name in names if name not in self.report.ignored]
     if self._template is None:
       self._match_names({name: renamed[name] for name in taken}, trainable)

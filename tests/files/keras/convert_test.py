@@ -258,3 +258,19 @@ def test_every_format_is_converted_alike(source_format, tmp_path):
   assert set(made[0]) == set(made[1]) and len(made[0]) > 10
   for key, value in made[0].items():
     np.testing.assert_array_equal(made[1][key], value, err_msg=key)
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
+  source = _write(tmp_path / "m", "net/w", "net/w/Adam", "net/w/Adam_1")
+  options = {"trainable": ["net/w"], "ignore": ["nt/.*"]}
+  with pytest.raises(errors.OptionError, match="ignore='nt/.*' matches nothing"):
+    _convert(source, tmp_path / "out", keras_options=options)
+  _convert(source, tmp_path / "keras", keras_options={"trainable": ["net/w"]})
+  with pytest.raises(errors.OptionError, match="ignore='other/' matches nothing"):
+    _convert(
+      tmp_path / "keras",
+      tmp_path / "out",
+      to="tf1",
+      keras_options={"ignore": ["other/"]},
+    )
+  assert not list(tmp_path.glob("out*"))
