@@ -58,7 +58,6 @@ _TYPES: dict[int, tuple[str, int | None, str | None]] = {
   33: ("float4_e2m1fn", 1, "ml_dtypes.float4_e2m1fn"),
 }
 _NUMBERS = {name: number for number, (name, _, _) in _TYPES.items()}
-_QUANTIZED = frozenset((11, 12, 13, 15, 16))
 _ML_DTYPES = "ml_dtypes."
 
 
@@ -150,26 +149,6 @@ def to_numpy(number: int) -> np.dtype:
       " install it with: pip install -U ml_dtypes"
     )
   return np.dtype(scalar)
-
-
-def from_numpy(dtype: np.dtype) -> int:
-  """The number of the type numpy arrays of this dtype are stored as.
-
-  Args:
-    dtype: a numpy dtype; `object`, bytes and str arrays are strings.
-
-  Returns:
-    The number `BundleEntry.dtype` has.
-
-  Raises:
-    OptionError: TensorFlow has no such type.
-  """
-  if dtype.kind in "OSU":
-    return STRING
-  found = _NUMBERS.get(dtype.name)
-  if found is None or found in _QUANTIZED:
-    raise OptionError(f"TensorFlow has no tensor type for numpy's {dtype}")
-  return found
 
 
 def describe(dtype: int, shape: Iterable[int] | None) -> str:

@@ -219,17 +219,6 @@ def write_bytes(out: bytearray, number: int, value: bytes | bytearray) -> None:
   out += value
 
 
-def write_text(out: bytearray, number: int, value: str) -> None:
-  """Appends a string field, the inverse of `read_text`.
-
-  Args:
-    out: where to append.
-    number: the field number.
-    value: the text.
-  """
-  write_bytes(out, number, value.encode("utf-8", "surrogateescape"))
-
-
 def write_fixed32(out: bytearray, number: int, value: int) -> None:
   """Appends a fixed32 field.
 

@@ -12,7 +12,7 @@ from tests import golden
 def _meta_graph(version, operations=0):
   info = bytearray()
   wire.write_bytes(info, 2, b"\0" * operations)
-  wire.write_text(info, 5, version)
+  wire.write_bytes(info, 5, version.encode("utf-8", "surrogateescape"))
   out = bytearray()
   wire.write_bytes(out, 1, info)
   wire.write_bytes(out, 2, b"the graph")

@@ -36,7 +36,7 @@ class _Bundle:
 
   def add(self, key, array, slices=(), pad=0, **changes):
     """Adds an array, whole or in slices: a list of (start, length) per dimension."""
-    dtype = dtypes.from_numpy(array.dtype)
+    dtype = _number(array)
     parts = tuple(TensorSlice(tuple(extents)) for extents in slices)
     if not parts:
       self.index.put(key, self._entry(array, dtype, pad, changes))
@@ -466,3 +466,7 @@ def test_any_entry_is_an_array_or_a_checkpoint_error(tmp_path_factory, entry):
       return
     assert array.shape == entry.shape
     assert array.size <= 64
+
+
+def _number(array):
+  return dtypes.STRING if array.dtype == object else dtypes.number(array.dtype.name)
