@@ -22,7 +22,7 @@ import contextlib
 import dataclasses
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO
 
 from estimator_ckpt.bundle import files, locks, paths, shards
@@ -105,19 +105,9 @@ class BundleWriter:
 
   def _claim(self) -> None:
     """Looks at what is there, and writes the file that says what is coming."""
-    if not self._overwrite and files.exists(index_path(self.prefix)):
-      raise CheckpointExistsError(
-        f"{self.prefix}: there is a checkpoint already; choose another destination, or"
-        " ask for it to be overwritten (--overwrite)"
-      )
+    _check_no_index(self.prefix, self._overwrite)
     self.cleaned = _clean_leftovers(self.prefix)
-    self._replaced = _data_files(self.prefix)
-    if self._replaced and not self._overwrite:
-      raise CheckpointExistsError(
-        f"{self._replaced[0]}: there is a data file of a checkpoint without index; it"
-        " is being saved, or its saving was interrupted. Remove the file, choose"
-        " another destination, or ask for it to be overwritten (--overwrite)"
-      )
+    self._replaced = _replaced_files(self.prefix, self._overwrite)
     taken = {_count(path) for path in self._replaced}
     while self.num_shards in taken:
       self.num_shards += 1
@@ -315,6 +305,21 @@ def find_leftovers(prefix: str) -> list[str]:
   return leftovers
 
 
+def check_replaceable(prefix: str, overwrite: bool) -> None:
+  """Checks that a bundle may be written at a prefix, and changes nothing.
+
+  Args:
+    prefix: the checkpoint's path.
+    overwrite: whether a bundle that is there may be replaced.
+
+  Raises:
+    CheckpointExistsError: there is a bundle that may not be replaced, or a writer is at
+      work.
+  """
+  _check_no_index(prefix, overwrite)
+  _replaced_files(prefix, overwrite, find_leftovers(prefix))
+
+
 def check_no_writer(prefix: str, own: str = "") -> list[str]:
   """Checks that no process is writing the bundle at a prefix.
 
@@ -393,6 +398,28 @@ def clean_directory(directory: str) -> list[str]:
     with contextlib.suppress(CheckpointExistsError):
       removed += clean_leftovers(prefix)
   return removed
+
+
+def _check_no_index(prefix: str, overwrite: bool) -> None:
+  if not overwrite and files.exists(index_path(prefix)):
+    raise CheckpointExistsError(
+      f"{prefix}: there is a checkpoint already; choose another destination, or"
+      " ask for it to be overwritten (--overwrite)"
+    )
+
+
+def _replaced_files(
+  prefix: str, overwrite: bool, leftovers: Collection[str] = ()
+) -> list[str]:
+  """The data files that a new bundle replaces, which have to be another's on purpose."""
+  replaced = [path for path in _data_files(prefix) if path not in leftovers]
+  if replaced and not overwrite:
+    raise CheckpointExistsError(
+      f"{replaced[0]}: there is a data file of a checkpoint without index; it"
+      " is being saved, or its saving was interrupted. Remove the file, choose"
+      " another destination, or ask for it to be overwritten (--overwrite)"
+    )
+  return replaced
 
 
 def _data_files(prefix: str) -> list[str]:

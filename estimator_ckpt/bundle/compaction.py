@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 from estimator_ckpt import errors
@@ -13,6 +14,59 @@ from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import stored_entries
 
 _Run = list[tuple[str, BundleEntry]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compaction:
+  """What data files will have when they are written anew.
+
+  Attributes:
+    index: an index for the new files.
+    shards: for each new file, the number of the old one and the runs of bytes to take.
+  """
+
+  index: Index
+  shards: tuple[tuple[int, tuple[_Run, ...]], ...]
+
+  @property
+  def sizes(self) -> list[int]:
+    """The size of each new file."""
+    return [sum(end - begin for begin, end in map(_bounds, r)) for _, r in self.shards]
+
+
+def plan_compaction(index: Index) -> Compaction:
+  """Plans data files with nothing but what an index points at.
+
+  Args:
+    index: the index; it is only read.
+
+  Returns:
+    The plan. Each old file becomes one, if anything of it is left.
+  """
+  by_shard: dict[int, dict[tuple[int, int], tuple[str, BundleEntry]]] = {}
+  for key, _, entry in stored_entries(index, aliases=False):
+    place = entry.offset, entry.size
+    by_shard.setdefault(entry.shard_id, {})[place] = key, entry
+  planned = []
+  moved: dict[tuple[int, int, int], tuple[int, int]] = {}
+  for new_id, shard_id in enumerate(sorted(by_shard)):
+    own = by_shard[shard_id]
+    runs = tuple(_runs([own[place] for place in sorted(own)]))
+    position = 0
+    for run in runs:
+      begin, end = _bounds(run)
+      for _, entry in run:
+        offset = position + entry.offset - begin
+        moved[shard_id, entry.offset, entry.size] = new_id, offset
+      position += end - begin
+    planned.append((shard_id, runs))
+  compacted = Index(index.header, index.name)
+  for key in index.keys():
+    entry = index.entry(key)
+    compacted.put(key, entry if entry.slices else _moved(entry, moved))
+    for tensor_slice, slice_entry in index.slice_entries(key):
+      compacted.put(key, _moved(slice_entry, moved), tensor_slice)
+  return Compaction(compacted, tuple(planned))
 
 
 def compact_data(
@@ -35,34 +89,23 @@ def compact_data(
   Raises:
     CorruptCheckpointError: a checksum does not match.
   """
-  by_shard: dict[int, dict[tuple[int, int], tuple[str, BundleEntry]]] = {}
-  for key, _, entry in stored_entries(index, aliases=False):
-    place = entry.offset, entry.size
-    by_shard.setdefault(entry.shard_id, {})[place] = key, entry
-  moved: dict[tuple[int, int, int], tuple[int, int]] = {}
-  for new_id, shard_id in enumerate(sorted(by_shard)):
-    own = by_shard[shard_id]
+  plan = plan_compaction(index)
+  for shard_id, runs in plan.shards:
+    path = shards.path(shard_id)
     with bundle.add_stream() as file:
-      position = 0
-      for run in _runs([own[place] for place in sorted(own)]):
-        check = _Checksums(shards.path(shard_id), run)
-        begin = run[0][1].offset
-        end = max(entry.offset + entry.size for _, entry in run)
-        for _, entry in run:
-          offset = position + entry.offset - begin
-          moved[shard_id, entry.offset, entry.size] = new_id, offset
+      for run in runs:
+        check = _Checksums(path, run)
+        begin, end = _bounds(run)
         for chunk in shards.read_chunks(shard_id, begin, end - begin):
           check.update(chunk)
           file.write(chunk)
           progress(len(chunk))
-        position += end - begin
-  compacted = Index(index.header, index.name)
-  for key in index.keys():
-    entry = index.entry(key)
-    compacted.put(key, entry if entry.slices else _moved(entry, moved))
-    for tensor_slice, slice_entry in index.slice_entries(key):
-      compacted.put(key, _moved(slice_entry, moved), tensor_slice)
-  return compacted
+  return plan.index
+
+
+def _bounds(run: _Run) -> tuple[int, int]:
+  """Where a run begins and ends in its file."""
+  return run[0][1].offset, max(entry.offset + entry.size for _, entry in run)
 
 
 def _runs(entries: _Run) -> Iterator[_Run]:

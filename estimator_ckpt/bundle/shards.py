@@ -272,7 +272,18 @@ def place(
       return "server copy"
     files.copy(path, to, progress)
     return "copy"
-  raise CheckpointIOError(
+  raise cannot_place(path, to, how)
+
+
+def cannot_place(path: str, to: str, how: str) -> CheckpointIOError:
+  """The error of a file system that cannot do what was insisted on.
+
+  Args:
+    path: the data file that is there.
+    to: the new one.
+    how: `link` or `reflink`.
+  """
+  return CheckpointIOError(
     f"{to}: the file system cannot {how} {path}; the two are on different file systems,"
     " or it has no such links. Ask for copy, or for auto"
   )

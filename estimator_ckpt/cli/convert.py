@@ -134,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
       keras_options=options,
       data=args.data,
       overwrite=args.overwrite,
+      dry_run=args.dry_run,
       progress=bar.update,
     )
   return rewriting.show(report, args.json)

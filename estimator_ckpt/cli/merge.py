@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
       on_clash=args.on_clash,
       data=args.data,
       overwrite=args.overwrite,
+      dry_run=args.dry_run,
       progress=bar.update,
     )
   return rewriting.show(report, args.json)

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
       args.name_map,
       data=args.data,
       overwrite=args.overwrite,
+      dry_run=args.dry_run,
       progress=bar.update,
     )
   return rewriting.show(report, args.json)

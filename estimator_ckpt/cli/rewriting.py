@@ -53,6 +53,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--overwrite", action="store_true", help="replace checkpoints that are there"
   )
+  parser.add_argument(
+    "--dry_run",
+    action="store_true",
+    help="write nothing; say what would be, and how many bytes would be linked, copied"
+    " and written",
+  )
   parser.add_argument("--json", action="store_true", help="print JSON")
 
 

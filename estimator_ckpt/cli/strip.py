@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
       compact=args.compact,
       data=args.data,
       overwrite=args.overwrite,
+      dry_run=args.dry_run,
       progress=bar.update,
     )
   return rewriting.show(report, args.json)

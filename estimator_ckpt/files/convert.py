@@ -36,6 +36,7 @@ def convert(
   keras_options: Mapping[str, Any] | None = None,
   data: str = "auto",
   overwrite: bool = False,
+  dry_run: bool = False,
   progress: write_lib.Progress | None = None,
 ) -> Report:
   """Writes a checkpoint, or all of a model_dir, in another format.
@@ -73,6 +74,7 @@ def convert(
     data: how the data files get there. `"auto"` links, else shares (reflink), else
       copies; `"link"`, `"reflink"` and `"copy"` insist.
     overwrite: whether a checkpoint that is there may be replaced.
+    dry_run: whether to say what would be written, with its bytes, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -105,6 +107,7 @@ def convert(
       name_map=name_map,
       data=data,
       overwrite=overwrite,
+      dry_run=dry_run,
       progress=progress,
       **(keras_options or {}),
     )
@@ -122,7 +125,13 @@ def convert(
     )
 
   return model_dirs.rewrite_path(
-    source, target, make_plan, data=data, overwrite=overwrite, progress=progress
+    source,
+    target,
+    make_plan,
+    data=data,
+    overwrite=overwrite,
+    dry_run=dry_run,
+    progress=progress,
   )
 
 

@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files
-from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 from estimator_ckpt.bundle.shards import Shards, check_placement
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import object_graph_edit
@@ -38,6 +37,7 @@ def merge(
   layout: layout_lib.Layout = "default",
   data: str = "auto",
   overwrite: bool = False,
+  dry_run: bool = False,
   progress: write_lib.Progress | None = None,
 ) -> Report:
   """Writes one checkpoint with the variables of several.
@@ -56,6 +56,7 @@ def merge(
       with others; see `estimator_ckpt.checkpoint.layout.object_paths`.
     data: how the data files get there: `"auto"`, `"link"`, `"reflink"` or `"copy"`.
     overwrite: whether a checkpoint that is there may be replaced.
+    dry_run: whether to count what would be written, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -82,14 +83,15 @@ def merge(
   prefixes = [prefix_lib.resolve(source) for source in sources]
   target = write_lib.target_prefix(os.fspath(target), prefixes[0])
   write_lib.check_target(target, prefixes)
-  model_dirs.check_free([target], overwrite)
+  model_dirs.check_free([target], overwrite, clean=not dry_run)
   read = [write_lib.Source.read(prefix) for prefix in prefixes]
   to = read[0].format if to is None else CheckpointFormat.parse(to)
   plans = [
     file_plan.plan_conversion(one.index, one.graph, to, layout=layout) for one in read
   ]
   merged = plan_merge(read, plans, on_clash)
-  return Report((_write(read, merged, target, data, overwrite, progress),))
+  report = _write(read, merged, target, data, overwrite, dry_run, progress)
+  return Report((report,))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,6 +261,7 @@ def _write(
   target: str,
   data: str,
   overwrite: bool,
+  dry_run: bool,
   progress: write_lib.Progress | None,
 ) -> write_lib.CheckpointReport:
   shards = [Shards.of(one.prefix, one.index) for one in sources]
@@ -281,7 +284,8 @@ def _write(
     file_plan.join_parts(index, merged.places)
   extras = write_lib.extra_tensors(merged.plan)
   counter = write_lib.Counter(sum(map(sum, sizes)), progress)
-  with BundleWriter(target, first + bool(extras), overwrite=overwrite) as bundle:
+  num_shards = first + bool(extras)
+  with write_lib.open_bundle(target, num_shards, overwrite, dry_run) as bundle:
     for own, own_sizes in zip(shards, sizes):
       for shard_id, size in enumerate(own_sizes):
         before = counter.done
@@ -290,7 +294,7 @@ def _write(
     write_lib.add_extras(index, bundle, extras)
     bundle.commit(index)
     # Another may replace it as soon as this one is done.
-    written = sum(files.size(path) for path in index.data_paths(target))
+    written = write_lib.written_size(bundle, index)
   return write_lib.CheckpointReport(
     tuple(one.prefix for one in sources),
     target,
@@ -299,6 +303,7 @@ def _write(
     written,
     tuple(bundle.placed),
     tuple(bundle.cleaned),
+    bundle.bytes_by if isinstance(bundle, BundleRehearsal) else None,
   )
 
 

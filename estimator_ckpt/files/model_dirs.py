@@ -51,14 +51,31 @@ class Report:
     lines = [str(checkpoint) for checkpoint in self.checkpoints]
     if self.state_file is not None:
       count = len(self.checkpoints)
-      lines.append(f"{self.state_file}: lists {count} checkpoint" + "s" * (count != 1))
+      lists = "lists" if self.rehearsed is None else "would list"
+      lines.append(f"{self.state_file}: {lists} {count} checkpoint" + "s" * (count != 1))
     lines += [f"note: {note}" for note in self.notes]
     lines += [f"cleaned up after an interrupted run: {path}" for path in self.cleaned]
+    if self.rehearsed is not None:
+      total = write_lib.rehearsed_text(self.rehearsed)
+      lines.append(f"Nothing was written. In all this {total}.")
     return "\n".join(lines)
+
+  @property
+  def rehearsed(self) -> dict[str, int] | None:
+    """Of a dry run, the bytes that would be linked, shared, copied and written."""
+    total: dict[str, int] = {}
+    for checkpoint in self.checkpoints:
+      if checkpoint.rehearsed is None:
+        return None
+      for how, count in checkpoint.rehearsed.items():
+        total[how] = total.get(how, 0) + count
+    return total
 
   def as_dict(self) -> dict[str, Any]:
     """The report as lists, dicts, texts and numbers."""
+    rehearsed = {} if self.rehearsed is None else {"would": self.rehearsed}
     return {
+      **rehearsed,
       "checkpoints": [checkpoint.as_dict() for checkpoint in self.checkpoints],
       "state_file": self.state_file,
       "notes": list(self.notes),
@@ -74,6 +91,7 @@ def rewrite_path(
   data: str = "auto",
   overwrite: bool = False,
   compact: bool = False,
+  dry_run: bool = False,
   progress: write_lib.Progress | None = None,
 ) -> Report:
   """Rewrites one checkpoint, or all of a model_dir.
@@ -86,6 +104,7 @@ def rewrite_path(
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether checkpoints that are there may be replaced.
     compact: whether data files are written anew, without what no key needs.
+    dry_run: whether to count what would be written, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -97,12 +116,17 @@ def rewrite_path(
   """
   source, target = os.fspath(source), os.fspath(target)
   check_placement(data)
-  options: dict[str, Any] = {"data": data, "overwrite": overwrite, "compact": compact}
+  options: dict[str, Any] = {
+    "data": data,
+    "overwrite": overwrite,
+    "compact": compact,
+    "dry_run": dry_run,
+  }
   if not is_model_dir(source):
     prefix = prefix_lib.resolve(source)
     to = write_lib.target_prefix(target, prefix)
     write_lib.check_target(to, [prefix])
-    check_free([to], overwrite)
+    check_free([to], overwrite, clean=not dry_run)
     read = write_lib.Source.read(prefix)
     plan = make_plan(read)
     return Report((write_lib.write(read, to, plan, progress=progress, **options),))
@@ -148,7 +172,8 @@ def _rewrite_directory(
     raise errors.OptionError(f"{target}: the source is a directory, and this is a file")
   state_file = paths.join(target, state_lib.STATE_FILE)
   unfinished = _Unfinished(target, targets, state_file, options["overwrite"])
-  unfinished.look()
+  dry_run = options["dry_run"]
+  unfinished.look(clean=not dry_run)
   # Every plan is made before the first file is written.
   planned = []
   for prefix in prefixes:
@@ -161,7 +186,7 @@ def _rewrite_directory(
   )
   reports: list[write_lib.CheckpointReport] = []
   done = 0
-  with unfinished.writing():
+  with contextlib.nullcontext() if dry_run else unfinished.writing():
     for (read, plan), to in zip(planned, targets):
       ours = dict(options, overwrite=options["overwrite"] or to in unfinished.targets)
       size = sum(files.size(path) for path in read.index.data_paths(read.prefix))
@@ -172,8 +197,9 @@ def _rewrite_directory(
           )
         )
       done += size
-    with unfinished.making(state_file):
-      state_lib.write_state(target, _new_state(source, state, prefixes, targets))
+    if not dry_run:
+      with unfinished.making(state_file):
+        state_lib.write_state(target, _new_state(source, state, prefixes, targets))
   return Report(
     tuple(reports), state_file, _notes(source, gone), tuple(unfinished.cleaned)
   )

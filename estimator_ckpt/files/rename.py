@@ -25,6 +25,7 @@ def rename(
   *,
   data: str = "auto",
   overwrite: bool = False,
+  dry_run: bool = False,
   progress: write_lib.Progress | None = None,
 ) -> Report:
   """Writes a checkpoint, or all of a model_dir, with other names for its variables.
@@ -40,6 +41,7 @@ def rename(
       go with their variables.
     data: how the data files get there: `"auto"`, `"link"`, `"reflink"` or `"copy"`.
     overwrite: whether a checkpoint that is there may be replaced.
+    dry_run: whether to say what would be written, with its bytes, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -63,7 +65,13 @@ def rename(
     return plan_rename(read.index, read.graph, names)
 
   return model_dirs.rewrite_path(
-    source, target, make_plan, data=data, overwrite=overwrite, progress=progress
+    source,
+    target,
+    make_plan,
+    data=data,
+    overwrite=overwrite,
+    dry_run=dry_run,
+    progress=progress,
   )
 
 

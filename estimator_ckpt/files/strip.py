@@ -38,6 +38,7 @@ def strip(
   compact: bool = False,
   data: str = "auto",
   overwrite: bool = False,
+  dry_run: bool = False,
   progress: write_lib.Progress | None = None,
 ) -> Report:
   """Writes a checkpoint, or all of a model_dir, without some of its variables.
@@ -60,6 +61,7 @@ def strip(
     data: how the data files get there: `"auto"`, `"link"`, `"reflink"` or `"copy"`; of
       no consequence with `compact`.
     overwrite: whether a checkpoint that is there may be replaced.
+    dry_run: whether to say what would be written, with its bytes, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -101,6 +103,7 @@ def strip(
     data=data,
     overwrite=overwrite,
     compact=compact,
+    dry_run=dry_run,
     progress=progress,
   )
 

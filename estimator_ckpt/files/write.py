@@ -15,10 +15,11 @@ from typing import Any, Callable
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import checksum, dtypes, files, paths, strings
 from estimator_ckpt.bundle.commit import BundleWriter
-from estimator_ckpt.bundle.compaction import compact_data
+from estimator_ckpt.bundle.compaction import compact_data, plan_compaction
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import check_sizes as check_sizes
 from estimator_ckpt.bundle.stored_entries import stored_entries as stored_entries
@@ -82,6 +83,8 @@ class CheckpointReport:
     data_bytes: the size of the data files.
     placed: what was done for each data file: `link`, `reflink`, `copy` or `write`.
     cleaned: files of an interrupted run that were removed.
+    rehearsed: of a dry run, the bytes that would be linked, shared, copied and written;
+      None where the checkpoint was written.
   """
 
   sources: tuple[str, ...]
@@ -91,6 +94,7 @@ class CheckpointReport:
   data_bytes: int
   placed: tuple[str, ...]
   cleaned: tuple[str, ...] = ()
+  rehearsed: Mapping[str, int] | None = None
 
   @property
   def keys(self) -> int:
@@ -109,6 +113,8 @@ class CheckpointReport:
       f"{sources} -> {self.target} ({self.plan.checkpoint_format.value})",
       f"  {self.keys:,} keys, {self.data_bytes:,} bytes of data; data files: {placed}",
     ]
+    if self.rehearsed is not None:
+      lines.append(f"  {rehearsed_text(self.rehearsed)}")
     lines += _listed("renamed", [f"{a} -> {b}" for a, b in self.plan.names.items()])
     lines += _listed("left out", _without_aliases(self.plan.left_out))
     lines += [f"  note: {note}" for note in self.plan.notes]
@@ -117,7 +123,9 @@ class CheckpointReport:
 
   def as_dict(self) -> dict[str, Any]:
     """The report as lists, dicts, texts and numbers."""
+    rehearsed = {} if self.rehearsed is None else {"would": dict(self.rehearsed)}
     return {
+      **rehearsed,
       "sources": list(self.sources),
       "source_formats": [f.value for f in self.source_formats],
       "target": self.target,
@@ -130,6 +138,19 @@ class CheckpointReport:
       "notes": list(self.plan.notes),
       "cleaned": list(self.cleaned),
     }
+
+
+def rehearsed_text(count: Mapping[str, int]) -> str:
+  """What a dry run counted, in one line.
+
+  >>> rehearsed_text({"link": 2048, "reflink": 0, "copy": 0, "write": 90})
+  'would link 2,048 bytes, copy 0 and write 90'
+  """
+  shared = f", share {count['reflink']:,}" if count["reflink"] else ""
+  return (
+    f"would link {count['link']:,} bytes{shared}, copy {count['copy']:,} and write"
+    f" {count['write']:,}"
+  )
 
 
 def check_target(target: str, sources: Sequence[str]) -> None:
@@ -197,6 +218,7 @@ def write(
   data: str = "auto",
   overwrite: bool = False,
   compact: bool = False,
+  dry_run: bool = False,
   progress: Progress | None = None,
 ) -> CheckpointReport:
   """Writes what a plan says.
@@ -208,6 +230,7 @@ def write(
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
     compact: whether the data files are written anew, without what no key needs.
+    dry_run: whether to count what would be written, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -237,8 +260,13 @@ def write(
   counter = Counter(sum(sizes), progress)
   kept = used_shards(index) if compact else range(shards.num_shards)
   num_shards = len(kept) + bool(extras) + bool(plan.tensors)
-  with BundleWriter(target, num_shards, overwrite=overwrite) as bundle:
-    if compact:
+  with open_bundle(target, num_shards, overwrite, dry_run) as bundle:
+    if compact and isinstance(bundle, BundleRehearsal):
+      compaction = plan_compaction(index)
+      index = compaction.index
+      for size in compaction.sizes:
+        bundle.add_size(size)
+    elif compact:
       index = compact_data(index, shards, bundle, counter.advance)
       counter.advance(sum(sizes) - counter.done)
     else:
@@ -250,7 +278,7 @@ def write(
     add_tensors(index, bundle, plan.tensors)
     bundle.commit(index)
     # Another may replace it as soon as this one is done.
-    written = sum(files.size(path) for path in index.data_paths(target))
+    written = written_size(bundle, index)
   return CheckpointReport(
     (source.prefix,),
     target,
@@ -259,7 +287,30 @@ def write(
     written,
     tuple(bundle.placed),
     tuple(bundle.cleaned),
+    bundle.bytes_by if isinstance(bundle, BundleRehearsal) else None,
   )
+
+
+def open_bundle(
+  target: str, num_shards: int, overwrite: bool, dry_run: bool
+) -> BundleWriter | BundleRehearsal:
+  """What takes the files of a new bundle: a writer, or for a dry run what counts them.
+
+  Args:
+    target: the prefix to write.
+    num_shards: how many data files there will be.
+    overwrite: whether a checkpoint that is there may be replaced.
+    dry_run: whether nothing is to be written.
+  """
+  maker = BundleRehearsal if dry_run else BundleWriter
+  return maker(target, num_shards, overwrite=overwrite)
+
+
+def written_size(bundle: BundleWriter | BundleRehearsal, index: Index) -> int:
+  """The size of the data files of a bundle that was committed, or would be."""
+  if isinstance(bundle, BundleRehearsal):
+    return bundle.data_bytes
+  return sum(files.size(path) for path in index.data_paths(bundle.prefix))
 
 
 class Counter:
@@ -290,7 +341,7 @@ def extra_tensors(plan: Plan) -> Mapping[str, tuple[int, bytes, int]]:
 
 
 def add_extras(
-  index: Index, bundle: BundleWriter, extras: Mapping[str, tuple[int, bytes, int]]
+  index: Index, bundle: BundleWriter | BundleRehearsal, extras: Mapping[str, tuple[int, bytes, int]]
 ) -> None:
   """Writes new scalars into a data file of their own, and adds them to the index."""
   if not extras:
@@ -308,7 +359,7 @@ def add_extras(
 
 
 def add_tensors(
-  index: Index, bundle: BundleWriter, tensors: Mapping[str, NewTensor]
+  index: Index, bundle: BundleWriter | BundleRehearsal, tensors: Mapping[str, NewTensor]
 ) -> None:
   """Writes new tensors into a data file of their own, and adds them to the index."""
   if not tensors:

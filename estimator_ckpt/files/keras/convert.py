@@ -69,6 +69,7 @@ def convert_to_keras(
   to: CheckpointFormat | str = CheckpointFormat.TF2,
   data: str = "auto",
   overwrite: bool = False,
+  dry_run: bool = False,
   progress: write_lib.Progress | None = None,
 ) -> ConversionReport:
   """Converts a TF1 or dual checkpoint into one that Keras restores.
@@ -95,6 +96,7 @@ def convert_to_keras(
     to: `"tf2"`; or `"dual"` to keep the TF1 names too.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
+    dry_run: whether to say what would be written, with its bytes, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -119,7 +121,13 @@ def convert_to_keras(
     return conversion.plan(to)
 
   done = model_dirs.rewrite_path(
-    source, target, make_plan, data=data, overwrite=overwrite, progress=progress
+    source,
+    target,
+    make_plan,
+    data=data,
+    overwrite=overwrite,
+    dry_run=dry_run,
+    progress=progress,
   )
   return ConversionReport(**vars(done), variables=tuple(reports))
 
@@ -138,6 +146,7 @@ def convert_from_keras(
   allow_approximate: bool = False,
   data: str = "auto",
   overwrite: bool = False,
+  dry_run: bool = False,
   progress: write_lib.Progress | None = None,
 ) -> ConversionReport:
   """Converts a checkpoint of a Keras model into one that TF1 code restores.
@@ -158,6 +167,7 @@ def convert_from_keras(
     allow_approximate: see `estimator_ckpt.keras.load`.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
+    dry_run: whether to say what would be written, with its bytes, and write nothing.
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
@@ -181,6 +191,12 @@ def convert_from_keras(
     return conversion.plan()
 
   done = model_dirs.rewrite_path(
-    source, target, make_plan, data=data, overwrite=overwrite, progress=progress
+    source,
+    target,
+    make_plan,
+    data=data,
+    overwrite=overwrite,
+    dry_run=dry_run,
+    progress=progress,
   )
   return ConversionReport(**vars(done), variables=tuple(reports))
