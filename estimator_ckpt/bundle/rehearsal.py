@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import os
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
 from estimator_ckpt.bundle import files, paths, shards
 from estimator_ckpt.bundle.commit import check_replaceable
+from estimator_ckpt.bundle.compaction import plan_compaction
 from estimator_ckpt.bundle.index import Index
 
 
@@ -106,12 +106,22 @@ class BundleRehearsal:
       A file object with `write`, which keeps nothing.
     """
     counter = _Counting()
-    yield counter
+    yield cast("IO[bytes]", counter)
     self._count("write", counter.size)
 
-  def add_size(self, size: int) -> None:
-    """Counts a data file of so many bytes."""
-    self._count("write", size)
+  def add_compacted(self, index: Index) -> Index:
+    """Counts data files that are written anew, without reading any.
+
+    Args:
+      index: the index of the files that are there; see `compaction.plan_compaction`.
+
+    Returns:
+      An index for the new files.
+    """
+    plan = plan_compaction(index)
+    for size in plan.sizes:
+      self._count("write", size)
+    return plan.index
 
   def commit(self, index: Index) -> None:
     """Counts the index.
@@ -169,16 +179,12 @@ def _nearest_directory(target: str) -> str:
   return directory
 
 
-class _Counting(io.RawIOBase):
+class _Counting:
   """A file that forgets what is written to it, but not how much that was."""
 
   def __init__(self) -> None:
-    super().__init__()
     self.size = 0
 
-  def writable(self) -> bool:
-    return True
-
-  def write(self, data) -> int:  # type: ignore[no-untyped-def, override]
+  def write(self, data: bytes) -> int:
     self.size += len(data)
     return len(data)

@@ -1,8 +1,7 @@
 """The program `estimator-ckpt`: finds the subcommand and runs it.
 
-A subcommand is a module of this package with
+A subcommand is a module of `commands`, called as it is typed, with
 
-    NAME                   as it is typed
     HELP                   one line
     EXAMPLES               lines of the form "estimator-ckpt NAME ..."
     add_arguments(parser)  adds its flags to an argparse parser; --json is one of them
@@ -30,19 +29,8 @@ from typing import NoReturn
 from estimator_ckpt import errors
 
 PROGRAM = "estimator-ckpt"
-COMMANDS = (
-  "ls",
-  "inspect",
-  "convert",
-  "rename",
-  "strip",
-  "merge",
-  "diff",
-  "verify",
-  "plan-warm-start",
-  "make-map",
-  "completion",
-)
+# By name: some of its modules, which a run does not load, import this one.
+_COMMANDS = "estimator_ckpt.cli.commands"
 
 _DESCRIPTION = """\
 Reads, converts and checks TensorFlow checkpoints: name-based (TF1),
@@ -135,15 +123,19 @@ def _run(argv: list[str]) -> int:
     return FINE
   if argv[0] == "help":
     argv = [*argv[1:], "--help"]
-  name = argv[0].replace("_", "-")
-  if name not in COMMANDS:
+  command = load_command(argv[0])
+  if command is None:
     raise _UsageError(_unknown_command(argv[0]))
-  parser = command_parser(load_command(name))
+  parser = command_parser(command)
   args = _parse(parser, argv[1:])
   if args is None:
     return FINE
   try:
-    return _run_quietly(args) if args.quiet else args.run(args)
+    if not args.quiet:
+      return args.run(args)
+    if args.json:
+      raise _UsageError("--json prints, and --quiet does not; choose one of them")
+    return _run_quietly(args)
   except errors.OptionError as error:
     raise _UsageError(_with_flags(str(error), parser)) from error
 
@@ -165,16 +157,33 @@ def _with_flags(message: str, parser: argparse.ArgumentParser) -> str:
   # A name of two words is a flag's; one of one word may be a word.
   clear = "|".join(name for name in names if "_" in name)
   if clear:
-    message = re.sub(rf"(?<![-\w/])({clear})(=True)?\b(?!/)", r"--\1", message)
+    message = re.sub(rf"(?<![-\w/'\"])({clear})(=True)?\b(?!/)", r"--\1", message)
   plain = "|".join(name for name in names if "_" not in name)
   message = re.sub(rf"(?<![-\w])({plain})(?==)", r"--\1", message)
   # "keep= is for ..." speaks of the argument, without a value.
   return re.sub(r"(--\w+)=(?=[\s,.;)]|$)", r"\1", message)
 
 
-def load_command(name: str) -> ModuleType:
-  """The module of a subcommand."""
-  return importlib.import_module(f"estimator_ckpt.cli.{name.replace('-', '_')}")
+def command_names() -> list[str]:
+  """Every subcommand there is, as it is typed."""
+  import pkgutil
+
+  modules = pkgutil.iter_modules(importlib.import_module(_COMMANDS).__path__)
+  return sorted(module.name.replace("_", "-") for module in modules)
+
+
+def load_command(name: str) -> ModuleType | None:
+  """The module of a subcommand; None where there is no such subcommand."""
+  module = name.replace("-", "_")
+  if not module.isidentifier():
+    return None
+  dotted = f"{_COMMANDS}.{module}"
+  try:
+    return importlib.import_module(dotted)
+  except ModuleNotFoundError as error:
+    if error.name != dotted:
+      raise
+    return None
 
 
 def command_parser(command: ModuleType) -> argparse.ArgumentParser:
@@ -188,7 +197,7 @@ def command_parser(command: ModuleType) -> argparse.ArgumentParser:
   """
   examples = "\n".join(map(_example, command.EXAMPLES.strip().splitlines()))
   parser = _Parser(
-    prog=f"{PROGRAM} {command.NAME}",
+    prog=f"{PROGRAM} {_typed(command)}",
     description=_wrapped(command.HELP),
     epilog=f"{_PATHS}\n\nexamples:\n{examples}\n\n{EXIT_STATUSES}",
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -200,6 +209,10 @@ def command_parser(command: ModuleType) -> argparse.ArgumentParser:
   )
   parser.set_defaults(run=command.run)
   return parser
+
+
+def _typed(command: ModuleType) -> str:
+  return command.__name__.rpartition(".")[2].replace("_", "-")
 
 
 def _parse(
@@ -235,17 +248,21 @@ def _with_underscores(argv: list[str]) -> list[str]:
 def _unknown_command(typed: str) -> str:
   if typed.startswith("-"):
     return f"{typed} stands before the command; a command's flags go behind it"
-  near = errors.nearest(typed, COMMANDS)
+  names = command_names()
+  near = errors.nearest(typed, names)
   hint = f"did you mean {near!r}? " if near else ""
-  return f"no command {typed!r}; {hint}There are: {', '.join(COMMANDS)}"
+  return f"no command {typed!r}; {hint}There are: {', '.join(names)}"
 
 
 def _print_help() -> None:
   print(f"usage: {PROGRAM} COMMAND PATH... [--flag=value ...]\n\n{_DESCRIPTION}\n")
   print("commands:")
-  wide = max(map(len, COMMANDS))
-  for name in COMMANDS:
-    print(_wrapped(load_command(name).HELP, f"  {name.ljust(wide)}  "))
+  names = command_names()
+  wide = max(map(len, names))
+  for name in names:
+    command = load_command(name)
+    assert command is not None
+    print(_wrapped(command.HELP, f"  {name.ljust(wide)}  "))
   print(f"\n{_PATHS}\n\n{EXIT_STATUSES}\n")
   print(f"See {PROGRAM} COMMAND --help for flags and examples, -V for the version.")
 
@@ -270,7 +287,10 @@ def _print_error(error: object) -> None:
   from estimator_ckpt.cli import terminal
 
   first, *rest = [terminal.printable(line) for line in str(error).splitlines()]
-  for line in (f"{PROGRAM}: error: {first}", *(f"  {line}" for line in rest)):
+  start = f"{PROGRAM}: error:"
+  for line in (f"{start} {first}", *(f"  {line}" for line in rest)):
     text = "\n".join(terminal.wrap(line, stream=sys.stderr))
-    word = terminal.style("error:", "red", sys.stderr)
-    print(text.replace("error:", word, 1), file=sys.stderr)
+    if text.startswith(start):
+      word = terminal.style("error:", "red", sys.stderr)
+      text = f"{PROGRAM}: {word}{text[len(start) :]}"
+    print(text, file=sys.stderr)

@@ -65,7 +65,25 @@ class CheckpointList:
 
   def as_dict(self) -> dict[str, Any]:
     """The list as lists, dicts, texts and numbers."""
-    return dataclasses.asdict(self)
+    return {
+      "path": self.directory,
+      "checkpoints": [
+        {
+          "path": checkpoint.prefix,
+          "step": checkpoint.step,
+          "format": checkpoint.format,
+          "saved": checkpoint.saved,
+          "bytes": checkpoint.size,
+          "latest": checkpoint.is_latest,
+          "listed": checkpoint.is_listed,
+          "problems": list(checkpoint.problems),
+        }
+        for checkpoint in self.checkpoints
+      ],
+      "gone": list(self.gone),
+      "leftovers": list(self.leftovers),
+      "problems": list(self.problems),
+    }
 
 
 def list_checkpoints(directory: str | os.PathLike[str]) -> CheckpointList:

@@ -52,7 +52,9 @@ class Report:
     if self.state_file is not None:
       count = len(self.checkpoints)
       lists = "lists" if self.rehearsed is None else "would list"
-      lines.append(f"{self.state_file}: {lists} {count} checkpoint" + "s" * (count != 1))
+      lines.append(
+        f"{self.state_file}: {lists} {count} checkpoint" + "s" * (count != 1)
+      )
     lines += [f"note: {note}" for note in self.notes]
     lines += [f"cleaned up after an interrupted run: {path}" for path in self.cleaned]
     if self.rehearsed is not None:

@@ -66,12 +66,16 @@ class Branch:
       if level + 1 < depth:
         stack += [(level + 1, child) for child in reversed(branch.children.values())]
 
-  def as_dict(self) -> dict[str, Any]:
-    """The branch and all below as lists, dicts, texts and numbers."""
+  def as_dict(self, depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """The branch and what is below as lists, dicts, texts and numbers.
+
+    Args:
+      depth: how many levels below; what is deeper is in the sums of what is shown.
+    """
     tree: dict[str, Any] = {}
-    stack = [(self, tree)]
+    stack = [(self, tree, 0)]
     while stack:
-      branch, described = stack.pop()
+      branch, described, level = stack.pop()
       described["label"] = branch.label
       if branch.see:
         described["see"] = branch.see
@@ -79,8 +83,10 @@ class Branch:
       described["tensors"] = branch.tensors
       described["bytes"] = branch.size
       described["own"] = [tensor.name for tensor in branch.own]
-      described["children"] = [{} for _ in branch.children]
-      stack += zip(branch.children.values(), described["children"])
+      children = branch.children.values() if level < depth else ()
+      described["children"] = [{} for _ in children]
+      for child, place in zip(children, described["children"]):
+        stack.append((child, place, level + 1))
     return tree
 
 

@@ -15,7 +15,7 @@ from typing import Any, Callable
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import checksum, dtypes, files, paths, strings
 from estimator_ckpt.bundle.commit import BundleWriter
-from estimator_ckpt.bundle.compaction import compact_data, plan_compaction
+from estimator_ckpt.bundle.compaction import compact_data
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -262,11 +262,8 @@ def write(
   num_shards = len(kept) + bool(extras) + bool(plan.tensors)
   with open_bundle(target, num_shards, overwrite, dry_run) as bundle:
     if compact and isinstance(bundle, BundleRehearsal):
-      compaction = plan_compaction(index)
-      index = compaction.index
-      for size in compaction.sizes:
-        bundle.add_size(size)
-    elif compact:
+      index = bundle.add_compacted(index)
+    elif compact and isinstance(bundle, BundleWriter):
       index = compact_data(index, shards, bundle, counter.advance)
       counter.advance(sum(sizes) - counter.done)
     else:
@@ -341,7 +338,9 @@ def extra_tensors(plan: Plan) -> Mapping[str, tuple[int, bytes, int]]:
 
 
 def add_extras(
-  index: Index, bundle: BundleWriter | BundleRehearsal, extras: Mapping[str, tuple[int, bytes, int]]
+  index: Index,
+  bundle: BundleWriter | BundleRehearsal,
+  extras: Mapping[str, tuple[int, bytes, int]],
 ) -> None:
   """Writes new scalars into a data file of their own, and adds them to the index."""
   if not extras:

@@ -106,7 +106,9 @@ def test_the_text_says_that_nothing_was_written(source, tmp_path, capsys):
   argv = ["convert", source, "-o", str(tmp_path / "m"), "--to=dual", "--dry-run"]
   assert main.run(argv) == 0
   last = capsys.readouterr().out.splitlines()[-1]
-  assert last.startswith("Nothing was written. In all this would link 484 bytes, copy 0")
+  assert last.startswith(
+    "Nothing was written. In all this would link 484 bytes, copy 0"
+  )
 
 
 def test_what_could_not_be_done_is_refused_as_in_the_run(source, tmp_path, capsys):
@@ -135,6 +137,9 @@ def test_between_file_systems_bytes_are_copied_and_a_link_is_refused(source, cap
     assert not os.path.exists(os.path.dirname(target))
     done = _run(capsys, *line)
     expected = would["checkpoints"][0]["data_files"]
-    assert done["checkpoints"][0]["data_files"] in (expected, ["reflink", *expected[1:]])
+    assert done["checkpoints"][0]["data_files"] in (
+      expected,
+      ["reflink", *expected[1:]],
+    )
   finally:
     shutil.rmtree(os.path.dirname(target), ignore_errors=True)

@@ -288,6 +288,12 @@ def test_the_tree_as_json_is_a_tree(inspect):
   tree = described["tree"]
   assert (tree["label"], tree["tensors"]) == ("", 15)
   assert "net" in [child["label"] for child in tree["children"]]
+  text = "\n".join(
+    inspect(golden.path("tf1.15/adam_dense"), "--tree", "--json", "--depth=1")
+  )
+  children = json.loads(text)["tree"]["children"]
+  [net] = [child for child in children if child["label"] == "net"]
+  assert (net["tensors"], net["children"]) == (12, [])
 
 
 def test_a_depth_is_that_of_a_tree(capsys):

@@ -88,7 +88,8 @@ def test_json_has_the_same(ls, model_dir):
   found = json.loads("\n".join(ls(model_dir, "--json")))
   assert [c["step"] for c in found["checkpoints"]] == [7, 7, 6]
   assert [c["format"] for c in found["checkpoints"]] == ["tf1", "tf1", "tf2"]
-  assert [c["is_latest"] for c in found["checkpoints"]] == [False, True, False]
+  assert [c["latest"] for c in found["checkpoints"]] == [False, True, False]
+  assert found["checkpoints"][0]["bytes"] == 996
   assert found["gone"] == [f"{model_dir}/model.ckpt-9"]
 
 

@@ -6,7 +6,6 @@ import argparse
 
 from estimator_ckpt.cli import rewriting, terminal
 
-NAME = "merge"
 HELP = "Makes one checkpoint of several."
 EXAMPLES = """\
 estimator-ckpt merge encoder/model.ckpt-9 decoder/model.ckpt-5 both/model.ckpt-9

@@ -6,7 +6,6 @@ import argparse
 
 from estimator_ckpt.cli import rewriting, terminal
 
-NAME = "rename"
 HELP = "Gives variables other names; slots and averages go with them."
 EXAMPLES = """\
 estimator-ckpt rename model_dir renamed --name_map=old_net/:net/

@@ -14,7 +14,6 @@ from estimator_ckpt.cli import terminal
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
   from estimator_ckpt.warm_start.plan import WarmStartPlan
 
-NAME = "plan-warm-start"
 HELP = "Shows what a warm start would start, from what, and what it would leave."
 EXAMPLES = """\
 estimator-ckpt plan-warm-start old_model_dir --to=model_dir

@@ -12,7 +12,6 @@ from estimator_ckpt.cli import terminal
 if TYPE_CHECKING:
   from estimator_ckpt.files.checkpoints import CheckpointList, FoundCheckpoint
 
-NAME = "ls"
 HELP = "Lists the checkpoints of a directory: step, format, age, size, the latest."
 EXAMPLES = """\
 estimator-ckpt ls model_dir

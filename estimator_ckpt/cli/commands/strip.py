@@ -6,7 +6,6 @@ import argparse
 
 from estimator_ckpt.cli import rewriting, terminal
 
-NAME = "strip"
 HELP = "Leaves out optimizer state, moving averages, or variables of your choice."
 EXAMPLES = """\
 estimator-ckpt strip model_dir serving --optimizer_state --moving_averages --compact

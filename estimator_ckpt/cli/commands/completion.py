@@ -11,7 +11,6 @@ import argparse
 from estimator_ckpt.cli import terminal
 from estimator_ckpt.errors import MissingDependencyError
 
-NAME = "completion"
 HELP = "Prints a script that makes bash, zsh or fish complete this program's commands."
 EXAMPLES = """\
 estimator-ckpt completion bash > ~/.local/share/bash-completion/completions/estimator-ckpt
@@ -32,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     import shtab
   except ImportError as error:
     raise MissingDependencyError(
-      "completion scripts are written by the package shtab: pip install shtab"
+      "completion scripts are written by the package shtab, which is not installed: pip"
+      " install 'estimator-ckpt[completion]'"
     ) from error
   from estimator_ckpt.cli import main
 
@@ -53,8 +53,9 @@ def _whole_parser(program: str) -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(prog=program)
   parser.add_argument("-V", "--version", action="store_true", help="print the version")
   commands = parser.add_subparsers(dest="command")
-  for name in main.COMMANDS:
+  for name in main.command_names():
     command = main.load_command(name)
+    assert command is not None
     of_command = commands.add_parser(name, help=command.HELP, description=command.HELP)
     command.add_arguments(of_command)
     of_command.add_argument("-q", "--quiet", action="store_true", help="errors only")

@@ -8,7 +8,6 @@ from typing import Any
 from estimator_ckpt import errors
 from estimator_ckpt.cli import rewriting, terminal
 
-NAME = "convert"
 HELP = "Converts checkpoints between TF1 (names), TF2 (objects) and dual (both)."
 EXAMPLES = """\
 estimator-ckpt convert model_dir model_dir_dual --to=dual

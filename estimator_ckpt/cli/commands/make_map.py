@@ -6,7 +6,6 @@ import argparse
 
 from estimator_ckpt.cli import terminal
 
-NAME = "make-map"
 HELP = "Makes a first name map between two checkpoints, by names, shapes and order."
 EXAMPLES = """\
 estimator-ckpt make-map keras/ckpt-7 old_model_dir > names.txt

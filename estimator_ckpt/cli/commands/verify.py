@@ -13,7 +13,6 @@ from estimator_ckpt.errors import CheckpointError
 if TYPE_CHECKING:
   from estimator_ckpt.checkpoint.verify.findings import Finding, Report
 
-NAME = "verify"
 HELP = "Checks a checkpoint, or all of a directory, down to every tensor's checksum."
 EXAMPLES = """\
 estimator-ckpt verify model_dir

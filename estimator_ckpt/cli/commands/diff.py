@@ -12,7 +12,6 @@ if TYPE_CHECKING:
   from estimator_ckpt.checkpoint.listing import SavedTensor
   from estimator_ckpt.files.diff import Comparison, Difference
 
-NAME = "diff"
 HELP = "Compares two checkpoints of any formats: names, keys, types, shapes, values."
 EXAMPLES = """\
 estimator-ckpt diff model_dir/model.ckpt-100 model_dir/model.ckpt-200

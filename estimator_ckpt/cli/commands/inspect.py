@@ -19,7 +19,6 @@ if TYPE_CHECKING:
   from estimator_ckpt.files.summary import CheckpointSummary
   from estimator_ckpt.files.tensor_values import Value, ValueSummary
 
-NAME = "inspect"
 HELP = "Shows what a checkpoint is and what it holds: names, shapes, sizes, objects."
 EXAMPLES = """\
 estimator-ckpt inspect model_dir
@@ -125,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     described = _json(summary, rows, values)
     if args.tree:
       del described["tensors"]
-      described["tree"] = _size_tree(summary, rows).as_dict()
+      described["tree"] = _size_tree(summary, rows).as_dict(_depth(args.depth))
     terminal.print_json(described)
     return status
   for line in _heading(summary):
@@ -315,6 +314,12 @@ def _size_tree(summary: CheckpointSummary, rows: Sequence[Row]) -> Branch:
   return size_tree.object_tree(tensors, summary.graph)
 
 
+def _depth(asked: int | None) -> int:
+  from estimator_ckpt.files import size_tree
+
+  return min(asked or size_tree.MAX_DEPTH, size_tree.MAX_DEPTH)
+
+
 def _tree_table(
   summary: CheckpointSummary, rows: Sequence[Row], depth: int | None
 ) -> Iterator[str]:
@@ -329,10 +334,9 @@ def _tree_table(
     terminal.Column("shape", elastic=True),
   ]
   cells = []
-  depth = min(depth or size_tree.MAX_DEPTH, size_tree.MAX_DEPTH)
   # A filter asks for some tensors, and shows what holds those.
   is_whole = len(rows) == len(summary.tensors)
-  for level, branch in root.walk(depth, all_objects=is_whole):
+  for level, branch in root.walk(_depth(depth), all_objects=is_whole):
     label = "  " * level + branch.label
     if branch.see:
       cells.append([f"{label} -> {branch.see}", "", "", "", ""])
