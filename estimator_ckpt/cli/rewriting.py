@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from estimator_ckpt.bundle.shards import PLACEMENTS
 from estimator_ckpt.cli import terminal
 from estimator_ckpt.errors import OptionError
-from estimator_ckpt.files.model_dirs import Report
+
+if TYPE_CHECKING:  # what a run needs is loaded when it runs
+  from estimator_ckpt.files.model_dirs import Report
 
 
 def add_source_and_target(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +46,8 @@ def target_of(args: argparse.Namespace) -> str:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of every command that writes a checkpoint."""
+  from estimator_ckpt.bundle.shards import PLACEMENTS
+
   parser.add_argument(
     "--data",
     choices=PLACEMENTS,

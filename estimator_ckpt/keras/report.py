@@ -10,6 +10,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.keras.optimizers.iterations import Iterations
 from estimator_ckpt.keras.optimizers.state import StatePlan
 from estimator_ckpt.keras.scopes import REFUSED
+from estimator_ckpt.text_table import Column, format_table
 
 if TYPE_CHECKING:
   from estimator_ckpt.keras.source import Variable
@@ -150,7 +151,8 @@ class LoadReport:
       )
       for row in self.rows
     ]
-    lines += _table([header, *cells])
+    columns = [Column(title) for title in header]
+    lines += [f"  {line}" for line in format_table(columns, cells)]
     for layer, scope in self.pending.items():
       source = f"takes {scope}" if scope is not None else "is matched"
       lines.append(f"not built yet: {layer} ({source} when it is)")
@@ -168,15 +170,6 @@ class LoadReport:
 
 def _shape(shape: Sequence[int]) -> str:
   return "x".join(map(str, shape)) or "scalar"
-
-
-def _table(rows: Iterable[Sequence[str]]) -> list[str]:
-  rows = list(rows)
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  return [
-    "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip()
-    for row in rows
-  ]
 
 
 def mismatch_message(

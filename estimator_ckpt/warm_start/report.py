@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.dtypes import describe
+from estimator_ckpt.text_table import Column, format_table
 
 if TYPE_CHECKING:  # which prints itself by this module
   from estimator_ckpt.warm_start.plan import LeftOut, Started, WarmStartPlan
 
 _SHORT = 5
 _MARKDOWN_ROWS = 1000
-_GAP = "  "
 _TITLES = ("variable", "from", "dtype and shape", "matched by")
 
 
@@ -84,9 +84,11 @@ def table(plan: WarmStartPlan) -> str:
   for block in blocks(plan):
     lines.append(block.heading)
     if block.titles and block.rows:
-      lines += ["", *_aligned([block.titles, *block.rows])]
+      columns = [Column(title) for title in block.titles]
+      lines += ["", *format_table(columns, block.rows)]
     elif block.rows:
-      lines += _aligned(block.rows, "  ")
+      columns = [Column("")] * len(block.rows[0])
+      lines += [f"  {line}" for line in format_table(columns, block.rows)]
     lines.append("")
   if plan.suggested_map:
     lines += [f"A map that would start more: {plan.suggestion()}", ""]
@@ -190,15 +192,6 @@ def _row(item: Started) -> tuple[str, str, str, str]:
 
 def _kind(item: LeftOut) -> str:
   return describe(item.dtype, item.shape)
-
-
-def _aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-  widths = [max(map(len, cells)) for cells in zip(*rows)]
-  lines = []
-  for row in rows:
-    cells = (cell.ljust(width) for cell, width in zip(row, widths))
-    lines.append((indent + _GAP.join(cells)).rstrip())
-  return lines
 
 
 def _first(items: Iterable[str]) -> list[str]:

@@ -302,6 +302,21 @@ def test_only_the_command_that_was_asked_for_is_imported():
   assert libraries == "set()"
 
 
+def test_help_loads_nothing_that_reads_checkpoints():
+  child = _child(
+    """
+    import sys
+    from estimator_ckpt.cli import main
+    main.run(["--help"])
+    rooms = {name.split(".")[1] for name in sys.modules if name[:15] == "estimator_ckpt."}
+    print(*sorted(rooms), *sorted({"dataclasses", "numpy", "socket", "tqdm"} & {*sys.modules}))
+    """
+  )
+  out, _ = child.communicate()
+  # The facade loads bundle.remote, to hand it file systems.
+  assert out.decode().splitlines()[-1] == "bundle cli errors text_table"
+
+
 def test_the_program_runs_as_a_file_though_its_directory_has_a_keras():
   import estimator_ckpt
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -118,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
   if args.values:
     values, unreadable = _read_values(summary.prefix, rows)
     problems = (*summary.problems, *unreadable)
+    import dataclasses
+
     summary = dataclasses.replace(summary, problems=problems)
   status = _UNREADABLE if args.values and summary.problems else 0
   if args.json:
@@ -323,8 +324,6 @@ def _depth(asked: int | None) -> int:
 def _tree_table(
   summary: CheckpointSummary, rows: Sequence[Row], depth: int | None
 ) -> Iterator[str]:
-  from estimator_ckpt.files import size_tree
-
   root = _size_tree(summary, rows)
   columns = [
     terminal.Column("scope" if summary.graph is None else "object", elastic=True),

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.cli import terminal
 
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
@@ -21,11 +18,11 @@ estimator-ckpt plan-warm-start old --to=new --assignment_map=old_net/:net/
 estimator-ckpt plan-warm-start old --to=new --variables=net/ --optimizer_state
 """
 _INDENT = "  "
-_ENDING = f"/.ATTRIBUTES/{layout.VARIABLE_VALUE}"
+_ENDING = "/.ATTRIBUTES/VARIABLE_VALUE"
 _KEPT = ("dtype and shape",)
 # How a plan, which is Python's, speaks of what are flags here.
-_OPTION = re.compile(r"\b(optimizer_state|global_step|only_mapped)=True")
-_CHOICE = re.compile(r"\b(moving_averages=)\"(\w+)\"")
+_OPTION = r"\b(optimizer_state|global_step|only_mapped)=True"
+_CHOICE = r"\b(moving_averages=)\"(\w+)\""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,8 +114,7 @@ def _lines(plan: WarmStartPlan) -> Iterator[str]:
     elif block.rows:
       columns = [terminal.Column("", elastic=True), terminal.Column("")]
       inside = wide - len(_INDENT) if wide else None
-      # There are no titles; the first line would be empty.
-      for line in list(terminal.format_table(columns, block.rows, inside))[1:]:
+      for line in terminal.format_table(columns, block.rows, inside):
         yield _INDENT + line
   if plan.suggested_map:
     flags = assignment_map.as_flags(plan.suggested_map)
@@ -136,7 +132,11 @@ def _path(cell: str) -> str:
 
 def _wrapped(text: str, wide: int | None, indent: str = "") -> list[str]:
   """A text in the words of this command line, in lines that fit it."""
-  text = terminal.printable(_OPTION.sub(r"--\1", _CHOICE.sub(r"--\1\2", text)))
+  import re
+  import textwrap
+
+  text = re.sub(_OPTION, r"--\1", re.sub(_CHOICE, r"--\1\2", text))
+  text = terminal.printable(text)
   if wide is None:
     return [indent + text]
   return textwrap.wrap(

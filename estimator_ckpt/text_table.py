@@ -1,0 +1,197 @@
+"""Tables of text: columns that are aligned, and cut to a width where one is given.
+
+Every table of the package is laid out here: those of the command line, of a warm start
+and of loading into Keras.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Callable, NamedTuple
+
+_GAP = "  "
+_NARROWEST = 12
+_WIDEST = 100
+
+
+class Column(NamedTuple):
+  """A column of a table.
+
+  Attributes:
+    title: its heading.
+    right: whether cells stand at its right, as numbers do.
+    elastic: whether cells may be cut in the middle where the line is too long.
+  """
+
+  title: str
+  right: bool = False
+  elastic: bool = False
+
+
+def printable(text: str) -> str:
+  r"""Text that cannot move the cursor: names in a file are anybody's.
+
+  Args:
+    text: any text.
+
+  Returns:
+    The text, with what is not printable as an escape.
+
+  >>> printable("a\x1b[2Jb")
+  'a\\x1b[2Jb'
+  """
+  if text.isprintable():
+    return text
+  return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def text_width(text: str) -> int:
+  """How many columns of a terminal a text takes."""
+  if text.isascii():
+    return len(text)
+  import unicodedata
+
+  return sum(
+    0
+    if unicodedata.combining(c)
+    else 2
+    if unicodedata.east_asian_width(c) in "WF"
+    else 1
+    for c in text
+  )
+
+
+def elide(text: str, columns: int) -> str:
+  """Cuts a text in the middle to a width; its end, which tells most, keeps more.
+
+  Args:
+    text: the text.
+    columns: how many columns it may take.
+
+  Returns:
+    The text, or its beginning, an ellipsis and its end.
+
+  >>> elide("encoder/layer_11/attention/kernel", 20)[-12:]
+  'ntion/kernel'
+  """
+  if text_width(text) <= columns:
+    return text
+  mark = _ellipsis()
+  keep = max(columns - len(mark), 0)
+  head = _cut(text, keep * 2 // 5)
+  tail = _cut(text[::-1], keep - text_width(head))[::-1]
+  return (head + mark + tail)[: max(columns, 1)]
+
+
+def _cut(text: str, columns: int) -> str:
+  if text.isascii():
+    return text[: max(columns, 0)]
+  taken = 0
+  for position, character in enumerate(text):
+    taken += text_width(character)
+    if taken > columns:
+      return text[:position]
+  return text
+
+
+def _ellipsis() -> str:
+  try:
+    "…".encode(sys.stdout.encoding or "utf-8")
+  except UnicodeEncodeError:
+    return "..."
+  return "…"
+
+
+def format_table(
+  columns: Sequence[Column],
+  rows: Iterable[Sequence[str]],
+  columns_wide: int | None = None,
+) -> Iterator[str]:
+  """Lays a table out.
+
+  Args:
+    columns: the columns.
+    rows: the cells' texts.
+    columns_wide: how many columns of text a line may have; None for any number.
+
+  Yields:
+    The heading, unless no column has a title, and one line for each row; none with
+    trailing spaces.
+
+  >>> for line in format_table([Column("name"), Column("size", True)], [["w", "8 B"]]):
+  ...   print(line)
+  name  size
+  w      8 B
+  """
+  # Column by column: most of 100,000 rows' are plain from top to bottom.
+  table = [
+    _printable(cells) for cells in zip([column.title for column in columns], *rows)
+  ]
+  widths = [max(map(_measure(cells), cells)) for cells in table]
+  if columns_wide is None:
+    # One very long name does not move the other columns of all rows to the right.
+    widths = [
+      wide if wide <= _WIDEST else _widest_below(cells, _WIDEST)
+      for cells, wide in zip(table, widths)
+    ]
+  else:
+    widths = _fit(columns, widths, columns_wide)
+    table = [
+      [elide(cell, wide) for cell in cells] for cells, wide in zip(table, widths)
+    ]
+  padded = [
+    _padded(cells, wide, column.right)
+    for cells, wide, column in zip(table, widths, columns)
+  ]
+  lines = (_GAP.join(line).rstrip() for line in zip(*padded))
+  if not any(column.title for column in columns):
+    next(lines)
+  yield from lines
+
+
+def _widest_below(cells: Sequence[str], limit: int) -> int:
+  measure = _measure(cells)
+  return max(wide for wide in map(measure, cells) if wide <= limit)
+
+
+def _printable(cells: Sequence[str]) -> Sequence[str]:
+  return cells if "".join(cells).isprintable() else [printable(cell) for cell in cells]
+
+
+def _measure(cells: Sequence[str]) -> Callable[[str], int]:
+  """What measures these texts: `text_width`, or what is the same for plain ones."""
+  return len if "".join(cells).isascii() else text_width
+
+
+def _padded(cells: Sequence[str], wide: int, right: bool) -> Iterator[str]:
+  measure = _measure(cells)
+  for cell in cells:
+    pad = " " * (wide - measure(cell))
+    yield pad + cell if right else cell + pad
+
+
+def _fit(
+  columns: Sequence[Column], widths: Sequence[int], columns_wide: int
+) -> list[int]:
+  """Narrows elastic columns, the widest first, until the line fits."""
+  fitted = list(widths)
+  elastic = [i for i, column in enumerate(columns) if column.elastic]
+  excess = sum(fitted) + len(_GAP) * (len(fitted) - 1) - columns_wide
+  while excess > 0 and elastic:
+    widest = max(fitted[i] for i in elastic)
+    if widest <= _NARROWEST:
+      break
+    tied = [i for i in elastic if fitted[i] == widest]
+    below = max((fitted[i] for i in elastic if fitted[i] < widest), default=0)
+    step = min(widest - max(below, _NARROWEST), -(-excess // len(tied)))
+    for i in tied:
+      fitted[i] -= step
+    excess -= step * len(tied)
+  # Cells are cut one too many where a step was shared unevenly: give it back.
+  for i in elastic:
+    if excess < 0 and fitted[i] < widths[i]:
+      given = min(-excess, widths[i] - fitted[i])
+      fitted[i] += given
+      excess += given
+  return fitted
