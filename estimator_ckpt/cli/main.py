@@ -175,7 +175,7 @@ def command_names() -> list[str]:
 def load_command(name: str) -> ModuleType | None:
   """The module of a subcommand; None where there is no such subcommand."""
   module = name.replace("-", "_")
-  if not module.isidentifier():
+  if not module.isidentifier() or module.startswith("_"):
     return None
   dotted = f"{_COMMANDS}.{module}"
   try:

@@ -83,6 +83,8 @@ def test_the_version_is_the_packages(capsys):
   ("argv", "message"),
   [
     (["verfy", "x"], "no command 'verfy'; did you mean 'verify'? There are: comp"),
+    (["__init__", "x"], "no command '__init__'; There are: completion, convert, "),
+    (["a.b", "x"], "no command 'a.b'; There are: completion, convert, "),
     (["--json", "x"], "--json stands before the command; a command's flags go behind"),
     (["inspect"], "the following arguments are required: PATH; see estimator-ckpt ins"),
     (["inspect", "x", "--jsn"], "no flag --jsn (did you mean --json?); see estimator-"),
