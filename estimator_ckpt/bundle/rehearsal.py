@@ -23,11 +23,11 @@ class BundleRehearsal:
 
   Attributes:
     prefix: the checkpoint's path.
-    placed: for each data file, `link`, `reflink`, `copy` or `write`.
+    placed: for each data file, `link`, `reflink`, `copy`, `server copy` or `write`.
     cleaned: nothing, since nothing is removed.
     data_bytes: the size of all data files.
-    bytes_by: how many bytes would be linked, shared, copied and written; those of the
-      index are among the written ones.
+    bytes_by: how many bytes would be linked, shared, copied through this machine, copied
+      by the object store, and written; those of the index are among the written ones.
 
   Example:
     >>> with BundleRehearsal("rehearsed/model.ckpt-3", num_shards=1) as bundle:
@@ -49,7 +49,9 @@ class BundleRehearsal:
     self.placed: list[str] = []
     self.cleaned: list[str] = []
     self.data_bytes = 0
-    self.bytes_by = {"link": 0, "reflink": 0, "copy": 0, "write": 0}
+    self.bytes_by = dict.fromkeys(
+      ("link", "reflink", "copy", "server copy", "write"), 0
+    )
     self._num_shards = num_shards
     self._overwrite = overwrite
 
@@ -150,7 +152,7 @@ def expected_placement(path: str, target: str, how: str = "auto") -> str:
     how: `auto`, `link`, `reflink` or `copy`.
 
   Returns:
-    `link`, `reflink` or `copy`.
+    `link`, `reflink`, `copy` or `server copy`.
 
   Raises:
     CheckpointIOError: a link is insisted on, between two file systems.
@@ -158,7 +160,7 @@ def expected_placement(path: str, target: str, how: str = "auto") -> str:
   """
   shards.check_placement(how)
   if how == "copy":
-    return how
+    return _expected_copy(path, target)
   if not (files.is_local(path) and files.is_local(target)):
     together = False
   else:
@@ -167,8 +169,20 @@ def expected_placement(path: str, target: str, how: str = "auto") -> str:
   if together:
     return "reflink" if how == "reflink" else "link"
   if how == "auto":
-    return "copy"
+    return _expected_copy(path, target)
   raise shards.cannot_place(path, target, how)
+
+
+def _expected_copy(path: str, target: str) -> str:
+  """Whether the object store that both are in would copy, as far as that is known."""
+  scheme, remote, _ = path.partition("://")
+  is_one_store = bool(remote) and scheme == target.partition("://")[0]
+  if files.is_local(path) or not is_one_store:
+    return "copy"
+  import importlib.util
+
+  # TensorFlow's file systems cannot; those of fsspec can.
+  return "server copy" if importlib.util.find_spec("fsspec") else "copy"
 
 
 def _nearest_directory(target: str) -> str:

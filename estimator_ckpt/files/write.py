@@ -143,12 +143,15 @@ class CheckpointReport:
 def rehearsed_text(count: Mapping[str, int]) -> str:
   """What a dry run counted, in one line.
 
-  >>> rehearsed_text({"link": 2048, "reflink": 0, "copy": 0, "write": 90})
+  >>> count = {"link": 2048, "reflink": 0, "copy": 0, "server copy": 0, "write": 90}
+  >>> rehearsed_text(count)
   'would link 2,048 bytes, copy 0 and write 90'
   """
   shared = f", share {count['reflink']:,}" if count["reflink"] else ""
+  within = count["server copy"]
+  stored = f" ({within:,} more within the store)" if within else ""
   return (
-    f"would link {count['link']:,} bytes{shared}, copy {count['copy']:,} and write"
+    f"would link {count['link']:,} bytes{shared}, copy {count['copy']:,}{stored} and write"
     f" {count['write']:,}"
   )
 

@@ -87,6 +87,18 @@ def test_it_counts_the_bytes_that_the_run_links_copies_and_writes(
     assert planned == checkpoint
 
 
+@pytest.mark.parametrize("name", ["adam_partitioned", "many_dtypes", "sharded"])
+def test_a_checkpoint_of_the_format_v1_would_be_written_anew(name, tmp_path, capsys):
+  old = golden.path(f"tf1.15/v1/{name}")
+  line = ["convert", old, str(tmp_path / "out" / "m"), "--to=dual"]
+  would = _run(capsys, *line, "--dry_run")
+  assert not (tmp_path / "out").exists()
+  _run(capsys, *line)
+  written = sum(stat.st_size for stat in _files(tmp_path / "out").values())
+  assert would["would"]["write"] == written
+  assert would["would"]["link"] == would["would"]["copy"] == 0
+
+
 def test_merging_is_rehearsed_too(source, tmp_path, capsys):
   other = golden.copy("tf1.15/tables", tmp_path / "other")
   line = ["merge", source, other, str(tmp_path / "out" / "m")]
@@ -143,3 +155,20 @@ def test_between_file_systems_bytes_are_copied_and_a_link_is_refused(source, cap
     )
   finally:
     shutil.rmtree(os.path.dirname(target), ignore_errors=True)
+
+
+def test_a_copy_by_the_object_store_is_told_from_one_through_this_machine(
+  source, capsys
+):
+  pytest.importorskip("fsspec")
+  store = f"memory://dry_run_test_{os.getpid()}"
+  upload = _run(capsys, "convert", source, f"{store}/a/m", "--to=dual", "--dry_run")
+  assert (upload["would"]["copy"], upload["would"]["server copy"]) == (484, 0)
+  assert main.run(["convert", source, f"{store}/a/m", "--to=dual", "-q"]) == 0
+  line = ["rename", f"{store}/a/m", f"{store}/b/m", "--name_map=net/:model/"]
+  would = _run(capsys, *line, "--dry_run")
+  done = _run(capsys, *line)
+  placed = would["checkpoints"][0]["data_files"]
+  assert placed == done["checkpoints"][0]["data_files"]
+  assert "server copy" in placed
+  assert would["would"]["copy"] == 0
