@@ -24,7 +24,7 @@ from absl import flags
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.training import decorators
+from estimator_ckpt.training import decorators, model_fns
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.warm_start import planner as warm_start_planner
 from estimator_ckpt.warm_start.request import WarmStart
@@ -264,7 +264,7 @@ def checkpointing_from_flags(
   """
 
   def decorate(model_fn: Callable[..., Any]) -> Callable[..., Any]:
-    signature = decorators.model_fn_signature(model_fn)
+    signature = model_fns.model_fn_signature(model_fn)
 
     @functools.wraps(model_fn)
     def decorated(*args: Any, **kwargs: Any) -> Any:

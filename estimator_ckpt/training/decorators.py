@@ -11,20 +11,24 @@ Scaffold. Everything else a Scaffold carries is kept.
 from __future__ import annotations
 
 import functools
-import inspect
 import re
 from typing import Any, Callable
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.training import model_dir_checks, saver_hook, scaffolds
+from estimator_ckpt.training import (
+  estimator_names,
+  model_dir_checks,
+  model_fns,
+  saver_hook,
+  scaffolds,
+)
 from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.model_fns import ModelFn
 from estimator_ckpt.training.saver import CheckpointSaver
 from estimator_ckpt.training.tensorflow_private import tf
 
-ModelFn = Callable[..., Any]
-_PARAMETERS = ("features", "labels", "mode", "params", "config")
 # What an EstimatorSpec's constructor says, and nothing besides.
 _MISSING = re.compile(r"Missing (loss|train_op|predictions)\.")
 
@@ -139,10 +143,13 @@ def with_checkpointing(
     **options: as for `dual_checkpointing`.
 
   Returns:
-    A new Estimator with the same model_dir, config and warm start.
+    An Estimator of the same class, with the same methods, `params`, config and warm
+    start, whose model_fn is decorated. It lists variables by name, and finds them by name
+    in checkpoints of any format. The given Estimator stays as it is.
 
   Raises:
-    OptionError: no Estimator, an unknown format or option, or two warm starts.
+    OptionError: no Estimator, an unknown format or option, two warm starts, or an
+      Estimator that is decorated already with another format or other options.
   """
   if not isinstance(
     estimator, (tf.estimator.Estimator, tf.compat.v1.estimator.Estimator)
@@ -158,10 +165,7 @@ def with_checkpointing(
     )
   decorate = checkpointing(format, **options)
 
-  def model_fn(features: Any, labels: Any, mode: str, config: Any) -> Any:
-    return estimator.model_fn(features, labels, mode, config)
-
-  return tfp.same_estimator(estimator, decorate(model_fn))
+  return estimator_names.with_names(tfp.estimator_with_model_fn(estimator, decorate))
 
 
 def _bare_or_with_options(
@@ -174,28 +178,27 @@ def _bare_or_with_options(
 def _decorate(
   model_fn: ModelFn, checkpoint_format: CheckpointFormat, options: dict[str, Any]
 ) -> ModelFn:
-  signature = model_fn_signature(model_fn)
-  takes_config = "config" in inspect.signature(model_fn).parameters
+  signature = model_fns.model_fn_signature(model_fn)
 
-  @functools.wraps(model_fn)
+  @functools.wraps(model_fn, updated=())
   def decorated(*args: Any, **kwargs: Any) -> Any:
-    arguments = signature.bind(*args, **kwargs).arguments
-    mode, config = arguments.get("mode"), arguments.get("config")
-    if not takes_config:
-      kwargs.pop("config", None)
+    bound = signature.bind(*args, **kwargs)
+    mode, config = bound.arguments.get("mode"), bound.arguments.get("config")
     model_dir = getattr(config, "model_dir", None)
     if model_dir and mode == tf.estimator.ModeKeys.TRAIN:
+      model_dir_checks.check_name(model_dir)
       model_dir_checks.check_state(model_dir)
+      estimator_names.start_by_names(tfp.calling_estimator())
     try:
-      spec = model_fn(*args, **kwargs)
+      spec = model_fns.call(model_fn, bound)
     except ValueError as error:
       missing = _MISSING.fullmatch(str(error))
       if missing is None:
         raise
       name = getattr(model_fn, "__name__", repr(model_fn))
       raise errors.OptionError(
-        f"{name!r} made an EstimatorSpec without {missing[1]}, which it needs in mode "
-        f"{mode!r}: give it as EstimatorSpec(mode, {missing[1]}=...)."
+        f"{error} {name!r} made an EstimatorSpec without it in mode {mode!r}: give it as "
+        f"EstimatorSpec(mode, {missing[1]}=...)."
       ) from error
     given = options
     if "warm_start" in options and _has_checkpoint(config):
@@ -205,42 +208,6 @@ def _decorate(
   # An Estimator passes the arguments whose names it finds in the signature.
   decorated.__signature__ = signature  # type: ignore[attr-defined]
   return decorated
-
-
-def model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
-  """The signature of a model_fn once it is decorated.
-
-  Args:
-    model_fn: what is to be decorated.
-
-  Returns:
-    Its signature with a `config`, which says where the model_dir is.
-
-  Raises:
-    OptionError: it is no model_fn.
-  """
-  if not callable(model_fn) or inspect.isclass(model_fn):
-    raise errors.OptionError(
-      f"A model_fn is to be decorated, and this is {model_fn!r}. For an Estimator use "
-      "with_checkpointing(estimator, format)."
-    )
-  signature = inspect.signature(model_fn)
-  names = list(signature.parameters)
-  if "features" not in names:
-    near = errors.nearest("features", names)
-    hint = f" Did you mean {near!r} to be it?" if near else ""
-    raise errors.OptionError(
-      f"{getattr(model_fn, '__name__', model_fn)!r} is no model_fn: it has no parameter "
-      f"called 'features' but {names}.{hint} A model_fn takes some of "
-      f"{', '.join(_PARAMETERS)}."
-    )
-  if "config" in names:
-    return signature
-  kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-  parameters = list(signature.parameters.values())
-  before = sum(p.kind <= kind for p in parameters)
-  parameters.insert(before, inspect.Parameter("config", kind, default=None))
-  return signature.replace(parameters=parameters)
 
 
 def _with_saver(
@@ -255,7 +222,7 @@ def _with_saver(
     return spec._replace(scaffold_fn=_scaffold_fn(spec, checkpoint_format, options))
   if not isinstance(spec, tf.estimator.EstimatorSpec):
     raise errors.OptionError(
-      "A model_fn returns an EstimatorSpec or a TPUEstimatorSpec; this one returned "
+      "model_fn should return an EstimatorSpec or a TPUEstimatorSpec; this one returned "
       f"{type(spec).__name__}: {spec!r}."
     )
   if mode is not None and spec.mode != mode:
@@ -266,12 +233,17 @@ def _with_saver(
   if spec.mode != tf.estimator.ModeKeys.TRAIN:
     # Nobody trains meanwhile, and a graph that only reads needs no snapshots.
     options = {**options, "asynchronous": False}
-  saver = scaffolds.make_saver(
-    checkpoint_format, spec.scaffold.saver, **_called(options)
-  )
-  if spec.mode == tf.estimator.ModeKeys.EVAL and spec.scaffold.saver is None:
-    return spec._replace(scaffold=_EvaluationScaffold(saver, spec.scaffold, model_dir))
-  init_fn = scaffolds.make_init_fn(saver, tfp.user_init_fn(spec.scaffold))
+  found = scaffolds.saver_of(spec.scaffold)
+  saver = scaffolds.make_saver(checkpoint_format, found, **options)
+  if saver is found:
+    return spec  # It is decorated already, and alike.
+  user_init_fn = scaffolds.user_init_fn(spec.scaffold)
+  if spec.mode == tf.estimator.ModeKeys.EVAL and (
+    found is None or isinstance(spec.scaffold, _EvaluationScaffold)
+  ):
+    scaffold: Any = _EvaluationScaffold(saver, spec.scaffold, user_init_fn, model_dir)
+    return spec._replace(scaffold=scaffold)
+  init_fn = scaffolds.make_init_fn(saver, user_init_fn)
   scaffold = tf.compat.v1.train.Scaffold(
     saver=saver,
     init_fn=_checking(init_fn, model_dir),
@@ -310,21 +282,9 @@ def _scaffold_fn(
 
   def scaffold_fn(*tensors: Any, **named: Any) -> tf.compat.v1.train.Scaffold:
     scaffold = user_fn(*tensors, **named) if user_fn is not None else None
-    return scaffolds.make_scaffold(
-      checkpoint_format, scaffold=scaffold, **_called(options)
-    )
+    return scaffolds.make_scaffold(checkpoint_format, scaffold=scaffold, **options)
 
   return scaffold_fn
-
-
-def _called(options: dict[str, Any]) -> dict[str, Any]:
-  """The options, with functions for objects replaced by what they return."""
-  called = dict(options)
-  for name in ("checkpoint", "warm_start"):
-    value = options.get(name)
-    if inspect.isfunction(value) or inspect.ismethod(value):
-      called[name] = value()
-  return called
 
 
 def _has_checkpoint(config: Any) -> bool:
@@ -348,13 +308,14 @@ class _EvaluationScaffold(tf.compat.v1.train.Scaffold):
     self,
     saver: CheckpointSaver,
     scaffold: tf.compat.v1.train.Scaffold,
+    user_init_fn: Any,
     model_dir: str | None,
   ) -> None:
     # The hook feeds what is trained; a source that has gone since must not end that.
-    init_fn = scaffolds.make_init_fn(saver, tfp.user_init_fn(scaffold), apart=True)
+    init_fn = scaffolds.make_init_fn(saver, user_init_fn, apart=True)
     super().__init__(init_fn=_checking(init_fn, model_dir), copy_from_scaffold=scaffold)
-    self._checkpoint_saver = saver
-    self._given_init_fn = scaffold.init_fn
+    self.checkpoint_saver = saver
+    self._given_init_fn = user_init_fn
     savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
     if not savers:
       savers.append(saver)
@@ -369,4 +330,4 @@ class _EvaluationScaffold(tf.compat.v1.train.Scaffold):
     """The saver, once the Scaffold is finalized or inside a session."""
     if self._saver is not None:
       return self._saver
-    return self._checkpoint_saver if self._checkpoint_saver else None
+    return self.checkpoint_saver if self.checkpoint_saver else None

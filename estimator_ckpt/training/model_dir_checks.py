@@ -12,6 +12,30 @@ from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
 
+# TensorFlow looks for a checkpoint's files by a pattern, and takes these for parts of it.
+_PATTERN = "*?[\\"
+
+
+def check_name(directory: str) -> None:
+  """Raises if TensorFlow takes a directory's name for a pattern.
+
+  With `[` or a backslash it does not find the checkpoints again. With `*` or `?` it
+  deletes those of other directories that match.
+
+  Args:
+    directory: a model_dir.
+
+  Raises:
+    OptionError: as said.
+  """
+  found = [character for character in _PATTERN if character in directory]
+  if found:
+    raise errors.OptionError(
+      f"The model_dir {directory!r} has {' and '.join(map(repr, found))} in its path. "
+      "TensorFlow takes that for a pattern of file names: it would not find the "
+      "checkpoints, or delete those of other directories. Choose another directory."
+    )
+
 
 def check_state(directory: str, name: str | None = None) -> None:
   """Raises if a directory has checkpoints, and a state file that is damaged.

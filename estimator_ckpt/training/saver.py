@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -14,14 +15,17 @@ from typing import Any, Callable
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import read_scalar_string
-from estimator_ckpt.checkpoint import key_plan
+from estimator_ckpt.checkpoint import formats, key_plan
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.training import (
   job_state,
   keras_edges,
+  model_dir_checks,
   overwrite,
+  restore_errors,
   restore_plan,
   retention,
   save_costs,
@@ -74,6 +78,9 @@ class CheckpointSaver(tfp.SaverBase):
     OptionError: an unknown format or layout, or options that contradict each other.
   """
 
+  # What a decorator or factory made it with; see `estimator_ckpt.training.scaffolds`.
+  made_with: Any = None
+
   def __init__(
     self,
     checkpoint_format: CheckpointFormat | str,
@@ -107,6 +114,7 @@ class CheckpointSaver(tfp.SaverBase):
     # What the restored checkpoint has and this graph lacks, until a save says so.
     self._dropped: tuple[str, ...] = ()
     self._started = time.time()
+    self._has_said_names = False
     self._states: dict[tuple[str, str | None], job_state.JobState] = {}
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
@@ -220,6 +228,8 @@ class CheckpointSaver(tfp.SaverBase):
     """
     built = self._build_once()
     prefix = self.prefix(sess, save_path, global_step)
+    if write_state:
+      model_dir_checks.check_name(os.path.dirname(prefix))
     if self.is_empty or not write_state or built.asynchronous is None:
       self.wait_until_finished()
     save = functools.partial(
@@ -292,6 +302,7 @@ class CheckpointSaver(tfp.SaverBase):
     found = state.read()
     if write_state:
       self._say_dropped()
+      self._say_names(prefix, found)
       self._look_around(state, prefix, latest_filename)
     replaces = overwrite.is_listed(prefix, found)
     publisher = self._build_once().publisher
@@ -365,6 +376,25 @@ class CheckpointSaver(tfp.SaverBase):
       )
     self._dropped = ()
 
+  def _say_names(self, prefix: str, found: state_lib.CheckpointState | None) -> None:
+    """Says what names can no longer do, when a directory gets its first TF2 checkpoint."""
+    if self._has_said_names or self._format.has_names:
+      return
+    self._has_said_names = True
+    directory = os.path.dirname(prefix)
+    if found is not None:
+      latest = os.path.join(directory, found.model_checkpoint_path)
+      with contextlib.suppress(errors.CheckpointError):
+        if not formats.detect_format(latest).has_names:
+          return
+    _logger.warning(
+      "%s: TF2 checkpoints have object keys and no names. A plain Estimator does not resume "
+      "from them, and estimator.get_variable_value(name), init_from_checkpoint, "
+      "tf.train.load_variable(directory, name) and other readers by name do not find "
+      "variables. The format 'dual' keeps names.",
+      directory,
+    )
+
   def _look_around(
     self, state: job_state.JobState, prefix: str, latest_filename: str | None
   ) -> None:
@@ -399,19 +429,24 @@ class CheckpointSaver(tfp.SaverBase):
     self.wait_until_finished()
     if save_path is None:
       raise errors.OptionError(
-        "restore needs the prefix of a checkpoint, and got None."
+        "Can't load save_path when it is None. Pass the prefix of a checkpoint."
       )
     prefix = tf.compat.as_text(save_path)
     if self._separate:
       prefix = separate_lib.whole(prefix)
-    prefix = prefix_lib.resolve(prefix)
+    try:
+      prefix = prefix_lib.resolve(prefix)
+    except errors.CheckpointNotFoundError as error:
+      raise errors.CheckpointNotFoundError(
+        f"The passed save_path is not a valid checkpoint: {error}"
+      ) from None
     _logger.info("Restoring parameters from %s", prefix)
     index = Index.read(prefix)
     targets = [target for op in built.restores for target in op.targets]
     plan = restore_plan.plan_restore(targets, index, prefix)
     if plan.problems:
       if self._strict:
-        raise errors.VariableMismatchError(plan.message())
+        raise restore_errors.of_plan(plan)
       _logger.warning("%s\nThey are initialized instead.", plan.message())
     kept = {state.key for state in built.python_states}
     self._dropped = tuple(name for name in plan.unused if name not in kept)

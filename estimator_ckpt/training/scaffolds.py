@@ -10,7 +10,9 @@ For `tf.estimator.EstimatorSpec(scaffold=...)` and
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import os
 from typing import Any, Callable, TypeVar
 
 from estimator_ckpt import errors
@@ -161,21 +163,45 @@ def make_scaffold(
   """
   scaffold = options.pop("scaffold", None)
   check_options(options, _SAVER_OPTIONS | _SCAFFOLD_OPTIONS)
+  found = saver_of(scaffold)
   saver = make_saver(
     checkpoint_format,
-    scaffold.saver if scaffold is not None else None,
+    found,
     **{k: v for k, v in options.items() if k in _SAVER_OPTIONS},
   )
   settings = {k: v for k, v in options.items() if k in _SCAFFOLD_OPTIONS}
   init_fn = settings.pop("init_fn", None)
   if init_fn is None and scaffold is not None:
-    init_fn = tfp.user_init_fn(scaffold)
+    init_fn = user_init_fn(scaffold)
   return tf.compat.v1.train.Scaffold(
     saver=saver,
     init_fn=make_init_fn(saver, init_fn),
     copy_from_scaffold=scaffold,
     **settings,
   )
+
+
+def saver_of(scaffold: tf.compat.v1.train.Scaffold | None) -> Any:
+  """The saver of a Scaffold, also where an evaluation's Scaffold does not show it."""
+  if scaffold is None:
+    return None
+  hidden = getattr(scaffold, "checkpoint_saver", None)
+  return scaffold.saver if hidden is None else hidden
+
+
+def user_init_fn(scaffold: tf.compat.v1.train.Scaffold) -> InitFn | None:
+  """The init_fn that a user gave to a Scaffold, below those of decorators and factories.
+
+  Args:
+    scaffold: any Scaffold.
+
+  Returns:
+    The function, or None for none.
+  """
+  init_fn = tfp.user_init_fn(scaffold)
+  while init_fn is not None and hasattr(init_fn, "of_user"):
+    init_fn = init_fn.of_user
+  return init_fn
 
 
 def make_init_fn(
@@ -191,9 +217,11 @@ def make_init_fn(
   Returns:
     The function, or None for none.
   """
-  if isinstance(saver, WarmStartingSaver):
-    return saver.init_fn(user_init_fn, apart)
-  return user_init_fn
+  if not isinstance(saver, WarmStartingSaver):
+    return user_init_fn
+  init_fn = saver.init_fn(user_init_fn, apart)
+  init_fn.of_user = user_init_fn  # type: ignore[attr-defined]
+  return init_fn
 
 
 def check_options(
@@ -224,12 +252,15 @@ def make_saver(
 
   Args:
     checkpoint_format: what is written.
-    replaced: the saver of a user's Scaffold: None, a `tf.compat.v1.train.Saver`, or a
-      `tf.train.Checkpoint`, whose objects become `checkpoint=`.
+    replaced: the saver of a user's Scaffold: None, a `tf.compat.v1.train.Saver`, a
+      `tf.train.Checkpoint`, whose objects become `checkpoint=`, or the saver of another
+      decorator or factory.
     **options: arguments of CheckpointSaver; they win over the replaced one's.
+      `checkpoint` and `warm_start` may be functions that return them.
 
   Returns:
-    The saver, not built yet.
+    The saver, not built yet; the replaced one itself if it writes the format already
+    and nothing is added to its options.
 
   Raises:
     OptionError: `replaced` is of another kind, or contradicts the options.
@@ -244,10 +275,7 @@ def make_saver(
     if CheckpointFormat.parse(checkpoint_format) is not CheckpointFormat.TF1:
       settings["checkpoint"] = replaced
   elif isinstance(replaced, CheckpointSaver):
-    raise errors.OptionError(
-      f"The Scaffold writes {replaced.checkpoint_format.value!r} checkpoints already, by "
-      "a factory or decorator of estimator_ckpt. Use one of them, not two."
-    )
+    return _made_again(replaced, CheckpointFormat.parse(checkpoint_format), options)
   elif type(replaced) is tf.compat.v1.train.Saver:
     settings = tfp.saver_settings(replaced)
   elif replaced is not None:
@@ -256,10 +284,86 @@ def make_saver(
       "and only tf.compat.v1.train.Saver and tf.train.Checkpoint can be taken over. Leave "
       "it out, or give its settings as options."
     )
-  warm_start = options.pop("warm_start", None)
-  settings.update(options)
+  given = dict(options)
+  called = _called(options)
+  warm_start = called.pop("warm_start", None)
+  settings.update(called)
   if warm_start is None:
-    return CheckpointSaver(checkpoint_format, **settings)
-  if not isinstance(warm_start, WarmStart):
-    warm_start = WarmStart(warm_start)
-  return WarmStartingSaver(checkpoint_format, warm_start=warm_start, **settings)
+    saver = CheckpointSaver(checkpoint_format, **settings)
+  else:
+    if not isinstance(warm_start, WarmStart):
+      warm_start = WarmStart(warm_start)
+    saver = WarmStartingSaver(checkpoint_format, warm_start=warm_start, **settings)
+  saver.made_with = MadeWith(given, replaced)
+  return saver
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeWith:
+  """What a decorator or factory made a saver with.
+
+  Attributes:
+    options: its options, as they were given.
+    replaced: the saver of the user's own Scaffold, or None.
+  """
+
+  options: dict[str, Any]
+  replaced: Any
+
+
+def _made_again(
+  saver: CheckpointSaver, checkpoint_format: CheckpointFormat, options: dict[str, Any]
+) -> CheckpointSaver:
+  """A saver that a second decorator or factory takes over."""
+  if saver.checkpoint_format is not checkpoint_format:
+    raise errors.OptionError(
+      f"The Scaffold writes {saver.checkpoint_format.value!r} checkpoints already, by a "
+      f"factory or decorator of estimator_ckpt, and another one asks for "
+      f"{checkpoint_format.value!r}. Leave one of them out."
+    )
+  made = saver.made_with
+  if made is None:
+    raise errors.OptionError(
+      "The Scaffold has a CheckpointSaver of its own. Leave it out, or leave out the "
+      "decorator or factory."
+    )
+  for name in options.keys() & made.options.keys():
+    if not _is_same(options[name], made.options[name]):
+      raise errors.OptionError(
+        f"Two decorators or factories contradict each other: {name}="
+        f"{made.options[name]!r} and {name}={options[name]!r}. Leave one of them out."
+      )
+  if options.keys() <= made.options.keys():
+    return saver
+  if made.options.get("asynchronous"):
+    # The hook that saves has this saver, and cannot be given another.
+    added = ", ".join(sorted(options.keys() - made.options.keys()))
+    raise errors.OptionError(
+      f"A second decorator or factory adds {added} to one that has asynchronous=True. "
+      "Give all options in one of them."
+    )
+  savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
+  savers[:] = [each for each in savers if each is not saver]
+  return make_saver(checkpoint_format, made.replaced, **{**made.options, **options})
+
+
+def _is_same(a: Any, b: Any) -> bool:
+  if a is b:
+    return True
+  if isinstance(a, dict) and isinstance(b, dict):
+    return a.keys() == b.keys() and all(_is_same(a[key], b[key]) for key in a)
+  if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+    return len(a) == len(b) and all(map(_is_same, a, b))
+  # Variables and arrays have an == of their own, which gives no truth value.
+  plain = (str, int, float, os.PathLike)
+  return isinstance(a, plain) and isinstance(b, plain) and a == b
+
+
+def _called(options: dict[str, Any]) -> dict[str, Any]:
+  """The options, with functions for objects replaced by what they return."""
+  called = dict(options)
+  for name in ("checkpoint", "warm_start"):
+    value = options.get(name)
+    if inspect.isfunction(value) or inspect.ismethod(value):
+      called[name] = value()
+  return called

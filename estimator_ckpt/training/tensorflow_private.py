@@ -7,8 +7,11 @@ package supports.
 
 from __future__ import annotations
 
+import copy
+import functools
 import numbers
 import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
@@ -41,7 +44,7 @@ from tensorflow.python.checkpoint import graph_view, save_util_v1
 from tensorflow.python.client import session as session_lib
 from tensorflow.python.ops import io_ops, variables
 from tensorflow.python.trackable import base as trackable_base
-from tensorflow.python.training import monitored_session
+from tensorflow.python.training import monitored_session, warm_starting_util
 
 # The public tf.compat.v1.train.Saver takes a builder but exports no class of them.
 from tensorflow.python.training.saver import BulkSaverBuilder as BulkSaverBuilder
@@ -614,13 +617,115 @@ def is_warm_started(estimator: tf.estimator.Estimator) -> bool:
   return estimator._warm_start_settings is not None
 
 
-def same_estimator(
-  estimator: tf.estimator.Estimator, model_fn: Any
+def estimator_with_model_fn(
+  estimator: tf.estimator.Estimator, decorate: Callable[[Any], Any]
 ) -> tf.estimator.Estimator:
-  """An Estimator with another model_fn; its warm start settings have no public name."""
-  return tf.estimator.Estimator(
-    model_fn=model_fn,
-    model_dir=estimator.model_dir,
-    config=estimator.config,
-    warm_start_from=estimator._warm_start_settings,
+  """A copy of an Estimator whose model_fn is decorated.
+
+  An Estimator keeps its model_fn in an attribute, and its constructor takes another one:
+  a canned one's takes none, and a TPUEstimator wraps it. What a class keeps of itself, in
+  bound methods and closures, is made to mean the copy. Read from tensorflow-estimator
+  2.12 and 2.15.
+
+  Args:
+    estimator: the Estimator, which stays as it is.
+    decorate: decorates the model_fn that the Estimator calls.
+
+  Returns:
+    The copy, of the same class.
+  """
+  copied = copy.copy(estimator)
+  memo: dict[int, Any] = {id(estimator): copied}
+  for name, value in list(vars(copied).items()):
+    vars(copied)[name] = _rebound(value, estimator, copied, memo)
+  copied._model_fn = decorate(copied._model_fn)
+  return copied
+
+
+def _rebound(value: Any, old: Any, new: Any, memo: dict[int, Any]) -> Any:
+  """A function, method or partial that means another object than it did."""
+  if id(value) in memo:
+    return memo[id(value)]
+  result = value
+  if isinstance(value, types.MethodType) and value.__self__ is old:
+    result = types.MethodType(value.__func__, new)
+  elif isinstance(value, functools.partial):
+    parts = [value.func, *value.args, *value.keywords.values()]
+    made = [_rebound(part, old, new, memo) for part in parts]
+    if any(a is not b for a, b in zip(parts, made)):
+      arguments = made[1 : 1 + len(value.args)]
+      keywords = dict(zip(value.keywords, made[1 + len(value.args) :]))
+      result = functools.partial(made[0], *arguments, **keywords)
+  elif isinstance(value, types.FunctionType) and value.__closure__:
+    memo[id(value)] = value  # A function may be in a closure of its own.
+    result = _with_closure(value, old, new, memo)
+  memo[id(value)] = result
+  return result
+
+
+def _with_closure(
+  function: types.FunctionType, old: Any, new: Any, memo: dict[int, Any]
+) -> types.FunctionType:
+  cells = []
+  for cell in function.__closure__ or ():
+    try:
+      inner = cell.cell_contents
+    except ValueError:  # It is empty.
+      cells.append(cell)
+      continue
+    made = _rebound(inner, old, new, memo)
+    cells.append(cell if made is inner else types.CellType(made))
+  if all(a is b for a, b in zip(cells, function.__closure__ or ())):
+    return function
+  copied = types.FunctionType(
+    function.__code__,
+    function.__globals__,
+    function.__name__,
+    function.__defaults__,
+    tuple(cells),
   )
+  copied.__kwdefaults__ = function.__kwdefaults__
+  functools.update_wrapper(copied, function)
+  return copied
+
+
+def calling_estimator() -> tf.estimator.Estimator | None:
+  """The Estimator that is calling a model_fn, which does not tell it who it is.
+
+  The nearest of the callers whose `self` is an Estimator.
+
+  Returns:
+    The Estimator; None if no Estimator calls.
+  """
+  frame = sys._getframe(1)
+  while frame is not None:
+    found = frame.f_locals.get("self")
+    # That of compat.v1 is the base of the other.
+    if isinstance(found, tf.compat.v1.estimator.Estimator):
+      return found
+    frame = frame.f_back  # type: ignore[assignment]
+  return None
+
+
+def warm_start_settings_of(estimator: tf.estimator.Estimator) -> Any:
+  """What an Estimator was given as `warm_start_from=`, or None."""
+  return estimator._warm_start_settings
+
+
+def set_warm_start_settings(estimator: tf.estimator.Estimator, settings: Any) -> None:
+  """Has an Estimator start from other settings; there is no public way."""
+  estimator._warm_start_settings = settings
+
+
+def variables_to_warm_start(selected: Any) -> list[str]:
+  """The names of the variables that `WarmStartSettings.vars_to_warm_start` means.
+
+  A string or None means trainable variables, a list of strings all variables.
+
+  Args:
+    selected: the value of that field.
+
+  Returns:
+    The names; of a partitioned variable, the name of the whole.
+  """
+  return list(warm_starting_util._get_grouped_variables(selected))
