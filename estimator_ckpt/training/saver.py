@@ -8,9 +8,10 @@ import dataclasses
 import functools
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
@@ -41,6 +42,25 @@ from estimator_ckpt.training.snapshot import Snapshot
 from estimator_ckpt.training.tensorflow_private import tf
 
 _logger = logging.getLogger(__name__)
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _one_at_a_time(save: _Method) -> _Method:
+  """Has one thread after the other save.
+
+  A sharded save writes beside its prefix, in a directory that its end removes. Two of
+  one step, as tf.compat.v1.train.Supervisor's thread and its user may begin, remove
+  each other's files; so do those of a stock Saver with sharded=True.
+  """
+
+  @functools.wraps(save)
+  def saved(self: CheckpointSaver, *args: Any, **options: Any) -> Any:
+    with self._saving:
+      return save(self, *args, **options)
+
+  return saved  # type: ignore[return-value]
 
 
 class CheckpointSaver(tfp.SaverBase):
@@ -115,6 +135,7 @@ class CheckpointSaver(tfp.SaverBase):
     self._dropped: tuple[str, ...] = ()
     self._started = time.time()
     self._has_said_names = False
+    self._saving = threading.RLock()
     self._states: dict[tuple[str, str | None], job_state.JobState] = {}
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
@@ -210,6 +231,7 @@ class CheckpointSaver(tfp.SaverBase):
     savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
     savers[:] = [self]
 
+  @_one_at_a_time
   def save(  # type: ignore[override]
     self,
     sess: tf.compat.v1.Session,
@@ -224,7 +246,7 @@ class CheckpointSaver(tfp.SaverBase):
     """Saves a checkpoint; arguments and result are those of Saver.save.
 
     The state file is written last, so a reader that follows it never sees a dual
-    checkpoint without its aliases.
+    checkpoint without its aliases. Of two threads that save, one waits for the other.
     """
     built = self._build_once()
     prefix = self.prefix(sess, save_path, global_step)
