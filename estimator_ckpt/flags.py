@@ -24,6 +24,7 @@ from absl import flags
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.layout import LAYOUTS
 from estimator_ckpt.training import decorators, model_fns
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.warm_start import planner as warm_start_planner
@@ -77,7 +78,7 @@ def define_checkpoint_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
   flags.DEFINE_enum(
     "checkpoint_layout",
     "default",
-    ["default", "flat", "nested"],
+    list(LAYOUTS),
     "Where variables stand in the object graph: below var_list/ (flat), along the "
     "path of their scopes (nested), or both.",
     flag_values=flag_values,
