@@ -32,6 +32,13 @@ def folders():
 
 def restored(prefix, key, dtype, specs):
   """The whole tensor, read slice by slice as a partitioned variable reads it."""
+  if specs is None:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+      return session.run(
+        tf.raw_ops.RestoreV2(
+          prefix=prefix, tensor_names=[key], shape_and_slices=[""], dtypes=[dtype]
+        )
+      )[0]
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     parts = session.run(
       tf.raw_ops.RestoreV2(
@@ -75,9 +82,10 @@ def compare(name):
       try:
         value = reader.get_tensor(key)
       except (tf.errors.OpError, RuntimeError, ValueError):
-        if specs is None:
+        # Of the format V1, the reader knows fewer types than the op.
+        if specs is None and os.path.exists(prefix + ".index"):
           raise
-        in_slices += 1
+        in_slices += specs is not None
         value = restored(prefix, key, dtypes[key], specs)
       value = golden_writer.plain(value)
       if value.dtype.kind != expected[key].dtype.kind or not np.array_equal(
