@@ -214,8 +214,7 @@ def test_a_spec_without_what_its_mode_needs(model_dir, missing, run, mode):
     errors.OptionError, model_dir, lambda: run(_estimator(model_dir, unfinished_fn))
   )
   assert message.startswith(
-    f"'unfinished_fn' made an EstimatorSpec without {missing}, which it needs in mode "
-    f"'{mode}'"
+    f"Missing {missing}. 'unfinished_fn' made an EstimatorSpec without it in mode '{mode}'"
   )
 
 
