@@ -164,7 +164,14 @@ def with_checkpointing(
       "warm_start=, not both."
     )
   decorate = checkpointing(format, **options)
-
+  if not tfp.trains_its_model_fn(estimator):
+    kind = type(estimator)
+    raise errors.OptionError(
+      f"{kind.__module__}.{kind.__name__} has a train() of its own, which trains other "
+      "Estimators, and with_checkpointing cannot reach these. They would write TF1 "
+      "checkpoints. Decorate the model_fn that the class is given, if it takes one, or "
+      "convert its checkpoints: estimator-ckpt convert."
+    )
   return estimator_names.with_names(tfp.estimator_with_model_fn(estimator, decorate))
 
 

@@ -7,20 +7,20 @@ weights; either looks like success.
 
 from __future__ import annotations
 
+import glob
+
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
 
-# TensorFlow looks for a checkpoint's files by a pattern, and takes these for parts of it.
-_PATTERN = "*?[\\"
-
 
 def check_name(directory: str) -> None:
-  """Raises if TensorFlow takes a directory's name for a pattern.
+  """Raises if TensorFlow takes a directory's name for a pattern, to its harm.
 
-  With `[` or a backslash it does not find the checkpoints again. With `*` or `?` it
-  deletes those of other directories that match.
+  TensorFlow looks for a checkpoint's files by a pattern. With `[` or a backslash in the
+  path it does not find them again. With `*` or `?` it finds, and deletes, those of other
+  directories that match, too.
 
   Args:
     directory: a model_dir.
@@ -28,12 +28,19 @@ def check_name(directory: str) -> None:
   Raises:
     OptionError: as said.
   """
-  found = [character for character in _PATTERN if character in directory]
-  if found:
+  lost = [character for character in "[\\" if character in directory]
+  if lost:
     raise errors.OptionError(
-      f"The model_dir {directory!r} has {' and '.join(map(repr, found))} in its path. "
-      "TensorFlow takes that for a pattern of file names: it would not find the "
-      "checkpoints, or delete those of other directories. Choose another directory."
+      f"The model_dir {directory!r} has {' and '.join(map(repr, lost))} in its path. "
+      "TensorFlow takes that for a pattern of file names, and would not find the "
+      "checkpoints again. Choose another directory."
+    )
+  others = [path for path in glob.glob(directory) if path != directory]
+  if others:
+    raise errors.OptionError(
+      f"TensorFlow takes the model_dir {directory!r} for a pattern of file names, and "
+      f"{others[0]!r} matches it too: its checkpoints would be deleted with those of "
+      "this one. Choose another directory."
     )
 
 

@@ -8,7 +8,9 @@ package supports.
 from __future__ import annotations
 
 import copy
+import dis
 import functools
+import inspect
 import numbers
 import sys
 import types
@@ -640,6 +642,37 @@ def estimator_with_model_fn(
     vars(copied)[name] = _rebound(value, estimator, copied, memo)
   copied._model_fn = decorate(copied._model_fn)
   return copied
+
+
+def trains_its_model_fn(estimator: tf.estimator.Estimator) -> bool:
+  """Whether an Estimator's `train` ends in TensorFlow's, which calls its model_fn.
+
+  Estimator forbids a class to have a `train` of its own, and a class can get around it.
+  `adanet.Estimator` does, and trains Estimators that it makes. What its `train` calls is
+  read from its code, since it is too late once it trains.
+
+  Args:
+    estimator: the Estimator.
+
+  Returns:
+    False if a `train` of its class has neither `super()` nor `Base.train`.
+  """
+  stock = (tf.estimator.Estimator, tf.compat.v1.estimator.Estimator)
+  for kind in type(estimator).__mro__:
+    if kind in stock or kind is tf.compat.v1.estimator.tpu.TPUEstimator:
+      return True
+    own = vars(kind).get("train")
+    if own is None:
+      continue
+    code = getattr(inspect.unwrap(own), "__code__", None)
+    names = [i.argval for i in dis.get_instructions(code)] if code is not None else []
+    bases = {base.__name__ for base in kind.__mro__[1:]}
+    # `Estimator.train` is called; `Estimator(...)` would make another one.
+    if any(a in bases and b == "train" for a, b in zip(names, names[1:])):
+      return True
+    if not {"super", "__class__"} & set(names):
+      return False
+  return True
 
 
 def _rebound(value: Any, old: Any, new: Any, memo: dict[int, Any]) -> Any:

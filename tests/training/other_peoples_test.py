@@ -122,6 +122,26 @@ def test_a_class_keeps_its_methods_and_its_state(make, tmp_path):
     assert (estimator.rounds, given.rounds, estimator.units) == (1, 0, 3)
 
 
+class _TrainsOthers(tf.estimator.Estimator):
+  """As AdaNet's, which trains Estimators that it makes."""
+
+  @staticmethod
+  def _assert_members_are_not_overridden(estimator):
+    pass
+
+  def train(self, input_fn, steps):
+    tf.estimator.Estimator(models.model_fn, self.model_dir).train(input_fn, steps=steps)
+    return self
+
+
+def test_a_class_that_trains_other_estimators_is_refused(tmp_path):
+  given = _TrainsOthers(models.model_fn, str(tmp_path))
+  with pytest.raises(
+    errors.OptionError, match="_TrainsOthers has a train.. of its own"
+  ):
+    eckpt.with_checkpointing(given, "dual")
+
+
 def test_a_copy_of_what_comes_back_works(tmp_path):
   estimator = eckpt.with_checkpointing(
     models.estimator(models.model_fn, tmp_path), "dual"
@@ -308,7 +328,17 @@ def test_the_first_tf2_checkpoint_of_a_directory_says_what_names_cannot_do(
 # Directories
 
 
-@pytest.mark.parametrize("name", ["a[1]", "a*b", "a?b", "a\\b"])
+@pytest.mark.parametrize("name", ["a*b", "a?b"])
+def test_a_model_dir_whose_name_matches_another_directory_is_refused(name, tmp_path):
+  estimator = models.estimator(
+    eckpt.dual_checkpointing(models.model_fn), tmp_path / name
+  )
+  (tmp_path / "axb").mkdir()
+  with pytest.raises(errors.OptionError, match="axb' matches it too"):
+    estimator.train(models.input_fn, steps=1)
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a\\b"])
 def test_a_model_dir_that_tensorflow_takes_for_a_pattern_is_refused(name, tmp_path):
   estimator = models.estimator(
     eckpt.dual_checkpointing(models.model_fn), tmp_path / name
@@ -318,7 +348,7 @@ def test_a_model_dir_that_tensorflow_takes_for_a_pattern_is_refused(name, tmp_pa
   assert not list(tmp_path.glob("*/*.index"))
 
 
-@pytest.mark.parametrize("name", ["a{b}", "a b", "a]b", "ä"])
+@pytest.mark.parametrize("name", ["a{b}", "a*b", "a?b", "a b", "a]b", "ä"])
 def test_a_model_dir_with_another_odd_name_works(name, tmp_path):
   for steps in (1, 2):
     estimator = models.estimator(
