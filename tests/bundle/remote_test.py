@@ -74,7 +74,9 @@ def test_files_are_copied_where_they_cannot_be_linked(root, tmp_path):
   local = str(tmp_path / "data")
   files.write_atomic(local, b"0123456789")
   assert shards.place(local, f"{root}/data") == "copy"
-  assert shards.place(f"{root}/data", f"{root}/data2") == "copy"
+  # fsspec's file system copies by itself.
+  within = "server copy" if root.startswith("memory") else "copy"
+  assert shards.place(f"{root}/data", f"{root}/data2") == within
   assert shards.place(f"{root}/data2", str(tmp_path / "back")) == "copy"
   assert files.read(str(tmp_path / "back")) == b"0123456789"
 

@@ -382,7 +382,7 @@ def test_paths_of_another_file_system(prefix):
   there = "memory://convert_test/a/model.ckpt-7"
   convert(prefix, there, "dual")
   report = convert(there, "memory://convert_test/b/model.ckpt-7", "tf1")
-  assert report.checkpoints[0].placed[0] == "copy"
+  assert report.checkpoints[0].placed[0] == "server copy"
   assert stored.stored("memory://convert_test/b/model.ckpt-7") == stored.stored(prefix)
 
 
