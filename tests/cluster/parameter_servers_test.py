@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.checkpoint.prefix import checkpoints_in
 from estimator_ckpt.examples import cluster
 from tests import models
 from tests.cluster import tasks
@@ -193,8 +194,13 @@ def test_the_evaluator_evaluates_meanwhile_and_exports_the_last(life):
   assert life.delay >= 2
   for model_dir, found in ((life.first, first), (life.last, last)):
     estimator = models.estimator(tasks.decorated(life.checkpoint_format, 1), model_dir)
-    # Where workers finish together, the chief's last checkpoint is a little later.
-    path = str(model_dir / f"model.ckpt-{found[-1]['global_step']:.0f}")
+    # Where workers finish together, the chief's last checkpoint is a little later; and
+    # one that is saved while another worker steps has a later step than its name.
+    [path] = [
+      prefix
+      for prefix in checkpoints_in(str(model_dir))
+      if tf.train.load_variable(prefix, "global_step") == found[-1]["global_step"]
+    ][-1:]
     metrics = estimator.evaluate(models.eval_input_fn, checkpoint_path=path)
     np.testing.assert_allclose(metrics["mae"], found[-1]["mae"], rtol=1e-5)
     [export] = (model_dir / "export" / "last").iterdir()
