@@ -6,7 +6,6 @@ checkpoint whose data files are missing can be inspected all the same.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import os
@@ -269,11 +268,11 @@ def _data_files(
   present: set[str] | None = None
   with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
     present = set(files.glob_prefix(f"{prefix}.data-"))
-  needed: dict[int, int] = collections.defaultdict(int)
+  needed: dict[int, int] = {}
   for tensor in tensors:
     for _, entry in tensor.parts:
       end = entry.offset + entry.size
-      if end > needed[entry.shard_id]:
+      if end > needed.get(entry.shard_id, 0):
         needed[entry.shard_id] = end
   found = []
   for shard_id, path in enumerate(index.data_paths(prefix)):
@@ -281,5 +280,5 @@ def _data_files(
     if present is None or path in present:
       with contextlib.suppress(CheckpointError):
         size = files.size(path)
-    found.append(DataFile(path, size, needed[shard_id]))
+    found.append(DataFile(path, size, needed.get(shard_id, 0)))
   return tuple(found)
