@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import re
 
+from estimator_ckpt import errors
 from estimator_ckpt.bundle import files
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
@@ -23,20 +25,18 @@ class SaveCosts:
     waiting: how long training waited for the save before this one.
     snapshot: how long training waited for the snapshot.
     write: how long it took until the state file named the checkpoint.
-    size: the bytes of its data files.
+    size: the bytes of its data files; None where this process cannot see them.
     is_asynchronous: whether training went on during the write.
   """
 
   waiting: float
   snapshot: float
   write: float
-  size: int
+  size: int | None
   is_asynchronous: bool
 
   def __str__(self) -> str:
-    size = (
-      f"{self.size / 1e6:.1f} MB" if self.size > 1e5 else f"{self.size / 1e3:.1f} kB"
-    )
+    size = "of unknown size" if self.size is None else _megabytes(self.size)
     if not self.is_asynchronous:
       return f"{size}, training waited {_seconds(self.write)}"
     return (
@@ -61,7 +61,10 @@ def report(
     prefix: the checkpoint.
     is_asynchronous: see `SaveCosts`.
   """
-  size = sum(map(files.size, files.glob_prefix(prefix + ".data-")))
+  size = None
+  # In a cluster the chief need not see the servers' files.
+  with contextlib.suppress(errors.CheckpointError):
+    size = sum(map(files.size, files.glob_prefix(prefix + ".data-")))
   costs = SaveCosts(waiting, snapshot, write, size, is_asynchronous)
   _logger.info("Saved %s: %s.", prefix, costs)
   writer = tfp.cached_summary_writer(os.path.dirname(prefix))
@@ -75,10 +78,16 @@ def report(
     ("write_seconds", costs.write),
     ("bytes", costs.size),
   ):
+    if value is None:
+      continue
     summary.value.add(tag=f"checkpoint/{name}", simple_value=value)
   writer.add_summary(summary, int(match[1]))
   # Nobody else flushes after the last save.
   writer.flush()
+
+
+def _megabytes(size: int) -> str:
+  return f"{size / 1e6:.1f} MB" if size > 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def _seconds(value: float) -> str:
