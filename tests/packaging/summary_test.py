@@ -88,6 +88,13 @@ def test_target_that_did_not_run_counts_a_failure(summary, target):
   assert summary(events, 1) == (1, "1 passed, 1 failed, 0 skipped")
 
 
+def test_target_that_is_left_out_on_purpose_does_not_count(summary, target):
+  left_out = configured("//:wheel_test")
+  left_out["configured"]["tag"] = ["full"]
+  events = [left_out, target("//a:x", "PASSED", "passed"), _FINISHED]
+  assert summary(events) == (0, "1 passed, 0 failed, 0 skipped")
+
+
 def test_last_attempt_of_a_flaky_target_counts(summary, target):
   events = [
     target("//a:x", "FAILED", "failed", attempt=1),
