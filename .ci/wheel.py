@@ -29,6 +29,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import NamedTuple
 
+# The programs that this one loads, and runs, lie in the checkout: no byte code beside them.
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
 _TRAINING = ("3.9", "3.11")
