@@ -7,7 +7,7 @@ both `except CheckpointError` and `except ValueError` do what they say.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class CheckpointError(Exception):
@@ -64,6 +64,22 @@ def tensorflow_advice() -> str:
       "files needs no TensorFlow."
     )
   return "Install it with: pip install 'estimator-ckpt[tensorflow]'"
+
+
+def shorten(items: Sequence[object], shown: int = 10) -> list[str]:
+  """The first items of a list for a message, and how many more there are.
+
+  Args:
+    items: what a message would list.
+    shown: how many of them at most.
+
+  Returns:
+    A line for each item that is shown, then `and N more` where some are not.
+  """
+  lines = [str(item) for item in items[:shown]]
+  if len(items) > shown:
+    lines.append(f"and {len(items) - shown:,} more")
+  return lines
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

@@ -35,7 +35,6 @@ NameMapLike = Union[
 # A colon between the two names: not `\:`, and not the one in `(?:...)`.
 _COLON = re.compile(r"(?<!\\)(?<!\(\?):")
 _COMMENT = re.compile(r"\s#")
-_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,12 +232,10 @@ def check_distinct(names: Mapping[str, str]) -> None:
   clashes = [(new, group) for new, group in olds.items() if len(group) > 1]
   if not clashes:
     return
-  lines = [f"  {new!r} <- {', '.join(map(repr, group))}" for new, group in clashes]
-  if len(lines) > _SHOWN:
-    lines[_SHOWN:] = [f"  and {len(lines) - _SHOWN} more"]
+  lines = [f"{new!r} <- {', '.join(map(repr, group))}" for new, group in clashes]
   raise errors.OptionError(
     "several variables would get one name, and all but one be lost:\n"
-    + "\n".join(lines)
+    + "\n".join(f"  {line}" for line in errors.shorten(lines))
     + "\nGive them different names."
   )
 

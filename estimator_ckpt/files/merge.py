@@ -23,7 +23,6 @@ from estimator_ckpt.files.model_dirs import Report
 from estimator_ckpt.files.plan import Plan
 
 CLASH_POLICIES = ("error", "first", "last")
-_SHOWN = 10
 # Every checkpoint has its own; they are no clash.
 _OWN_KEYS = frozenset([layout_lib.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY])
 
@@ -216,12 +215,10 @@ def _clash_message(
   clashes: Sequence[str],
 ) -> str:
   clashes = sorted(set(clashes))
-  lines = [f"  {key!r}, first in {sources[places[key][0]].prefix}" for key in clashes]
-  if len(lines) > _SHOWN:
-    lines[_SHOWN:] = [f"  and {len(lines) - _SHOWN} more"]
+  lines = [f"{key!r}, first in {sources[places[key][0]].prefix}" for key in clashes]
   return (
     "the checkpoints have different tensors of the same name:\n"
-    + "\n".join(lines)
+    + "\n".join(f"  {line}" for line in errors.shorten(lines))
     + "\nSay which is taken with on_clash, first or last; or rename, or strip, one of"
     " them before."
   )

@@ -26,7 +26,6 @@ from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY, NamedTensor
 from estimator_ckpt.files.new_tensors import NewTensor
 
 GLOBAL_STEP = optimizer_names.GLOBAL_STEP
-_SHOWN = 10
 _NOT_IN_TF1 = "name-based checkpoints have none"
 
 
@@ -160,15 +159,13 @@ def _check_named(unnamed: Sequence[NamedTensor], mapped: Mapping[str, str]) -> N
   clashes = [t for t in unnamed if mapped.get(t.owner, t.owner) == t.owner != t.name]
   if not clashes:
     return
-  lines = [f"  {t.owner} is called {t.name!r}" for t in clashes[:_SHOWN]]
-  if len(clashes) > _SHOWN:
-    lines.append(f"  and {len(clashes) - _SHOWN} more")
-  rules = [f"  {t.owner}:{t.path_name or 'NAME'}" for t in clashes[:_SHOWN]]
+  lines = errors.shorten([f"{t.owner} is called {t.name!r}" for t in clashes])
+  rules = errors.shorten([f"{t.owner}:{t.path_name or 'NAME'}" for t in clashes])
   raise errors.OptionError(
     "the object graph gives several variables one name:\n"
-    + "\n".join(lines)
+    + "\n".join(f"  {line}" for line in lines)
     + "\nName them with a name_map; by their object paths that is\n"
-    + "\n".join(rules)
+    + "\n".join(f"  {rule}" for rule in rules)
   )
 
 
@@ -404,8 +401,7 @@ def _no_step_note(index: Index, renamed: Sequence[tuple[NamedTensor, str]]) -> s
 
 
 def _listed(names: Sequence[str]) -> str:
-  more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-  return ", ".join(names[:_SHOWN]) + more
+  return ", ".join(errors.shorten(names))
 
 
 def with_notes(plan: Plan, notes: Sequence[str]) -> Plan:

@@ -25,8 +25,6 @@ from estimator_ckpt.files.plan import Plan
 
 Patterns = Union[str, Sequence[str]]
 
-_SHOWN = 10
-
 
 def strip(
   source: str | os.PathLike[str],
@@ -294,8 +292,7 @@ def _unclear_notes(
 ) -> tuple[str, ...]:
   unclear = [(t.name, roles[t].unclear) for t in kept if roles[t].unclear]
   notes = [f"kept, as it may be a variable: {name}: {why}" for name, why in unclear]
-  if len(notes) > _SHOWN:
-    notes[_SHOWN:] = [f"and {len(notes) - _SHOWN} more that may be variables were kept"]
+  notes = errors.shorten(notes)
   if notes:
     notes.append("leave such variables out by name, if they are not needed")
   return tuple(notes)

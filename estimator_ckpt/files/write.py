@@ -37,8 +37,6 @@ from estimator_ckpt.files.plan import Plan
 Progress = Callable[[int, int], None]
 PlanMaker = Callable[["Source"], Plan]
 
-_SHOWN = 10
-
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -401,7 +399,5 @@ def _listed(title: str, items: Sequence[str]) -> list[str]:
   if not items:
     return []
   lines = [f"  {title} ({len(items)}):"]
-  lines += [f"    {item}" for item in items[:_SHOWN]]
-  if len(items) > _SHOWN:
-    lines.append(f"    and {len(items) - _SHOWN} more")
+  lines += [f"    {line}" for line in errors.shorten(items)]
   return lines

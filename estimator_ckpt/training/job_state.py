@@ -143,5 +143,4 @@ def _latest(data: bytes | None) -> str:
 
 def listed(names: Sequence[str]) -> str:
   """Names for a message, of many only the first."""
-  more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-  return ", ".join(names[:_SHOWN]) + more
+  return ", ".join(errors.shorten(names, _SHOWN))

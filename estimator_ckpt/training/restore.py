@@ -99,11 +99,11 @@ def _damage(prefix: str, message: str) -> str:
   findings = verify(prefix).findings
   damages = [f for f in findings if f.severity is Severity.ERROR]
   lines = [f"{prefix}: the checkpoint is damaged, and nothing was restored from it."]
-  for finding in damages[:_SHOWN]:
-    where = finding.file if finding.key is None else f"{finding.file}: {finding.key!r}"
-    lines.append(f"  {where}: {finding.message}")
-  if len(damages) > _SHOWN:
-    lines.append(f"  ... and {len(damages) - _SHOWN} more")
+  described = [
+    f"{f.file if f.key is None else f'{f.file}: {f.key!r}'}: {f.message}"
+    for f in damages
+  ]
+  lines += [f"  {line}" for line in errors.shorten(described, _SHOWN)]
   if not damages:
     lines.append(f"  {message.splitlines()[0]}")
   others = [

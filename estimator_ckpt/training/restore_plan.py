@@ -146,10 +146,7 @@ class RestorePlan:
 
 
 def _listed(items: Sequence[object]) -> list[str]:
-  lines = [f"  {item}" for item in items[:_SHOWN]]
-  if len(items) > _SHOWN:
-    lines.append(f"  ... and {len(items) - _SHOWN} more")
-  return lines
+  return [f"  {line}" for line in errors.shorten(items, _SHOWN)]
 
 
 def plan_restore(

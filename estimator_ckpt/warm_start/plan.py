@@ -22,7 +22,6 @@ Shape = tuple[int, ...]
 
 # How many entries of a suggestion are tried one by one, and how many names are shown.
 _TRIED = 20
-_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,9 +211,7 @@ class WarmStartPlan:
 
   def leaves_new(self) -> str:
     """What stays new with the suggested map, in words."""
-    names = self.stays_new
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"It leaves new: {', '.join(names[:_SHOWN])}{more}"
+    return f"It leaves new: {', '.join(errors.shorten(self.stays_new))}"
 
   def suggestion(self) -> str:
     """The suggested map as one would write it."""

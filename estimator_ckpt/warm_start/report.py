@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.dtypes import describe
 from estimator_ckpt.text_table import Column, format_table
@@ -195,11 +196,7 @@ def _kind(item: LeftOut) -> str:
 
 
 def _first(items: Iterable[str]) -> list[str]:
-  listed = list(items)
-  lines = [f"  {item}" for item in listed[:_SHORT]]
-  if len(listed) > _SHORT:
-    lines.append(f"  ... and {len(listed) - _SHORT} more")
-  return lines
+  return [f"  {line}" for line in errors.shorten(list(items), _SHORT)]
 
 
 def _started_json(item: Started, rows_kept: Mapping[str, int]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_missing_and_mismatched_are_told_apart():
 
 def test_a_long_list_is_cut():
   targets = [RestoreTarget(f"v{i}", None, _FLOAT, (2,)) for i in range(50)]
-  assert "... and 30 more" in _plan(_index("w"), *targets).message()
+  assert "and 30 more" in _plan(_index("w"), *targets).message()
 
 
 def test_a_dtype_that_differs():

@@ -43,7 +43,7 @@ def test_the_summary_shows_the_first_few_of_each_kind():
   names = [f"layer_{i}/w" for i in range(9)]
   text = warm_start_report.summary(made(names, [*names, "x", "y"]))
   assert text.count("\n  layer_") == 5
-  assert "  ... and 4 more" in text
+  assert "  and 4 more" in text
   assert "Not started (2):\n  2, such as x: not in the checkpoint" in text
 
 

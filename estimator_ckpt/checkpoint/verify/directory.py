@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estimator_ckpt import errors
 from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX
 from estimator_ckpt.checkpoint import leftovers
@@ -123,7 +124,4 @@ def _name(path: str) -> str:
 
 
 def _listed(names: list[str]) -> str:
-  others = len(names) - _SHOWN
-  return ", ".join(map(repr, names[:_SHOWN])) + (
-    f" and {others} more" if others > 0 else ""
-  )
+  return ", ".join(errors.shorten([repr(name) for name in names], _SHOWN))

@@ -73,7 +73,7 @@ def test_other_checkpoints_that_are_not_there_are_one_warning(directory):
   (finding,) = _check(directory)
   assert (finding.severity.value, finding.code) == ("warning", "state-entry-missing")
   assert finding.message == (
-    "'model.ckpt-5', 'model.ckpt-6', 'model.ckpt-7' and 1 more: named in it, and not"
+    "'model.ckpt-5', 'model.ckpt-6', 'model.ckpt-7', and 1 more: named in it, and not"
     " there"
   )
 
