@@ -22,16 +22,19 @@ from estimator_ckpt.training import dual_index, overwrite, separate
 class Publisher:
   """Publishes the checkpoints of one saver.
 
+  Attributes:
+    in_pairs: whether each checkpoint is kept as two bundles.
+
   Args:
-    plan: what they are written by.
-    in_pairs: whether each is kept as two bundles; the plan is a dual one then.
+    plan: what they are written by; a dual one where they are kept in pairs.
+    in_pairs: as the attribute.
     durable: whether what is published is on the disk, and survives a power cut.
   """
 
   def __init__(self, plan: SavePlan, in_pairs: bool, durable: bool = False):
     self._plan = plan
     self._durable = durable
-    self._in_pairs = in_pairs
+    self.in_pairs = in_pairs
     self._recurring = RecurringIndex()
     # Data files of a checkpoint that was replaced. Who opened it may still read them.
     self._replaced: list[str] = []
@@ -56,7 +59,7 @@ class Publisher:
     """
     overwrite.remove(self._replaced)
     self._replaced = []
-    if not replaces and not self._in_pairs:
+    if not replaces and not self.in_pairs:
       yield prefix
       if dual_index.are_needed(self._plan):
         dual_index.add_aliases(prefix, self._plan, self._recurring)
@@ -65,7 +68,7 @@ class Publisher:
     with overwrite.aside(prefix) as written:
       yield written
       self._sync(written)
-      if self._in_pairs:
+      if self.in_pairs:
         self._replaced = separate.publish(prefix, written, self._plan, self._durable)
       else:
         index = Index.read(written)

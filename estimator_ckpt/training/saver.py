@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import dataclasses
 import functools
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -16,28 +12,26 @@ from typing import Any, Callable, TypeVar
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import read_scalar_string
-from estimator_ckpt.checkpoint import formats, key_plan
+from estimator_ckpt.checkpoint import key_plan
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
-from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.training import (
   job_state,
-  keras_edges,
   model_dir_checks,
-  overwrite,
   restore_errors,
   restore_plan,
-  retention,
   save_costs,
+  saver_graph,
   saver_ops,
 )
 from estimator_ckpt.training import restore as restore_lib
-from estimator_ckpt.training import saveables as saveables_lib
 from estimator_ckpt.training import separate as separate_lib
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.asynchronous import AsynchronousSaves
+from estimator_ckpt.training.kept_checkpoints import KeptCheckpoints, SaveRequest
 from estimator_ckpt.training.publish import Publisher
+from estimator_ckpt.training.saver_settings import SaverSettings
 from estimator_ckpt.training.snapshot import Snapshot
 from estimator_ckpt.training.tensorflow_private import tf
 
@@ -129,14 +123,13 @@ class CheckpointSaver(tfp.SaverBase):
     self._root = _as_root(checkpoint, self._format)
     self._layout = layout_lib.check_layout(layout)
     self._strict = strict
-    self._given = _Given(var_list, max_to_keep, keep_checkpoint_every_n_hours)
-    self._built: _Built | None = None
+    self._settings = SaverSettings(var_list, max_to_keep, keep_checkpoint_every_n_hours)
+    self._kept = KeptCheckpoints(self, self._format, durable)
+    self._saving = threading.RLock()
+    # From build() on.
+    self._built: saver_graph.SaverGraph | None = None
     # What the restored checkpoint has and this graph lacks, until a save says so.
     self._dropped: tuple[str, ...] = ()
-    self._started = time.time()
-    self._has_said_names = False
-    self._saving = threading.RLock()
-    self._states: dict[tuple[str, str | None], job_state.JobState] = {}
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
       sharded=sharded, defer_build=True, allow_empty=True, **saver_options
@@ -169,65 +162,30 @@ class CheckpointSaver(tfp.SaverBase):
       self._build_as(self._format, self._asynchronous)
 
   def _build_as(self, checkpoint_format: CheckpointFormat, asynchronous: bool) -> None:
-    given = self._given.completed()
-    gathered = saveables_lib.gather(given.var_list, self._root, self._sharded)
-    step = tf.compat.v1.train.get_global_step()
-
-    def planned(written: CheckpointFormat) -> key_plan.SavePlan:
-      made = key_plan.plan_save(
-        [item.saved for item in gathered.named],
-        written,
-        copy.deepcopy(gathered.graph),
-        self._layout,
-        has_global_step=step is not None,
-      )
-      if made.object_graph is None or self._root is None:
-        return made
-      steps = keras_edges.add_keras_edges(
-        made.object_graph,
-        saveables_lib.keras_variable_orders(self._root),
-        saveables_lib.plain_optimizers(self._root),
-      )
-      return dataclasses.replace(made, step_keys=tuple(steps))
-
-    plan = planned(checkpoint_format)
+    settings = self._settings.completed()
+    objects = saver_graph.gather(
+      settings.var_list, self._root, self._layout, self._sharded
+    )
+    plan = objects.plan(checkpoint_format)
     # What is exported is named, and still restored by the keys of a model_dir.
-    own = plan if checkpoint_format is self._format else planned(self._format)
-    recorded = {
-      item.saved.name: [
-        saveables_lib.RecordedSaveable(
-          saveable,
-          item,
-          plan.keys[item.saved.name] if checkpoint_format.has_objects else None,
-          own.object_key(item.saved.name),
-          is_written=item.saved.name not in plan.unwritten,
-        )
-        for saveable in item.saveables
-      ]
-      for item in gathered.named
-    }
+    own = plan if checkpoint_format is self._format else objects.plan(self._format)
     builder = saver_ops.SaverBuilder(
-      saver_ops.extra_tensors(plan, gathered, step), bulk=self._strict
+      saver_ops.extra_tensors(plan, objects.gathered, objects.step), bulk=self._strict
     )
     self.build_with(
-      recorded,
-      builder,
-      5 if given.max_to_keep is None else given.max_to_keep,
-      10000.0 if given.keep_hours is None else given.keep_hours,
+      objects.recorded(plan, own), builder, settings.max_to_keep, settings.keep_hours
     )
     # What is exported is one bundle.
     in_pairs = self._separate and plan.checkpoint_format is CheckpointFormat.DUAL
-    self._built = _Built(
+    saves_behind = asynchronous and not self.is_empty
+    self._built = saver_graph.SaverGraph(
       plan,
       builder.restores,
-      gathered.python_states,
-      in_pairs,
+      objects.gathered.python_states,
       Publisher(plan, in_pairs, self._durable),
-      AsynchronousSaves(Snapshot(builder.written))
-      if asynchronous and not self.is_empty
-      else None,
+      AsynchronousSaves(Snapshot(builder.written)) if saves_behind else None,
     )
-    _say_name_only(plan)
+    saver_graph.say_name_only(plan)
     savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
     savers[:] = [self]
 
@@ -249,13 +207,23 @@ class CheckpointSaver(tfp.SaverBase):
     checkpoint without its aliases. Of two threads that save, one waits for the other.
     """
     built = self._build_once()
-    prefix = self.prefix(sess, save_path, global_step)
+    request = SaveRequest(
+      self.prefix(sess, save_path, global_step),
+      latest_filename,
+      meta_graph_suffix,
+      write_state,
+    )
     if write_state:
-      model_dir_checks.check_name(os.path.dirname(prefix))
-    if self.is_empty or not write_state or built.asynchronous is None:
-      self.wait_until_finished()
-    save = functools.partial(
+      model_dir_checks.check_name(request.directory)
+    meta_graph = f".{meta_graph_suffix}" if write_meta_graph else None
+    if built.asynchronous is not None and write_state:
+      self._save_behind(built.asynchronous, sess, request, meta_graph, options)
+      return request.prefix
+    self.wait_until_finished()
+    feed = built.feed()
+    write = functools.partial(
       super().save,
+      tfp.FeedingSession(sess, feed) if feed else sess,
       latest_filename=latest_filename,
       meta_graph_suffix=meta_graph_suffix,
       write_meta_graph=write_meta_graph,
@@ -263,31 +231,32 @@ class CheckpointSaver(tfp.SaverBase):
       **options,
     )
     if self.is_empty:
-      return save(sess, prefix)
-    publish = functools.partial(
-      self._publish, prefix, latest_filename, meta_graph_suffix, write_state
-    )
-    if built.asynchronous is not None and write_state:
-
-      def write(write_snapshot: Callable[[str], None], target: str) -> None:
-        write_snapshot(target)
-        if write_meta_graph:
-          self.export_meta_graph(f"{target}.{meta_graph_suffix}", **options)
-
-      built.asynchronous.save(
-        sess,
-        built.feed(),
-        prefix,
-        lambda write_snapshot: publish(functools.partial(write, write_snapshot)),
-      )
-      return prefix
-    feed = built.feed()
-    session = tfp.FeedingSession(sess, feed) if feed else sess
+      return write(request.prefix)
     start = time.monotonic()
-    publish(lambda target: save(session, target))
+    self._publish(request, write)
     if write_state:
-      save_costs.report(0.0, 0.0, time.monotonic() - start, prefix, False)
-    return prefix
+      save_costs.report(0.0, 0.0, time.monotonic() - start, request.prefix, False)
+    return request.prefix
+
+  def _save_behind(
+    self,
+    saves: AsynchronousSaves,
+    session: tf.compat.v1.Session,
+    request: SaveRequest,
+    meta_graph: str | None,
+    options: Mapping[str, Any],
+  ) -> None:
+    """Takes a snapshot, and has it written and published while training goes on."""
+
+    def publish(write_snapshot: Callable[[str], None]) -> None:
+      def write(target: str) -> None:
+        write_snapshot(target)
+        if meta_graph is not None:
+          self.export_meta_graph(target + meta_graph, **options)
+
+      self._publish(request, write)
+
+    saves.save(session, self._build_once().feed(), request.prefix, publish)
 
   def wait_until_finished(self) -> None:
     """Waits until the last save is whole on disk and named by the state file.
@@ -311,69 +280,20 @@ class CheckpointSaver(tfp.SaverBase):
     saves = self._built.asynchronous if self._built is not None else None
     return saves is not None and saves.is_writing
 
-  def _publish(
-    self,
-    prefix: str,
-    latest_filename: str | None,
-    meta_graph_suffix: str,
-    write_state: bool,
-    write: Callable[[str], Any],
-  ) -> None:
+  def _publish(self, request: SaveRequest, write: Callable[[str], Any]) -> None:
     """Has a checkpoint written, makes it one that readers find, and deletes old ones."""
-    state = self._job_state(prefix, latest_filename)
-    found = state.read()
-    if write_state:
-      self._say_dropped()
-      self._say_names(prefix, found)
-      self._look_around(state, prefix, latest_filename)
-    replaces = overwrite.is_listed(prefix, found)
     publisher = self._build_once().publisher
-    with publisher.target(prefix, replaces, meta_graph_suffix) as target:
+    replaces = self._kept.begin(request, publisher.in_pairs)
+    if request.write_state:
+      self._say_dropped()
+    with publisher.target(
+      request.prefix, replaces, request.meta_graph_suffix
+    ) as target:
       write(target)
-    if write_state:
-      self.record(prefix, latest_filename, meta_graph_suffix)
+    if request.write_state:
+      self._kept.record(request, publisher.in_pairs)
 
-  def record(
-    self, prefix: str, latest_filename: str | None, meta_graph_suffix: str
-  ) -> None:
-    """Enters a finished checkpoint into the state file, and deletes the oldest.
-
-    Args:
-      prefix: the checkpoint.
-      latest_filename: the state file's name; None for `checkpoint`.
-      meta_graph_suffix: the suffix of the MetaGraphs that are deleted with them.
-
-    Raises:
-      CheckpointIOError: the file system refused.
-    """
-    state = self._job_state(prefix, latest_filename)
-    state.is_this_jobs = True
-    directories = {
-      _directory(where) for (where, _), s in self._states.items() if s.is_this_jobs
-    }
-    plan = retention.plan_retention(
-      # The state file of a copied directory may name checkpoints of the original one,
-      # which are not this job's to count or to delete.
-      [each for each in self.listed if _directory(each.directory) in directories],
-      retention.ListedCheckpoint(prefix, time.time()),
-      self.saver_def.max_to_keep,
-      self.preserve_after,
-      self.saver_def.keep_checkpoint_every_n_hours,
-    )
-    write = functools.partial(
-      state.write, relative=self.saves_relative_paths, durable=self._durable
-    )
-    if plan.deleted:
-      write(prefix, plan.prefixes_before_deletion)
-    for old in plan.deleted:
-      tfp.delete_checkpoint(old, meta_graph_suffix)
-    write(prefix, plan.prefixes)
-    self.set_last_checkpoints_with_time(list(plan.kept))
-    self.preserve_after = plan.preserve_after
-    if self._build_once().in_pairs:
-      separate_lib.record(prefix, latest_filename)
-
-  def _build_once(self) -> _Built:
+  def _build_once(self) -> saver_graph.SaverGraph:
     if self._built is None:
       # export_saved_model never calls build(). What it saves goes into a SavedModel,
       # whose variables are name-based whatever the model_dir holds.
@@ -381,12 +301,6 @@ class CheckpointSaver(tfp.SaverBase):
       self._build_as(CheckpointFormat.TF1, asynchronous=False)
     assert self._built is not None
     return self._built
-
-  def _job_state(self, prefix: str, name: str | None) -> job_state.JobState:
-    place = os.path.dirname(prefix), name
-    if place not in self._states:
-      self._states[place] = job_state.JobState(*place)
-    return self._states[place]
 
   def _say_dropped(self) -> None:
     if self._dropped:
@@ -397,43 +311,6 @@ class CheckpointSaver(tfp.SaverBase):
         job_state.listed(self._dropped),
       )
     self._dropped = ()
-
-  def _say_names(self, prefix: str, found: state_lib.CheckpointState | None) -> None:
-    """Says what names can no longer do, when a directory gets its first TF2 checkpoint."""
-    if self._has_said_names or self._format.has_names:
-      return
-    self._has_said_names = True
-    directory = os.path.dirname(prefix)
-    if found is not None:
-      latest = os.path.join(directory, found.model_checkpoint_path)
-      with contextlib.suppress(errors.CheckpointError):
-        if not formats.detect_format(latest).has_names:
-          return
-    _logger.warning(
-      "%s: TF2 checkpoints have object keys and no names. A plain Estimator does not resume "
-      "from them, and estimator.get_variable_value(name), init_from_checkpoint, "
-      "tf.train.load_variable(directory, name) and other readers by name do not find "
-      "variables. The format 'dual' keeps names.",
-      directory,
-    )
-
-  def _look_around(
-    self, state: job_state.JobState, prefix: str, latest_filename: str | None
-  ) -> None:
-    """Removes what an interrupted job left, and says if another one saves here."""
-    in_pairs = self._build_once().in_pairs
-    prefixes = [prefix, separate_lib.tf2_prefix(prefix)] if in_pairs else [prefix]
-    is_first = state.clean([os.path.dirname(p) for p in prefixes], self._started)
-    if is_first and not in_pairs:
-      stale = separate_lib.left_behind(prefix, latest_filename)
-      if stale:
-        _logger.warning(
-          "%s is of a job with separate=True. This one writes no pairs, so readers of %s "
-          "stay at it. Give separate=True again, or remove that directory.",
-          stale,
-          os.path.dirname(stale),
-        )
-    state.say_if_another_writes()
 
   def restore(self, sess: tf.compat.v1.Session, save_path: str) -> None:
     """Restores a checkpoint of any format; arguments are those of Saver.restore.
@@ -481,60 +358,6 @@ class CheckpointSaver(tfp.SaverBase):
         state.restore(read_scalar_string(prefix, index, state.key))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Given:
-  """Settings that a Saver in the graph's collection may complete; None if not given."""
-
-  var_list: Any
-  max_to_keep: int | None
-  keep_hours: float | None
-
-  def completed(self) -> _Given:
-    """The settings with those of the Savers that RunConfig's are in."""
-    given = self
-    for saver in tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVERS):
-      # Another of these has settings of its own, and a var_list of its own keys.
-      if not isinstance(saver, tf.compat.v1.train.Saver) or isinstance(
-        saver, CheckpointSaver
-      ):
-        continue
-      found = tfp.saver_settings(saver)
-      if given.var_list is None and saver.saver_def is not None:
-        given = dataclasses.replace(given, var_list=found["var_list"])
-      if given.max_to_keep is None:
-        given = dataclasses.replace(given, max_to_keep=found["max_to_keep"] or 0)
-      if given.keep_hours is None:
-        given = dataclasses.replace(
-          given, keep_hours=found["keep_checkpoint_every_n_hours"]
-        )
-    return given
-
-
-@dataclasses.dataclass(frozen=True)
-class _Built:
-  """What there is once the ops are in the graph.
-
-  Attributes:
-    plan: the keys that are written.
-    restores: the RestoreV2 ops.
-    python_states: objects whose state is fed when it is saved.
-    in_pairs: whether each checkpoint is kept as two bundles.
-    publisher: what publishes checkpoints.
-    asynchronous: what saves while training goes on, if something does.
-  """
-
-  plan: key_plan.SavePlan
-  restores: list[restore_lib.RestoreOp]
-  python_states: list[tfp.PythonState]
-  in_pairs: bool
-  publisher: Publisher
-  asynchronous: AsynchronousSaves | None
-
-  def feed(self) -> dict[Any, Any]:
-    """The Python state as it is now, for the tensors that it is saved as."""
-    return {k: v for state in self.python_states for k, v in state.feed().items()}
-
-
 def _as_root(checkpoint: Any, checkpoint_format: CheckpointFormat) -> Any:
   if checkpoint is None:
     return None
@@ -546,21 +369,3 @@ def _as_root(checkpoint: Any, checkpoint_format: CheckpointFormat) -> Any:
   if isinstance(checkpoint, Mapping):
     return tf.train.Checkpoint(**checkpoint)
   return checkpoint
-
-
-_said: set[tuple[str, ...]] = set()
-
-
-def _say_name_only(plan: key_plan.SavePlan) -> None:
-  """Says once what TF2 code cannot restore, not at each of a job's evaluations."""
-  if plan.name_only and plan.name_only not in _said:
-    _said.add(plan.name_only)
-    _logger.warning(
-      "%d saveables have no TF2 form and are stored under their name alone: %s",
-      len(plan.name_only),
-      job_state.listed(plan.name_only),
-    )
-
-
-def _directory(path: str) -> str:
-  return path if "://" in path else os.path.realpath(path or ".")

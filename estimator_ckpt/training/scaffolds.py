@@ -20,7 +20,10 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.saver import CheckpointSaver
 from estimator_ckpt.training.tensorflow_private import tf
-from estimator_ckpt.training.warm_start.saver import InitFn, WarmStartingSaver
+from estimator_ckpt.training.warm_start.warm_starting_saver import (
+  InitFn,
+  WarmStartingSaver,
+)
 from estimator_ckpt.warm_start.request import WarmStart
 
 _SCAFFOLD_OPTIONS = frozenset(

@@ -79,11 +79,13 @@ def test_the_architecture_has_each_room():
 
 
 def test_the_architecture_has_each_use_of_private_tensorflow_api():
-  path = _PACKAGE / "training" / "tensorflow_private.py"
-  tree = ast.parse(path.read_text("utf-8"))
+  paths = (_PACKAGE / "training" / "tensorflow_private").glob("*.py")
+  nodes = [
+    node for path in paths for node in ast.walk(ast.parse(path.read_text("utf-8")))
+  ]
   imported = {
     alias.asname or alias.name
-    for node in ast.walk(tree)
+    for node in nodes
     if isinstance(node, ast.ImportFrom)
     and (node.module or "").startswith("tensorflow.python")
     for alias in node.names
@@ -91,7 +93,7 @@ def test_the_architecture_has_each_use_of_private_tensorflow_api():
   modules = {name for name in imported if name[0].islower()}
   used = {
     node.attr
-    for node in ast.walk(tree)
+    for node in nodes
     if isinstance(node, ast.Attribute)
     and isinstance(node.value, ast.Name)
     and node.value.id in modules

@@ -8,6 +8,7 @@ from typing import Any, Callable
 
 from estimator_ckpt import errors
 from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.kept_checkpoints import SaveRequest
 from estimator_ckpt.training.saver import CheckpointSaver
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.training.warm_start import ops as warm_start_ops
@@ -140,7 +141,7 @@ class WarmStartingSaver(CheckpointSaver):
       super().build()
       self._starter.build()
 
-  def _publish(self, prefix: str, *args: Any) -> None:
-    super()._publish(prefix, *args)
+  def _publish(self, request: SaveRequest, write: Callable[[str], Any]) -> None:
+    super()._publish(request, write)
     # Beside the first checkpoint, what was started.
-    self._starter.report(prefix)
+    self._starter.report(request.prefix)

@@ -1,0 +1,167 @@
+"""The checkpoints that a saver keeps: which the state file names, which are deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import time
+from typing import NamedTuple
+
+from estimator_ckpt import errors
+from estimator_ckpt.checkpoint import formats
+from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.training import overwrite, retention
+from estimator_ckpt.training import separate as separate_lib
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.job_state import JobState
+
+_logger = logging.getLogger(__name__)
+
+
+class SaveRequest(NamedTuple):
+  """What `Saver.save` was asked for.
+
+  Attributes:
+    prefix: the checkpoint.
+    latest_filename: the state file's name; None for `checkpoint`.
+    meta_graph_suffix: the suffix of MetaGraphs.
+    write_state: whether the state file is to name the checkpoint.
+  """
+
+  prefix: str
+  latest_filename: str | None
+  meta_graph_suffix: str
+  write_state: bool
+
+  @property
+  def directory(self) -> str:
+    """The directory of the checkpoint and of the state file."""
+    return os.path.dirname(self.prefix)
+
+
+class KeptCheckpoints:
+  """Keeps the state files of one saver, and deletes what its settings no longer keep.
+
+  Args:
+    saver: the saver; it says how many checkpoints are kept, and lists them.
+    checkpoint_format: what it writes.
+    durable: whether a state file is on the disk before anything is deleted.
+  """
+
+  def __init__(
+    self, saver: tfp.SaverBase, checkpoint_format: CheckpointFormat, durable: bool
+  ):
+    self._saver = saver
+    self._format = checkpoint_format
+    self._durable = durable
+    self._started = time.time()
+    self._states: dict[tuple[str, str | None], JobState] = {}
+    self._has_said_names = False
+
+  def begin(self, request: SaveRequest, in_pairs: bool) -> bool:
+    """Reads the state file once, and looks around in the directory, before a save.
+
+    Args:
+      request: the save.
+      in_pairs: whether the checkpoint is kept as two bundles.
+
+    Returns:
+      Whether the save replaces a checkpoint that the state file names.
+
+    Raises:
+      CorruptCheckpointError: the state file is damaged, and there are checkpoints.
+      CheckpointIOError: the file system refused.
+    """
+    state = self._state(request)
+    found = state.read()
+    if request.write_state:
+      self._say_names(request.directory, found)
+      self._clean(state, request, in_pairs)
+      state.say_if_another_writes()
+    return overwrite.is_listed(request.prefix, found)
+
+  def record(self, request: SaveRequest, in_pairs: bool) -> None:
+    """Enters a finished checkpoint into the state file, and deletes the oldest.
+
+    Args:
+      request: the save.
+      in_pairs: whether the checkpoint is kept as two bundles.
+
+    Raises:
+      CheckpointIOError: the file system refused.
+    """
+    saver, prefix = self._saver, request.prefix
+    state = self._state(request)
+    state.is_this_jobs = True
+    directories = {
+      _real_path(where) for (where, _), s in self._states.items() if s.is_this_jobs
+    }
+    plan = retention.plan_retention(
+      # The state file of a copied directory may name checkpoints of the original one,
+      # which are not this job's to count or to delete.
+      [each for each in saver.listed if _real_path(each.directory) in directories],
+      retention.ListedCheckpoint(prefix, time.time()),
+      saver.saver_def.max_to_keep,
+      saver.preserve_after,
+      saver.saver_def.keep_checkpoint_every_n_hours,
+    )
+    write = functools.partial(
+      state.write, relative=saver.saves_relative_paths, durable=self._durable
+    )
+    if plan.deleted:
+      write(prefix, plan.prefixes_before_deletion)
+    for old in plan.deleted:
+      tfp.delete_checkpoint(old, request.meta_graph_suffix)
+    write(prefix, plan.prefixes)
+    saver.set_last_checkpoints_with_time(list(plan.kept))
+    saver.preserve_after = plan.preserve_after
+    if in_pairs:
+      separate_lib.record(prefix, request.latest_filename)
+
+  def _state(self, request: SaveRequest) -> JobState:
+    place = request.directory, request.latest_filename
+    if place not in self._states:
+      self._states[place] = JobState(*place)
+    return self._states[place]
+
+  def _say_names(self, directory: str, found: state_lib.CheckpointState | None) -> None:
+    """Says what names can no longer do, when a directory gets its first TF2 checkpoint."""
+    if self._has_said_names or self._format.has_names:
+      return
+    self._has_said_names = True
+    if found is not None:
+      latest = os.path.join(directory, found.model_checkpoint_path)
+      with contextlib.suppress(errors.CheckpointError):
+        if not formats.detect_format(latest).has_names:
+          return
+    _logger.warning(
+      "%s: TF2 checkpoints have object keys and no names. A plain Estimator does not resume "
+      "from them, and estimator.get_variable_value(name), init_from_checkpoint, "
+      "tf.train.load_variable(directory, name) and other readers by name do not find "
+      "variables. The format 'dual' keeps names.",
+      directory,
+    )
+
+  def _clean(self, state: JobState, request: SaveRequest, in_pairs: bool) -> None:
+    """Removes what an interrupted job left, before the first save."""
+    prefixes = [request.prefix]
+    if in_pairs:
+      prefixes.append(separate_lib.tf2_prefix(request.prefix))
+    is_first = state.clean([os.path.dirname(p) for p in prefixes], self._started)
+    if not is_first or in_pairs:
+      return
+    stale = separate_lib.left_behind(request.prefix, request.latest_filename)
+    if stale:
+      _logger.warning(
+        "%s is of a job with separate=True. This one writes no pairs, so readers of %s "
+        "stay at it. Give separate=True again, or remove that directory.",
+        stale,
+        os.path.dirname(stale),
+      )
+
+
+def _real_path(directory: str) -> str:
+  return directory if "://" in directory else os.path.realpath(directory or ".")

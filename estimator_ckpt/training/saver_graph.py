@@ -1,0 +1,142 @@
+"""What a saver adds to its graph, planned from what there is to save."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from typing import Any
+
+from estimator_ckpt.checkpoint import key_plan
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.training import job_state, keras_edges
+from estimator_ckpt.training import restore as restore_lib
+from estimator_ckpt.training import saveables as saveables_lib
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.asynchronous import AsynchronousSaves
+from estimator_ckpt.training.publish import Publisher
+from estimator_ckpt.training.tensorflow_private import tf
+
+_logger = logging.getLogger(__name__)
+_said: set[tuple[str, ...]] = set()
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedObjects:
+  """What a saver saves, before the keys are planned.
+
+  Attributes:
+    gathered: variables and objects with their saveables.
+    root: the trackable whose objects are saved with their own paths, or None.
+    layout: where things that no object reaches stand in the object graph.
+    step: the global step variable, or None.
+  """
+
+  gathered: saveables_lib.Gathered
+  root: Any
+  layout: layout_lib.Layout
+  step: Any
+
+  def plan(self, written: CheckpointFormat) -> key_plan.SavePlan:
+    """Plans the keys of a checkpoint of this format."""
+    made = key_plan.plan_save(
+      [item.saved for item in self.gathered.named],
+      written,
+      copy.deepcopy(self.gathered.graph),
+      self.layout,
+      has_global_step=self.step is not None,
+    )
+    if made.object_graph is None or self.root is None:
+      return made
+    steps = keras_edges.add_keras_edges(
+      made.object_graph,
+      saveables_lib.keras_variable_orders(self.root),
+      saveables_lib.plain_optimizers(self.root),
+    )
+    return dataclasses.replace(made, step_keys=tuple(steps))
+
+  def recorded(
+    self, plan: key_plan.SavePlan, own: key_plan.SavePlan
+  ) -> dict[str, list[saveables_lib.RecordedSaveable]]:
+    """The saveables that are put into the graph.
+
+    Args:
+      plan: the keys that are written.
+      own: the keys of the checkpoints in the model_dir, which are restored.
+
+    Returns:
+      Saveables by name; several for a partitioned variable.
+    """
+    return {
+      item.saved.name: [
+        saveables_lib.RecordedSaveable(
+          saveable,
+          item,
+          plan.keys[item.saved.name] if plan.checkpoint_format.has_objects else None,
+          own.object_key(item.saved.name),
+          is_written=item.saved.name not in plan.unwritten,
+        )
+        for saveable in item.saveables
+      ]
+      for item in self.gathered.named
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class SaverGraph:
+  """What there is once the ops of a saver are in the graph.
+
+  Attributes:
+    plan: the keys that are written.
+    restores: the RestoreV2 ops.
+    python_states: objects whose state is fed when it is saved.
+    publisher: makes what is written a checkpoint that readers find.
+    asynchronous: saves while training goes on; None if saves wait.
+  """
+
+  plan: key_plan.SavePlan
+  restores: list[restore_lib.RestoreOp]
+  python_states: list[tfp.PythonState]
+  publisher: Publisher
+  asynchronous: AsynchronousSaves | None
+
+  def feed(self) -> dict[Any, Any]:
+    """The Python state as it is now, for the tensors that it is saved as."""
+    return {k: v for state in self.python_states for k, v in state.feed().items()}
+
+
+def gather(
+  var_list: Any, root: Any, layout: layout_lib.Layout, sharded: bool
+) -> SavedObjects:
+  """Finds what a saver saves.
+
+  Args:
+    var_list: as for `tf.compat.v1.train.Saver`; None for all that is in the graph.
+    root: a trackable, or None.
+    layout: where things that `root` does not reach stand in the object graph.
+    sharded: whether each device writes a data file of its own.
+
+  Returns:
+    What is saved.
+
+  Raises:
+    OptionError: things that cannot be saved together.
+  """
+  return SavedObjects(
+    saveables_lib.gather(var_list, root, sharded),
+    root,
+    layout,
+    tf.compat.v1.train.get_global_step(),
+  )
+
+
+def say_name_only(plan: key_plan.SavePlan) -> None:
+  """Says once what TF2 code cannot restore, not at each of a job's evaluations."""
+  if plan.name_only and plan.name_only not in _said:
+    _said.add(plan.name_only)
+    _logger.warning(
+      "%d saveables have no TF2 form and are stored under their name alone: %s",
+      len(plan.name_only),
+      job_state.listed(plan.name_only),
+    )

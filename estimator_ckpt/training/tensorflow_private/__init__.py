@@ -1,0 +1,108 @@
+"""The one place where private TensorFlow API is used.
+
+Each function or class says why the public API does not do. All were checked on
+TensorFlow 2.12.1 and 2.15.1, the first and the last version with Estimator that this
+package supports.
+"""
+
+from __future__ import annotations
+
+from estimator_ckpt.training.tensorflow_private.estimators import (
+  Training,
+  calling_estimator,
+  estimator_with_model_fn,
+  is_warm_started,
+  set_warm_start_settings,
+  training_that_warm_starts,
+  trains_its_model_fn,
+  variables_to_warm_start,
+  warm_start_settings_of,
+)
+from estimator_ckpt.training.tensorflow_private.initializers import (
+  call_when_initialized,
+  replace_initializer,
+  start_in_init_op,
+  user_init_fn,
+)
+from estimator_ckpt.training.tensorflow_private.installed import (
+  tf,
+)
+from estimator_ckpt.training.tensorflow_private.saveable_objects import (
+  SaveableObject,
+  SaveSpec,
+  all_saveable_objects,
+  assign,
+  distributed_variable,
+  is_save_only,
+  part_spec,
+  saveables_by_name,
+  saved_name,
+  slice_key,
+)
+from estimator_ckpt.training.tensorflow_private.savers import (
+  BulkSaverBuilder,
+  SaverBase,
+  cpu_of,
+  delete_checkpoint,
+  restore_v2,
+  save_v2,
+  saver_settings,
+)
+from estimator_ckpt.training.tensorflow_private.sessions import (
+  FeedingSession,
+  SaveCall,
+  cached_summary_writer,
+  hooks_of_session,
+  save_call,
+  save_with,
+  saves_with,
+)
+from estimator_ckpt.training.tensorflow_private.trackables import (
+  PythonState,
+  frozen_objects,
+  serialize_objects,
+)
+
+__all__ = [
+  "BulkSaverBuilder",
+  "FeedingSession",
+  "PythonState",
+  "SaveCall",
+  "SaveSpec",
+  "SaveableObject",
+  "SaverBase",
+  "Training",
+  "all_saveable_objects",
+  "assign",
+  "cached_summary_writer",
+  "call_when_initialized",
+  "calling_estimator",
+  "cpu_of",
+  "delete_checkpoint",
+  "distributed_variable",
+  "estimator_with_model_fn",
+  "frozen_objects",
+  "hooks_of_session",
+  "is_save_only",
+  "is_warm_started",
+  "part_spec",
+  "replace_initializer",
+  "restore_v2",
+  "save_call",
+  "save_v2",
+  "save_with",
+  "saveables_by_name",
+  "saved_name",
+  "saver_settings",
+  "saves_with",
+  "serialize_objects",
+  "set_warm_start_settings",
+  "slice_key",
+  "start_in_init_op",
+  "tf",
+  "training_that_warm_starts",
+  "trains_its_model_fn",
+  "user_init_fn",
+  "variables_to_warm_start",
+  "warm_start_settings_of",
+]

@@ -1,0 +1,191 @@
+"""Estimators: who calls a model_fn, and what an Estimator was given."""
+
+from __future__ import annotations
+
+import copy
+import dis
+import functools
+import inspect
+import sys
+import types
+from typing import Any, Callable, NamedTuple
+
+from tensorflow.python.training import warm_starting_util
+
+from estimator_ckpt.training.tensorflow_private.installed import tf
+
+
+class Training(NamedTuple):
+  """An Estimator that is about to train, and the Scaffold of what its model_fn made."""
+
+  estimator: tf.compat.v1.estimator.Estimator
+  scaffold: tf.compat.v1.train.Scaffold
+
+
+def training_that_warm_starts() -> Training | None:
+  """Whose WarmStartSettings are being unpacked; to be called where they are.
+
+  An Estimator does not tell its settings who it is. It unpacks them in a method, to train
+  in `_train_with_estimator_spec`, whose variables tell it.
+
+  Returns:
+    The training; None if whoever unpacks them is no Estimator, or does not train.
+  """
+  unpacking = sys._getframe(2).f_locals
+  estimator, spec = unpacking.get("self"), unpacking.get("estimator_spec")
+  # That of compat.v1 is the base of the other.
+  if not isinstance(estimator, tf.compat.v1.estimator.Estimator):
+    return None
+  if not isinstance(spec, tf.estimator.EstimatorSpec) or spec.mode != "train":
+    return None
+  return Training(estimator, spec.scaffold)
+
+
+def is_warm_started(estimator: tf.estimator.Estimator) -> bool:
+  """Whether an Estimator was given `warm_start_from=`, which has no public name."""
+  return estimator._warm_start_settings is not None
+
+
+def estimator_with_model_fn(
+  estimator: tf.estimator.Estimator, decorate: Callable[[Any], Any]
+) -> tf.estimator.Estimator:
+  """A copy of an Estimator whose model_fn is decorated.
+
+  An Estimator keeps its model_fn in an attribute, and its constructor takes another one:
+  a canned one's takes none, and a TPUEstimator wraps it. What a class keeps of itself, in
+  bound methods and closures, is made to mean the copy. Read from tensorflow-estimator
+  2.12 and 2.15.
+
+  Args:
+    estimator: the Estimator, which stays as it is.
+    decorate: decorates the model_fn that the Estimator calls.
+
+  Returns:
+    The copy, of the same class.
+  """
+  copied = copy.copy(estimator)
+  memo: dict[int, Any] = {id(estimator): copied}
+  for name, value in list(vars(copied).items()):
+    vars(copied)[name] = _rebound(value, estimator, copied, memo)
+  copied._model_fn = decorate(copied._model_fn)
+  return copied
+
+
+def trains_its_model_fn(estimator: tf.estimator.Estimator) -> bool:
+  """Whether an Estimator's `train` ends in TensorFlow's, which calls its model_fn.
+
+  Estimator forbids a class to have a `train` of its own, and a class can get around it.
+  `adanet.Estimator` does, and trains Estimators that it makes. What its `train` calls is
+  read from its code, since it is too late once it trains.
+
+  Args:
+    estimator: the Estimator.
+
+  Returns:
+    False if a `train` of its class has neither `super()` nor `Base.train`.
+  """
+  stock = (tf.estimator.Estimator, tf.compat.v1.estimator.Estimator)
+  for kind in type(estimator).__mro__:
+    if kind in stock or kind is tf.compat.v1.estimator.tpu.TPUEstimator:
+      return True
+    own = vars(kind).get("train")
+    if own is None:
+      continue
+    code = getattr(inspect.unwrap(own), "__code__", None)
+    names = [i.argval for i in dis.get_instructions(code)] if code is not None else []
+    bases = {base.__name__ for base in kind.__mro__[1:]}
+    # `Estimator.train` is called; `Estimator(...)` would make another one.
+    if any(a in bases and b == "train" for a, b in zip(names, names[1:])):
+      return True
+    if not {"super", "__class__"} & set(names):
+      return False
+  return True
+
+
+def _rebound(value: Any, old: Any, new: Any, memo: dict[int, Any]) -> Any:
+  """A function, method or partial that means another object than it did."""
+  if id(value) in memo:
+    return memo[id(value)]
+  result = value
+  if isinstance(value, types.MethodType) and value.__self__ is old:
+    result = types.MethodType(value.__func__, new)
+  elif isinstance(value, functools.partial):
+    parts = [value.func, *value.args, *value.keywords.values()]
+    made = [_rebound(part, old, new, memo) for part in parts]
+    if any(a is not b for a, b in zip(parts, made)):
+      arguments = made[1 : 1 + len(value.args)]
+      keywords = dict(zip(value.keywords, made[1 + len(value.args) :]))
+      result = functools.partial(made[0], *arguments, **keywords)
+  elif isinstance(value, types.FunctionType) and value.__closure__:
+    memo[id(value)] = value  # A function may be in a closure of its own.
+    result = _with_closure(value, old, new, memo)
+  memo[id(value)] = result
+  return result
+
+
+def _with_closure(
+  function: types.FunctionType, old: Any, new: Any, memo: dict[int, Any]
+) -> types.FunctionType:
+  cells = []
+  for cell in function.__closure__ or ():
+    try:
+      inner = cell.cell_contents
+    except ValueError:  # It is empty.
+      cells.append(cell)
+      continue
+    made = _rebound(inner, old, new, memo)
+    cells.append(cell if made is inner else types.CellType(made))
+  if all(a is b for a, b in zip(cells, function.__closure__ or ())):
+    return function
+  copied = types.FunctionType(
+    function.__code__,
+    function.__globals__,
+    function.__name__,
+    function.__defaults__,
+    tuple(cells),
+  )
+  copied.__kwdefaults__ = function.__kwdefaults__
+  functools.update_wrapper(copied, function)
+  return copied
+
+
+def calling_estimator() -> tf.estimator.Estimator | None:
+  """The Estimator that is calling a model_fn, which does not tell it who it is.
+
+  The nearest of the callers whose `self` is an Estimator.
+
+  Returns:
+    The Estimator; None if no Estimator calls.
+  """
+  frame = sys._getframe(1)
+  while frame is not None:
+    found = frame.f_locals.get("self")
+    # That of compat.v1 is the base of the other.
+    if isinstance(found, tf.compat.v1.estimator.Estimator):
+      return found
+    frame = frame.f_back  # type: ignore[assignment]
+  return None
+
+
+def warm_start_settings_of(estimator: tf.estimator.Estimator) -> Any:
+  """What an Estimator was given as `warm_start_from=`, or None."""
+  return estimator._warm_start_settings
+
+
+def set_warm_start_settings(estimator: tf.estimator.Estimator, settings: Any) -> None:
+  """Has an Estimator start from other settings; there is no public way."""
+  estimator._warm_start_settings = settings
+
+
+def variables_to_warm_start(selected: Any) -> list[str]:
+  """The names of the variables that `WarmStartSettings.vars_to_warm_start` means.
+
+  A string or None means trainable variables, a list of strings all variables.
+
+  Args:
+    selected: the value of that field.
+
+  Returns:
+    The names; of a partitioned variable, the name of the whole.
+  """
+  return list(warm_starting_util._get_grouped_variables(selected))

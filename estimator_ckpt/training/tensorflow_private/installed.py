@@ -1,0 +1,27 @@
+"""The TensorFlow that is installed, or an error that says which one is needed."""
+
+from __future__ import annotations
+
+from estimator_ckpt import errors
+
+try:
+  import tensorflow as tf
+except ImportError as e:
+  raise errors.MissingDependencyError(
+    "This part of estimator_ckpt needs TensorFlow, and it is not installed. "
+    + errors.tensorflow_advice()
+  ) from e
+
+if not (2, 12) <= tuple(map(int, tf.__version__.split(".")[:2])) < (2, 16):
+  raise errors.MissingDependencyError(
+    "This part of estimator_ckpt needs TensorFlow 2.12 to 2.15, which have Estimator; "
+    f"this is {tf.__version__}. Reading and converting checkpoints, and "
+    "estimator_ckpt.keras, do not need it."
+  )
+try:
+  tf.estimator.Estimator  # noqa: B018
+except (AttributeError, ImportError) as e:
+  raise errors.MissingDependencyError(
+    f"TensorFlow {tf.__version__} is here without its tensorflow-estimator. "
+    + errors.tensorflow_advice()
+  ) from e

@@ -1,0 +1,138 @@
+"""What a Saver saves: saveables, and the variables behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tensorflow.python.ops import variables
+from tensorflow.python.trackable import base as trackable_base
+from tensorflow.python.training.saving import saveable_object_util
+from tensorflow.python.training.saving.saveable_object import (
+  SaveableObject as SaveableObject,
+)
+from tensorflow.python.training.saving.saveable_object import SaveSpec as SaveSpec
+
+from estimator_ckpt import errors
+from estimator_ckpt.training.tensorflow_private.installed import tf
+
+
+def all_saveable_objects() -> list[Any]:
+  """What a Saver without a var_list saves: global variables and SAVEABLE_OBJECTS."""
+  return variables._all_saveable_objects()
+
+
+def saveables_by_name(var_list: Any) -> dict[str, list[SaveableObject]]:
+  """The saveables a name-based Saver makes of a var_list, by the name it gives them.
+
+  Partitioned variables, reference variables and distributed ones each need code of
+  their own, which TensorFlow has and does not export.
+
+  Args:
+    var_list: a list of variables and SaveableObjects, or a dict of names to them.
+
+  Returns:
+    Names to saveables; several for a partitioned variable.
+
+  Raises:
+    OptionError: two things of one name, or a thing that cannot be saved.
+  """
+  try:
+    if not isinstance(var_list, Mapping):
+      _check_saveable_names(var_list)
+      var_list = saveable_object_util.op_list_to_dict(list(var_list))
+    named = {
+      name: list(saveable_object_util.saveable_objects_for_op(op, name))
+      for name, op in sorted(var_list.items())
+    }
+    for name, op in var_list.items():
+      info = getattr(op, "_save_slice_info", None)
+      if info is not None:
+        # No way leads from a saveable to its variable, which knows what it is a part of.
+        named[name][0].part_spec = info.spec
+  except (ValueError, TypeError) as e:
+    if isinstance(e, errors.CheckpointError):
+      raise
+    raise errors.OptionError(f"These cannot be saved together: {e}") from e
+  return named
+
+
+def _check_saveable_names(var_list: Sequence[Any]) -> None:
+  # TensorFlow keeps only the last of several SaveableObjects of one name, silently.
+  seen: dict[str, Any] = {}
+  for op in tf.nest.flatten(list(var_list)):
+    if isinstance(op, SaveableObject):
+      if seen.setdefault(op.name, op) is not op:
+        raise errors.OptionError(
+          f"Two saveables are called {op.name!r}, so only one could be restored. Give "
+          "each a name of its own, or pass var_list={name: saveable}."
+        )
+
+
+def is_save_only(saveable: SaveableObject) -> bool:
+  """Whether a saveable is written and no op restores it, as Python state."""
+  return isinstance(saveable, trackable_base.NoRestoreSaveable) or hasattr(
+    saveable, "feed_dict_additions"
+  )
+
+
+def distributed_variable(saveable: SaveableObject) -> tf.Variable | None:
+  """The first component of a strategy's variable, if the saveable is of one.
+
+  A MirroredStrategy's saveables have no op that would lead to their variable.
+  """
+  kinds = ("_distributed_variable", "_mirrored_variable", "_sync_on_read_variable")
+  found = [getattr(saveable, kind) for kind in kinds if hasattr(saveable, kind)]
+  return getattr(next(iter(found), saveable.op), "_primary", None)
+
+
+def slice_key(saveable: SaveableObject) -> str:
+  """Identifies the variable behind a saveable, whoever made the saveable.
+
+  Saveables of one variable made for a name and for an object are different objects.
+  """
+  variable = distributed_variable(saveable)
+  op = getattr(saveable, "handle_op", saveable.op) if variable is None else variable
+  # A lookup table's own name need not be its op's.
+  op = getattr(op, "resource_handle", op)
+  op = getattr(op, "op", op)
+  name = getattr(op, "name", None)
+  return name if isinstance(name, str) else f"id:{id(op)}"
+
+
+def part_spec(saveable: SaveableObject) -> str | None:
+  """Where the variable of a saveable stands in a partitioned one, as SaveV2 takes it.
+
+  Args:
+    saveable: one that saves it as a variable of its own.
+
+  Returns:
+    The slice spec, or None for what is no part.
+  """
+  return getattr(saveable, "part_spec", None)
+
+
+def saved_name(variable: Any) -> str:
+  """The name a variable is saved under; of a part, that of the whole.
+
+  Where a part stands in its variable has no public name.
+  """
+  info = getattr(variable, "_save_slice_info", None)
+  return variable.op.name if info is None else info.full_name
+
+
+def assign(saveable: SaveableObject, value: tf.Tensor) -> tf.Operation:
+  """The op that gives a value to what a saveable saves.
+
+  Every kind of variable has its own way to be restored, which its saveable knows. That
+  of the most common kind adds a copy to each of thousands; this does not.
+  """
+  if type(saveable) is not saveable_object_util.ResourceVariableSaveable:
+    restored = saveable.restore([value], None)
+    return getattr(restored, "op", restored)
+  if not saveable._var_shape.is_compatible_with(value.shape):
+    raise ValueError(
+      f"{saveable.name!r} of shape {saveable._var_shape} cannot be {value.shape}"
+    )
+  with tf.device(saveable._var_device):
+    return tf.raw_ops.AssignVariableOp(resource=saveable.handle_op, value=value)

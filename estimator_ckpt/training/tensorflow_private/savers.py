@@ -1,0 +1,148 @@
+"""Savers: the steps of a save one at a time, and the ops and settings of one."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# The public tf.compat.v1.train.Saver takes a builder but exports no class of them.
+from tensorflow.python.ops import io_ops
+from tensorflow.python.training.saver import BulkSaverBuilder as BulkSaverBuilder
+from tensorflow.python.training.saving import saveable_object_util
+from tensorflow.python.training.saving.saveable_object import SaveableObject
+
+from estimator_ckpt.training import retention
+from estimator_ckpt.training.tensorflow_private.installed import tf
+
+
+class SaverBase(tf.compat.v1.train.Saver):
+  """A Saver whose steps can be called one at a time.
+
+  `Saver.save` records a checkpoint in the state file right after its data is on disk,
+  with nothing in between, and keeps its settings and what it keeps private.
+  """
+
+  @property
+  def is_built(self) -> bool:
+    """Whether the save and restore ops are in the graph."""
+    return self._is_built
+
+  @property
+  def is_empty(self) -> bool:
+    """Whether there was nothing to save."""
+    return bool(self._is_empty)
+
+  def build_with(
+    self,
+    var_list: Mapping[str, Sequence[SaveableObject]],
+    builder: BulkSaverBuilder,
+    max_to_keep: int | None,
+    keep_checkpoint_every_n_hours: float | None,
+  ) -> None:
+    """Adds the ops for these saveables to the graph, by this builder.
+
+    Args:
+      var_list: saveables by name.
+      builder: makes the ops.
+      max_to_keep: as for Saver; None leaves what the saver has.
+      keep_checkpoint_every_n_hours: likewise.
+    """
+    # `Saver` takes a var_list or defers its build, not both.
+    self._var_list = dict(var_list)
+    self._builder = builder
+    if max_to_keep is not None:
+      self._max_to_keep = max_to_keep
+    if keep_checkpoint_every_n_hours is not None:
+      self._keep_checkpoint_every_n_hours = keep_checkpoint_every_n_hours
+    super().build()
+
+  def prefix(self, session: tf.compat.v1.Session, path: str, step: Any) -> str:
+    """The prefix that `save` writes; how it pads the step has no public name."""
+    path = tf.compat.as_text(path)
+    if step is None:
+      return path
+    if not isinstance(step, numbers.Integral):
+      step = tf.compat.v1.train.global_step(session, step)
+    return f"{path}-{step:08d}" if self._pad_step_number else f"{path}-{step}"
+
+  @property
+  def listed(self) -> list[retention.ListedCheckpoint]:
+    """The checkpoints that count for retention; their times have no public name."""
+    return [retention.ListedCheckpoint(*each) for each in self._last_checkpoints]
+
+  @property
+  def preserve_after(self) -> float:
+    """When one that `keep_checkpoint_every_n_hours` preserves was saved at the earliest.
+
+    The base class counts it from the time when the saver was built.
+    """
+    return self._next_checkpoint_time
+
+  @preserve_after.setter
+  def preserve_after(self, seconds: float) -> None:
+    self._next_checkpoint_time = seconds
+
+  @property
+  def saves_relative_paths(self) -> bool:
+    """Whether the state file has paths relative to its directory."""
+    return self._save_relative_paths
+
+
+def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
+  """What a Saver was told to do; its attributes have no public names.
+
+  Args:
+    saver: any Saver, built or deferred.
+
+  Returns:
+    The arguments it was made with: `var_list` (None for "everything"), `max_to_keep`,
+    `keep_checkpoint_every_n_hours`, `sharded`, `pad_step_number`,
+    `save_relative_paths`, `restore_sequentially`, `reshape`, `filename`, `name`.
+  """
+  return {
+    "var_list": saver._var_list,
+    "max_to_keep": saver._max_to_keep,
+    "keep_checkpoint_every_n_hours": saver._keep_checkpoint_every_n_hours,
+    "sharded": saver._sharded,
+    "pad_step_number": saver._pad_step_number,
+    "save_relative_paths": saver._save_relative_paths,
+    "restore_sequentially": saver._restore_sequentially,
+    "reshape": saver._reshape,
+    "filename": saver._filename,
+    "name": saver._name,
+  }
+
+
+def delete_checkpoint(prefix: str, meta_graph_suffix: str) -> None:
+  """Deletes the files of a checkpoint; what the file system refuses is logged and left.
+
+  Public, but deprecated without anything that does the same.
+
+  Args:
+    prefix: the checkpoint.
+    meta_graph_suffix: the suffix of its MetaGraph.
+  """
+  try:
+    tf.compat.v1.train.remove_checkpoint(prefix, meta_graph_suffix=meta_graph_suffix)
+  except (tf.errors.OpError, OSError) as error:
+    tf.compat.v1.logging.warning("%s was not deleted: %s", prefix, error)
+
+
+def save_v2(
+  filename: Any, names: list[str], slices: list[str], tensors: list[Any]
+) -> Any:
+  """The SaveV2 op; `tf.raw_ops` has it too, but not with plain lists in every version."""
+  return io_ops.save_v2(filename, names, slices, tensors)
+
+
+def restore_v2(
+  filename: Any, names: list[str], slices: list[str], dtypes: list[Any]
+) -> Any:
+  """The RestoreV2 op, as `save_v2`."""
+  return io_ops.restore_v2(filename, names, slices, dtypes)
+
+
+def cpu_of(device: str) -> str:
+  """The CPU of the task that a device belongs to, as Savers find it."""
+  return saveable_object_util.set_cpu0(device)

@@ -1,0 +1,141 @@
+"""Sessions and hooks: who calls a saver, and who waits for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tensorflow.python.client import session as session_lib
+from tensorflow.python.training import monitored_session
+
+from estimator_ckpt.training.tensorflow_private.installed import tf
+
+_CoordinatedSessionCreator = (
+  monitored_session._MonitoredSession._CoordinatedSessionCreator
+)
+
+
+class SaveCall(NamedTuple):
+  """Where a saver was called from.
+
+  Attributes:
+    coordinator: the coordinator of the MonitoredSession, or None outside of one.
+    hook: the CheckpointSaverHook that saves, or None.
+  """
+
+  coordinator: tf.train.Coordinator | None
+  hook: tf.compat.v1.train.CheckpointSaverHook | None
+
+  @property
+  def has_listeners(self) -> bool:
+    """Whether somebody is told of the checkpoint as soon as `save` returns."""
+    return self.hook is not None and bool(self.hook._listeners)
+
+
+def hooks_of_session() -> Sequence[Any]:
+  """All hooks of the MonitoredSession that calls a hook's `after_create_session`.
+
+  A hook is not told of others. Empty where no MonitoredSession calls.
+  """
+  frame: Any = sys._getframe(1)
+  while frame is not None:
+    owner = frame.f_locals.get("self")
+    if isinstance(owner, _CoordinatedSessionCreator):
+      return owner._hooks
+    frame = frame.f_back
+  return ()
+
+
+def saves_with(hook: tf.compat.v1.train.CheckpointSaverHook) -> Any:
+  """The saver of a hook; None for the one that is in the graph's collection."""
+  return hook._saver if hook._scaffold is None else hook._scaffold.saver
+
+
+def save_call() -> SaveCall:
+  """Looks at who calls a saver.
+
+  A Scaffold has nothing to do with hooks, and a saver gets the bare session. So whoever
+  has only a saver cannot know when training ends, nor who waits for the checkpoint. The
+  callers know. A MonitoredSession calls its hooks in `create_session` of the first class
+  below, in `_CoordinatedSession.run`, and in its own `_close_internal`.
+  """
+  coordinator = hook = None
+  frame: Any = sys._getframe(1)
+  while frame is not None and coordinator is None:
+    owner = frame.f_locals.get("self")
+    if hook is None and isinstance(owner, tf.compat.v1.train.CheckpointSaverHook):
+      hook = owner
+    elif isinstance(owner, monitored_session._CoordinatedSession):
+      coordinator = owner._coord
+    elif isinstance(owner, _CoordinatedSessionCreator):
+      coordinator = owner.coord
+    elif isinstance(owner, monitored_session._MonitoredSession):
+      coordinator = owner._coordinated_creator.coord
+    frame = frame.f_back
+  return SaveCall(coordinator, hook)
+
+
+def save_with(
+  hook: Any,
+  replaced: tf.compat.v1.train.Scaffold,
+  scaffold: tf.compat.v1.train.Scaffold,
+) -> None:
+  """Has a CheckpointSaverHook of one Scaffold, or of its saver, save with another.
+
+  A hook keeps what it was made with, and there is no other way to tell it. One with a
+  saver of its own is left alone. Checked on TensorFlow 2.12 and 2.15.
+
+  Args:
+    hook: any hook.
+    replaced: the Scaffold that it may have.
+    scaffold: the one that it is to have instead.
+  """
+  if not isinstance(hook, tf.compat.v1.train.CheckpointSaverHook):
+    return
+  has_saver = hook._saver is not None and hook._saver is replaced.saver
+  if has_saver or hook._scaffold is replaced:
+    hook._saver, hook._scaffold = None, scaffold
+
+
+def cached_summary_writer(directory: str) -> tf.compat.v1.summary.FileWriter | None:
+  """The FileWriter that somebody writes summaries of a directory with, or None.
+
+  `FileWriterCache.get` would make one, and an event file where there is none.
+  """
+  return tf.compat.v1.summary.FileWriterCache._cache.get(directory)
+
+
+class FeedingSession(session_lib.SessionInterface):
+  """A session that feeds something in every run; `Saver.save` takes no feed.
+
+  Args:
+    session: the session that does the work.
+    feed: what is added to each run's own.
+  """
+
+  def __init__(self, session: tf.compat.v1.Session, feed: Mapping[Any, Any]):
+    self._session = session
+    self._feed = feed
+
+  @property
+  def graph(self) -> tf.Graph:
+    """The wrapped session's graph."""
+    return self._session.graph
+
+  @property
+  def sess_str(self) -> Any:
+    """The wrapped session's target."""
+    return self._session.sess_str
+
+  def run(self, fetches: Any, feed_dict: Any = None, **options: Any) -> Any:
+    """Runs with the wrapped session, feeding what was given beside."""
+    return self._session.run(fetches, {**(feed_dict or {}), **self._feed}, **options)
+
+  def partial_run_setup(self, *args: Any, **options: Any) -> Any:
+    """As the wrapped session's."""
+    return self._session.partial_run_setup(*args, **options)
+
+  def partial_run(self, *args: Any, **options: Any) -> Any:
+    """As the wrapped session's."""
+    return self._session.partial_run(*args, **options)

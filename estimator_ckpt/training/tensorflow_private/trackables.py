@@ -1,0 +1,87 @@
+"""What an object-based checkpoint saves: trackable objects and their graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorflow.python.checkpoint import graph_view, save_util_v1
+from tensorflow.python.trackable import base as trackable_base
+from tensorflow.python.training.saving.saveable_object import SaveableObject
+from tensorflow.python.util import object_identity
+
+from estimator_ckpt import errors
+from estimator_ckpt.training.tensorflow_private.installed import tf
+
+
+class PythonState:
+  """An object whose state is a Python string, as `tf.train.experimental.PythonState`.
+
+  Args:
+    saveable: what TensorFlow makes of it; its callbacks are private.
+  """
+
+  def __init__(self, saveable: Any):
+    self.key: str = saveable.name
+    self._saveable = saveable
+
+  def feed(self) -> dict[Any, Any]:
+    """The tensor that is saved, with the state as it is now."""
+    return dict(self._saveable.feed_dict_additions())
+
+  def restore(self, state: bytes) -> None:
+    """Gives the object its state back."""
+    self._saveable._restore_callback(state)
+
+
+def serialize_objects(
+  root: Any,
+) -> tuple[list[SaveableObject], bytes, list[PythonState]]:
+  """The saveables and the object graph that tf.train.Checkpoint would write.
+
+  Its own `save` runs them in a graph or session of its choosing; here they become part
+  of a Saver's.
+
+  Args:
+    root: a `tf.train.Checkpoint` or another trackable.
+
+  Returns:
+    Saveables whose names are checkpoint keys, a serialized TrackableObjectGraph, and
+    the objects whose state is Python's, which are among the saveables too.
+  """
+  # With a cache, Python state is fed when it is saved; without, it would be a constant.
+  saveables, graph, _, registered = save_util_v1.serialize_gathered_objects(
+    graph_view.ObjectGraphView(root),
+    saveables_cache=object_identity.ObjectIdentityWeakKeyDictionary(),
+  )
+  if registered:
+    names = sorted(name for objects in registered.values() for name in objects)
+    raise errors.OptionError(
+      "These objects are stored by a registered saver of their own, which a Saver cannot "
+      f"run: {', '.join(names)}. Leave them out of checkpoint=, or save their variables."
+    )
+  states = [PythonState(s) for s in saveables if hasattr(s, "feed_dict_additions")]
+  return saveables, graph.SerializeToString(), states
+
+
+def frozen_objects(var_list: Any) -> tuple[list[SaveableObject], bytes] | None:
+  """The objects of a var_list that stands for the object graph of a model.
+
+  `tf.keras.estimator.model_to_estimator` makes such a Saver, of object keys and with the
+  serialized object graph among them, for its `checkpoint_format="checkpoint"`.
+
+  Args:
+    var_list: a Saver's.
+
+  Returns:
+    As `serialize_objects`, or None for any other var_list.
+  """
+  if not isinstance(var_list, (list, tuple)):
+    return None
+  name = trackable_base.OBJECT_GRAPH_PROTO_KEY
+  graphs = [s for s in var_list if isinstance(s, SaveableObject) and s.name == name]
+  if len(graphs) != 1:
+    return None
+  data = tf.get_static_value(graphs[0].specs[0].tensor)
+  if data is None:
+    return None
+  return [saveable for saveable in var_list if saveable is not graphs[0]], data.item()
