@@ -9,7 +9,7 @@ from estimator_ckpt.cli import terminal
 from estimator_ckpt.errors import OptionError
 
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
-  from estimator_ckpt.files.model_dirs import Report
+  from estimator_ckpt.files.rewrite import RewriteReport
 
 
 def add_source_and_target(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def add_name_map(parser: argparse.ArgumentParser, required: bool) -> None:
   )
 
 
-def show(report: Report, as_json: bool) -> int:
+def show(report: RewriteReport, as_json: bool) -> int:
   """Prints what was done.
 
   Args:

@@ -14,13 +14,12 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint import layout as layout_lib
-from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
-from estimator_ckpt.files import model_dirs
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan
 from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.model_dirs import Report
+from estimator_ckpt.files.rewrite import RewriteReport
 
 
 def convert(
@@ -38,7 +37,7 @@ def convert(
   overwrite: bool = False,
   dry_run: bool = False,
   progress: write_lib.Progress | None = None,
-) -> Report:
+) -> RewriteReport:
   """Writes a checkpoint, or all of a model_dir, in another format.
 
   What becomes of names:
@@ -114,8 +113,8 @@ def convert(
   layout = layout_lib.check_layout(layout)
   names = NameMap.parse(name_map)
 
-  def make_plan(read: write_lib.Source) -> file_plan.Plan:
-    return file_plan.plan_conversion(
+  def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
+    return conversion_plan.plan_conversion(
       read.index,
       read.graph,
       to,
@@ -124,7 +123,7 @@ def convert(
       step=read_small_step(read),
     )
 
-  return model_dirs.rewrite_path(
+  return rewrite.rewrite_path(
     source,
     target,
     make_plan,
@@ -141,7 +140,7 @@ def _convert_keras(
   to: CheckpointFormat,
   keras: str | None,
   **options: Any,
-) -> Report:
+) -> RewriteReport:
   # NumPy is loaded here, which no other conversion needs.
   from estimator_ckpt.files.keras import convert as keras_checkpoint
 
@@ -153,7 +152,7 @@ def _convert_keras(
   return keras_checkpoint.convert_from_keras(source, target, keras, **options)
 
 
-def read_small_step(read: write_lib.Source) -> int | None:
+def read_small_step(read: write_lib.SourceCheckpoint) -> int | None:
   """The global step of a checkpoint that has it as an int32; None for any other.
 
   An int64 one needs not be read: other keys can stand for the same bytes.
@@ -167,7 +166,7 @@ def read_small_step(read: write_lib.Source) -> int | None:
   Raises:
     CorruptCheckpointError: it is damaged.
   """
-  key = optimizer_names.GLOBAL_STEP
+  key = roles_lib.GLOBAL_STEP
   if key not in read.index:
     return None
   entry = read.index.entry(key)

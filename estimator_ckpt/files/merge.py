@@ -15,12 +15,12 @@ from estimator_ckpt.checkpoint import object_graph_edit
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY
-from estimator_ckpt.files import model_dirs
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan
 from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.model_dirs import Report
-from estimator_ckpt.files.plan import Plan
+from estimator_ckpt.files.rewrite import RewriteReport
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 
 CLASH_POLICIES = ("error", "first", "last")
 # Every checkpoint has its own; they are no clash.
@@ -38,7 +38,7 @@ def merge(
   overwrite: bool = False,
   dry_run: bool = False,
   progress: write_lib.Progress | None = None,
-) -> Report:
+) -> RewriteReport:
   """Writes one checkpoint with the variables of several.
 
   Tensors that are equal in all, by type, shape and checksum, are no clash.
@@ -82,15 +82,16 @@ def merge(
   prefixes = [prefix_lib.resolve(source) for source in sources]
   target = write_lib.target_prefix(os.fspath(target), prefixes[0])
   write_lib.check_target(target, prefixes)
-  model_dirs.check_free([target], overwrite, clean=not dry_run)
-  read = [write_lib.Source.read(prefix) for prefix in prefixes]
+  rewrite.check_free([target], overwrite, clean=not dry_run)
+  read = [write_lib.SourceCheckpoint.read(prefix) for prefix in prefixes]
   to = read[0].format if to is None else CheckpointFormat.parse(to)
   plans = [
-    file_plan.plan_conversion(one.index, one.graph, to, layout=layout) for one in read
+    conversion_plan.plan_conversion(one.index, one.graph, to, layout=layout)
+    for one in read
   ]
   merged = plan_merge(read, plans, on_clash)
   report = _write(read, merged, target, data, overwrite, dry_run, progress)
-  return Report((report,))
+  return RewriteReport((report,))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +103,14 @@ class MergePlan:
     places: for each key, the number of the source it comes from, and its key there.
   """
 
-  plan: Plan
+  plan: RewritePlan
   places: dict[str, tuple[int, str]]
 
 
 def plan_merge(
-  sources: Sequence[write_lib.Source], plans: Sequence[Plan], on_clash: str
+  sources: Sequence[write_lib.SourceCheckpoint],
+  plans: Sequence[RewritePlan],
+  on_clash: str,
 ) -> MergePlan:
   """Plans the merging of checkpoints that have plans for one format.
 
@@ -157,7 +160,7 @@ def plan_merge(
   if checkpoint_format is not CheckpointFormat.TF1:
     graph = _merged_graph(sources, plans, places)
     places.pop(layout_lib.OBJECT_GRAPH_KEY, None)
-    step = places.get(file_plan.GLOBAL_STEP)
+    step = places.get(GLOBAL_STEP)
     if SAVE_COUNTER_KEY not in places and step is not None:
       # It lost with the step that it stood for, and wins with the one that won.
       counter = plans[step[0]].keys.get(SAVE_COUNTER_KEY)
@@ -171,12 +174,12 @@ def plan_merge(
     key: f"{sources[number].prefix}: {source_key}"
     for key, (number, source_key) in places.items()
   }
-  merged = Plan(checkpoint_format, keys, graph, scalars, left_out=left_out)
+  merged = RewritePlan(checkpoint_format, keys, graph, scalars, left_out=left_out)
   return MergePlan(merged, places)
 
 
 def _tensor(
-  sources: Sequence[write_lib.Source], place: tuple[int, str]
+  sources: Sequence[write_lib.SourceCheckpoint], place: tuple[int, str]
 ) -> tuple[int, tuple[bytes, ...], str]:
   """What two keys have in common that stand for one tensor of a source."""
   number, key = place
@@ -187,14 +190,14 @@ def _tensor(
 
 
 def _equal(
-  sources: Sequence[write_lib.Source], a: tuple[int, str], b: tuple[int, str]
+  sources: Sequence[write_lib.SourceCheckpoint], a: tuple[int, str], b: tuple[int, str]
 ) -> bool:
   indexes = sources[a[0]].index, sources[b[0]].index
   first, second = _content(indexes[0], a[1]), _content(indexes[1], b[1])
   if first == second:
     return True
   # One may have it in parts, or both in others.
-  one, other = (file_plan.whole_entry(i, k) for i, k in zip(indexes, (a[1], b[1])))
+  one, other = (rewrite_plan.whole_entry(i, k) for i, k in zip(indexes, (a[1], b[1])))
   return one.content == other.content and not one.slices
 
 
@@ -210,7 +213,7 @@ def _content(index: Index, key: str) -> list[object]:
 
 
 def _clash_message(
-  sources: Sequence[write_lib.Source],
+  sources: Sequence[write_lib.SourceCheckpoint],
   places: dict[str, tuple[int, str]],
   clashes: Sequence[str],
 ) -> str:
@@ -225,8 +228,8 @@ def _clash_message(
 
 
 def _merged_graph(
-  sources: Sequence[write_lib.Source],
-  plans: Sequence[Plan],
+  sources: Sequence[write_lib.SourceCheckpoint],
+  plans: Sequence[RewritePlan],
   places: dict[str, tuple[int, str]],
 ) -> ObjectGraph:
   merged = ObjectGraph()
@@ -253,7 +256,7 @@ def _has(keys: Mapping[str, object], owner: str) -> bool:
 
 
 def _write(
-  sources: Sequence[write_lib.Source],
+  sources: Sequence[write_lib.SourceCheckpoint],
   merged: MergePlan,
   target: str,
   data: str,
@@ -278,7 +281,7 @@ def _write(
         _put(index, key, source.index, source_key, first)
     first += shards[number].num_shards
   if merged.plan.checkpoint_format is not CheckpointFormat.TF1:
-    file_plan.join_parts(index, merged.places)
+    rewrite_plan.join_parts(index, merged.places)
   extras = write_lib.extra_tensors(merged.plan)
   counter = write_lib.Counter(sum(map(sum, sizes)), progress)
   num_shards = first + bool(extras)

@@ -11,11 +11,11 @@ from estimator_ckpt.checkpoint import object_graph_edit, tensor_names
 from estimator_ckpt.checkpoint.formats import format_of
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.files import model_dirs
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
+from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan
 from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.model_dirs import Report
-from estimator_ckpt.files.plan import Plan
+from estimator_ckpt.files.rewrite import RewriteReport
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 
 
 def rename(
@@ -27,7 +27,7 @@ def rename(
   overwrite: bool = False,
   dry_run: bool = False,
   progress: write_lib.Progress | None = None,
-) -> Report:
+) -> RewriteReport:
   """Writes a checkpoint, or all of a model_dir, with other names for its variables.
 
   In a TF2 or dual checkpoint the object graph follows: the variables' names in it, and
@@ -61,10 +61,10 @@ def rename(
   if not names:
     raise errors.OptionError("rename needs a name_map with at least one rule 'old:new'")
 
-  def make_plan(read: write_lib.Source) -> Plan:
+  def make_plan(read: write_lib.SourceCheckpoint) -> RewritePlan:
     return plan_rename(read.index, read.graph, names)
 
-  return model_dirs.rewrite_path(
+  return rewrite.rewrite_path(
     source,
     target,
     make_plan,
@@ -75,7 +75,9 @@ def rename(
   )
 
 
-def plan_rename(index: Index, graph: ObjectGraph | None, name_map: NameMap) -> Plan:
+def plan_rename(
+  index: Index, graph: ObjectGraph | None, name_map: NameMap
+) -> RewritePlan:
   """Plans the renaming of variables; the format stays.
 
   Args:
@@ -90,7 +92,7 @@ def plan_rename(index: Index, graph: ObjectGraph | None, name_map: NameMap) -> P
     OptionError: names clash, or a rule matches nothing.
   """
   tensors = tensor_names.named_tensors(index, graph)
-  renamed = file_plan.new_names(index, tensors, name_map)
+  renamed = conversion_plan.new_names(index, tensors, name_map)
   edited: ObjectGraph | None = None
   moved: dict[str, str] = {}
   if graph is not None:
@@ -105,21 +107,21 @@ def plan_rename(index: Index, graph: ObjectGraph | None, name_map: NameMap) -> P
   for tensor, name in renamed:
     if tensor.object_key is not None:
       owner = moved.get(tensor.owner, tensor.owner)
-      file_plan.claim(keys, owner + tensor.suffix, tensor.object_key)
+      rewrite_plan.claim(keys, owner + tensor.suffix, tensor.object_key)
     if tensor.bare_key is not None:
-      file_plan.claim(keys, name + tensor.suffix, tensor.bare_key)
+      rewrite_plan.claim(keys, name + tensor.suffix, tensor.bare_key)
   if graph is not None and edited is not None:
     if edited.serialize() == graph.serialize():
       edited = None
       keys[layout_lib.OBJECT_GRAPH_KEY] = layout_lib.OBJECT_GRAPH_KEY
   names = {tensor.name: name for tensor, name in renamed if tensor.name != name}
-  plan = Plan(format_of(index, graph), keys, edited, names=names)
-  step = file_plan.GLOBAL_STEP
+  plan = RewritePlan(format_of(index, graph), keys, edited, names=names)
+  step = GLOBAL_STEP
   if step in names:
     note = (
       f"the step is called {names[step]!r} now, where an Estimator does not look for it;"
       f" a first rule {step}:{step} keeps its name"
     )
-    plan = file_plan.with_notes(plan, [note])
-  file_plan.check_complete(plan, index)
+    plan = rewrite_plan.with_notes(plan, [note])
+  rewrite_plan.check_complete(plan, index)
   return plan

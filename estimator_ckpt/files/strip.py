@@ -10,18 +10,16 @@ from typing import Union
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import layout as layout_lib
-from estimator_ckpt.checkpoint import object_graph_edit, tensor_names
-from estimator_ckpt.checkpoint import object_roles as optimizer_objects
-from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint import object_graph_edit, object_roles, tensor_names
+from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.formats import format_of
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.checkpoint.tensor_names import NamedTensor
-from estimator_ckpt.files import model_dirs
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import rewrite, rewrite_plan
 from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.model_dirs import Report
-from estimator_ckpt.files.plan import Plan
+from estimator_ckpt.files.rewrite import RewriteReport
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 
 Patterns = Union[str, Sequence[str]]
 
@@ -38,7 +36,7 @@ def strip(
   overwrite: bool = False,
   dry_run: bool = False,
   progress: write_lib.Progress | None = None,
-) -> Report:
+) -> RewriteReport:
   """Writes a checkpoint, or all of a model_dir, without some of its variables.
 
   The bytes stay in the data files, which are linked; the report says how many, and
@@ -84,7 +82,7 @@ def strip(
       " needs"
     )
 
-  def make_plan(read: write_lib.Source) -> Plan:
+  def make_plan(read: write_lib.SourceCheckpoint) -> RewritePlan:
     plan = plan_strip(
       read.index,
       read.graph,
@@ -94,7 +92,7 @@ def strip(
     )
     return plan if compact else with_kept_bytes_note(plan, read.index)
 
-  return model_dirs.rewrite_path(
+  return rewrite.rewrite_path(
     source,
     target,
     make_plan,
@@ -113,7 +111,7 @@ def plan_strip(
   optimizer_state: bool = False,
   moving_averages: bool = False,
   variables: Sequence[str] = (),
-) -> Plan:
+) -> RewritePlan:
   """Plans what is left out; the format stays.
 
   Args:
@@ -156,10 +154,10 @@ def plan_strip(
     notes.append("there are no moving averages to leave out")
   if optimizer_state or moving_averages:
     notes += _unclear_notes(kept, roles)
-  return file_plan.with_notes(plan, notes)
+  return rewrite_plan.with_notes(plan, notes)
 
 
-def with_kept_bytes_note(plan: Plan, index: Index) -> Plan:
+def with_kept_bytes_note(plan: RewritePlan, index: Index) -> RewritePlan:
   """Adds to a plan how many bytes of what it leaves out stay in the data files.
 
   Args:
@@ -178,7 +176,7 @@ def with_kept_bytes_note(plan: Plan, index: Index) -> Plan:
     f"{size:,} bytes of what was left out stay in the data files; compact=True"
     " (--compact) writes these without them"
   )
-  return file_plan.with_notes(plan, [note])
+  return rewrite_plan.with_notes(plan, [note])
 
 
 def _places(index: Index, keys: Iterable[str]) -> dict[tuple[int, int, int], None]:
@@ -200,7 +198,7 @@ def plan_without(
   graph: ObjectGraph | None,
   tensors: Sequence[NamedTensor],
   reasons: Mapping[NamedTensor, str],
-) -> Plan:
+) -> RewritePlan:
   """Plans a checkpoint that lacks some tensors.
 
   Args:
@@ -233,8 +231,8 @@ def plan_without(
     else:
       edited = None
       keys[layout_lib.OBJECT_GRAPH_KEY] = layout_lib.OBJECT_GRAPH_KEY
-  plan = Plan(format_of(index, graph), keys, edited, left_out=left_out)
-  file_plan.check_complete(plan, index)
+  plan = RewritePlan(format_of(index, graph), keys, edited, left_out=left_out)
+  rewrite_plan.check_complete(plan, index)
   return plan
 
 
@@ -252,11 +250,11 @@ def roles_of(
     A role for each; `of` is a name.
   """
   shapes = {tensor.full_name: index.entry(tensor.key).shape for tensor in tensors}
-  by_name = optimizer_names.classify(shapes, shapes)
+  by_name = roles_lib.classify(shapes, shapes)
   roles = {tensor: by_name[tensor.full_name] for tensor in tensors}
   if graph is None:
     return roles
-  by_key = optimizer_objects.classify_objects(graph)
+  by_key = object_roles.classify_objects(graph)
   names = {tensor.owner: tensor.name for tensor in tensors}
   for tensor in tensors:
     role = by_key.get(tensor.owner)

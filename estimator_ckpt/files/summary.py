@@ -15,10 +15,9 @@ from estimator_ckpt.bundle import dtypes, files
 from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
-from estimator_ckpt.checkpoint import formats, layout, tensor_names
-from estimator_ckpt.checkpoint import object_roles as optimizer_objects
+from estimator_ckpt.checkpoint import formats, layout, object_roles, tensor_names
 from estimator_ckpt.checkpoint import prefix as prefix_lib
-from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
 from estimator_ckpt.checkpoint.meta_file import tensorflow_version
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
@@ -26,8 +25,7 @@ from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.errors import CheckpointError
 
 # Where a step is kept, the best place first: Estimator's, the guide's, Keras's.
-_STEP_NAMES = ("global_step",)
-_STEP_PATHS = ("global_step", "step", "optimizer/_iterations", "optimizer/iter")
+_STEP_PATHS = (roles_lib.GLOBAL_STEP, "step", "optimizer/_iterations", "optimizer/iter")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,8 +191,8 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
   """
   tensors = list(tensors)
   shapes = {tensor.name: tensor.shape for tensor in tensors}
-  by_name = optimizer_names.classify(shapes, shapes)
-  by_key = optimizer_objects.classify_objects(graph) if graph is not None else {}
+  by_name = roles_lib.classify(shapes, shapes)
+  by_key = object_roles.classify_objects(graph) if graph is not None else {}
   step = find_step(tensors)
   roles = []
   for tensor in tensors:
@@ -237,7 +235,7 @@ def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
       places.setdefault(f"name {name}", tensor)
     for path in tensor.object_paths:
       places.setdefault(f"path {path}", tensor)
-  wanted = [f"name {name}" for name in _STEP_NAMES]
+  wanted = [f"name {roles_lib.GLOBAL_STEP}"]
   wanted += [f"path {path}" for path in _STEP_PATHS]
   return next((places[place] for place in wanted if place in places), None)
 
@@ -253,7 +251,7 @@ def _keyed(index: Index) -> formats.CheckpointFormat:
   named = any(
     layout.parse_object_key(key) is None
     for key in index.keys()
-    if key not in (layout.OBJECT_GRAPH_KEY, *_STEP_NAMES)
+    if key not in (layout.OBJECT_GRAPH_KEY, roles_lib.GLOBAL_STEP)
   )
   return formats.CheckpointFormat.DUAL if named else formats.CheckpointFormat.TF2
 

@@ -29,17 +29,17 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files.new_tensors import NewTensor
-from estimator_ckpt.files.plan import Plan
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 
 # Called with the bytes that are done and those there are in all.
 Progress = Callable[[int, int], None]
-PlanMaker = Callable[["Source"], Plan]
+PlanMaker = Callable[["SourceCheckpoint"], RewritePlan]
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class SourceCheckpoint:
   """A checkpoint that is read.
 
   Attributes:
@@ -53,7 +53,7 @@ class Source:
   graph: ObjectGraph | None
 
   @classmethod
-  def read(cls, prefix: str) -> Source:
+  def read(cls, prefix: str) -> SourceCheckpoint:
     """Reads the index of a checkpoint, and its object graph.
 
     Raises:
@@ -88,7 +88,7 @@ class CheckpointReport:
   sources: tuple[str, ...]
   target: str
   source_formats: tuple[CheckpointFormat, ...]
-  plan: Plan
+  plan: RewritePlan
   data_bytes: int
   placed: tuple[str, ...]
   cleaned: tuple[str, ...] = ()
@@ -212,9 +212,9 @@ def _shares_files(source: str, target: str) -> bool:
 
 
 def write(
-  source: Source,
+  source: SourceCheckpoint,
   target: str,
-  plan: Plan,
+  plan: RewritePlan,
   *,
   data: str = "auto",
   overwrite: bool = False,
@@ -255,7 +255,7 @@ def write(
       )
     compact = True
   index = source.index
-  file_plan.apply_plan(plan, index)
+  rewrite_plan.apply_plan(plan, index)
   sizes = check_sizes(index, shards)
   extras = extra_tensors(plan)
   counter = Counter(sum(sizes), progress)
@@ -326,7 +326,7 @@ class Counter:
       self._progress(self.done, self._total)
 
 
-def extra_tensors(plan: Plan) -> Mapping[str, tuple[int, bytes, int]]:
+def extra_tensors(plan: RewritePlan) -> Mapping[str, tuple[int, bytes, int]]:
   """New tensors: type, bytes and checksum."""
   extras = {}
   if plan.object_graph is not None:

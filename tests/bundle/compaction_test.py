@@ -15,9 +15,9 @@ from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.errors import CorruptCheckpointError
 from estimator_ckpt.files.convert import convert
 from estimator_ckpt.files.diff import diff
-from estimator_ckpt.files.plan import Plan
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 from estimator_ckpt.files.strip import strip
-from estimator_ckpt.files.write import Source, write
+from estimator_ckpt.files.write import SourceCheckpoint, write
 from tests import golden, stored
 
 
@@ -31,8 +31,8 @@ def test_overlapping_tensors_overlap_when_compacted(tmp_path):
   index.remove("a")
   index.write(prefix)
   before = stored.stored(prefix)
-  source = Source.read(prefix)
-  plan = Plan(source.format, {key: key for key in before})
+  source = SourceCheckpoint.read(prefix)
+  plan = RewritePlan(source.format, {key: key for key in before})
   write(source, str(tmp_path / "y"), plan, compact=True)
   assert stored.stored(tmp_path / "y") == before
   assert os.path.getsize(tmp_path / "y.data-00000-of-00001") == 12

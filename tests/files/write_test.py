@@ -7,11 +7,11 @@ import pytest
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.errors import OptionError
 from estimator_ckpt.files.convert import convert
-from estimator_ckpt.files.plan import Plan
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 from estimator_ckpt.files.write import (
   CheckpointReport,
   Counter,
-  Source,
+  SourceCheckpoint,
   check_target,
   target_prefix,
   write,
@@ -48,8 +48,8 @@ def test_the_prefix_in_a_directory(tmp_path):
 
 
 def test_new_scalars(tmp_path):
-  source = Source.read(stored.write(tmp_path / "x", {"w": stored.vector(1)}))
-  plan = Plan(CheckpointFormat.TF1, {"w": "w"}, scalars={"a": -5, "b": 2**40})
+  source = SourceCheckpoint.read(stored.write(tmp_path / "x", {"w": stored.vector(1)}))
+  plan = RewritePlan(CheckpointFormat.TF1, {"w": "w"}, scalars={"a": -5, "b": 2**40})
   report = write(source, str(tmp_path / "y"), plan)
   after = stored.stored(tmp_path / "y")
   assert after == {
@@ -72,7 +72,7 @@ def test_the_counter_adds_up():
 
 def test_a_report_shows_some_of_many(tmp_path):
   key = "var_list/w0/.ATTRIBUTES/VARIABLE_VALUE"
-  plan = Plan(
+  plan = RewritePlan(
     CheckpointFormat.DUAL,
     {"k": "k"},
     names={f"a{n}": f"b{n}" for n in range(12)},

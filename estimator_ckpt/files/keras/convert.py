@@ -22,8 +22,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMapLike
-from estimator_ckpt.files import model_dirs
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import rewrite, rewrite_plan
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.keras.from_keras import ToTf1
 from estimator_ckpt.files.keras.to_keras import ToKeras
@@ -33,7 +32,7 @@ from estimator_ckpt.keras.scopes import ForgetBias
 
 
 @dataclasses.dataclass(frozen=True)
-class ConversionReport(model_dirs.Report):
+class ConversionReport(rewrite.RewriteReport):
   """What was written, and what became of every variable.
 
   Attributes:
@@ -113,14 +112,14 @@ def convert_to_keras(
     raise errors.OptionError("Keras restores object-based checkpoints: tf2 or dual.")
   reports: list[LoadReport] = []
 
-  def make_plan(read: write_lib.Source) -> file_plan.Plan:
+  def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
     conversion = ToKeras(read, settings or {}, allow_approximate)
     conversion.choose(keras, optimizer, like, iterations)
     conversion.match(name_map, ignore, keep, forget_bias, trainable)
     reports.append(conversion.report)
     return conversion.plan(to)
 
-  done = model_dirs.rewrite_path(
+  done = rewrite.rewrite_path(
     source,
     target,
     make_plan,
@@ -182,7 +181,7 @@ def convert_from_keras(
   reports: list[LoadReport] = []
   names = prefix_lib.resolve(os.fspath(like)) if like is not None else None
 
-  def make_plan(read: write_lib.Source) -> file_plan.Plan:
+  def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
     conversion = ToTf1(read, settings or {}, allow_approximate)
     conversion.choose(keras, optimizer)
     conversion.match(names, name_map, ignore, forget_bias)
@@ -190,7 +189,7 @@ def convert_from_keras(
     reports.append(conversion.report)
     return conversion.plan()
 
-  done = model_dirs.rewrite_path(
+  done = rewrite.rewrite_path(
     source,
     target,
     make_plan,

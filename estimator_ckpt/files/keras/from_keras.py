@@ -17,7 +17,7 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
 from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
 from estimator_ckpt.checkpoint.reader import CheckpointReader
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.keras.inverse import invert
 from estimator_ckpt.files.keras.template import template_layers
@@ -62,7 +62,10 @@ class ToTf1:
   """
 
   def __init__(
-    self, source: write_lib.Source, settings: Mapping[str, Any], allow_approximate: bool
+    self,
+    source: write_lib.SourceCheckpoint,
+    settings: Mapping[str, Any],
+    allow_approximate: bool,
   ):
     self.source = source
     prefix = source.prefix
@@ -149,7 +152,7 @@ class ToTf1:
         shape = contents.variables[name].shape
         self.report.rows.append(Row(name, shape, (renamed[name],), "name"))
       return
-    source = write_lib.Source.read(like)
+    source = write_lib.SourceCheckpoint.read(like)
     self._like = keras_source.read_contents(like, source.index, source.graph)
     self._match_like(self._like, names, name_map, forget_bias)
 
@@ -396,7 +399,7 @@ class ToTf1:
       f"--optimizer_setting={setting}=..."
     )
 
-  def plan(self) -> file_plan.Plan:
+  def plan(self) -> rewrite_plan.RewritePlan:
     """The plan of what becomes keys."""
     index = self.source.index
     used = {index.location(key) for key in self._keys.values()}
@@ -413,7 +416,7 @@ class ToTf1:
         done = by_key.get(key) in converted or key in slots
         left_out[key] = "converted" if done else "TensorFlow 1 has no such state"
     names = {row.variable: " + ".join(row.sources) for row in self.report.rows}
-    return file_plan.Plan(
+    return rewrite_plan.RewritePlan(
       CheckpointFormat.TF1,
       self._keys,
       names={old: new for old, new in names.items() if old != new},

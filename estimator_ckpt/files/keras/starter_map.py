@@ -138,7 +138,7 @@ class _Side:
 
   def __init__(self, path: str):
     self.prefix = prefix_lib.resolve(path)
-    self.source = write_lib.Source.read(self.prefix)
+    self.source = write_lib.SourceCheckpoint.read(self.prefix)
     self.contents = keras_source.read_contents(
       self.prefix, self.source.index, self.source.graph
     )

@@ -49,7 +49,7 @@ class Template:
   """
 
   def __init__(self, prefix: str):
-    self.source = write_lib.Source.read(prefix)
+    self.source = write_lib.SourceCheckpoint.read(prefix)
     if self.source.graph is None:
       raise errors.OptionError(
         f"{prefix}: like= is a checkpoint that tf.train.Checkpoint wrote for the Keras "

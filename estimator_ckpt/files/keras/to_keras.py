@@ -23,7 +23,7 @@ from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.object_graph_edit import copy_graph
 from estimator_ckpt.checkpoint.reader import CheckpointReader
-from estimator_ckpt.files import plan as file_plan
+from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.keras.template import Template
 from estimator_ckpt.files.new_tensors import NewTensor
@@ -62,7 +62,10 @@ class ToKeras:
   """
 
   def __init__(
-    self, source: write_lib.Source, settings: Mapping[str, Any], allow_approximate: bool
+    self,
+    source: write_lib.SourceCheckpoint,
+    settings: Mapping[str, Any],
+    allow_approximate: bool,
   ):
     self.source = source
     prefix = source.prefix
@@ -422,7 +425,7 @@ class ToKeras:
     self._set_save_counter(save_counter)
     self._graph = graph
 
-  def plan(self, to: CheckpointFormat) -> file_plan.Plan:
+  def plan(self, to: CheckpointFormat) -> rewrite_plan.RewritePlan:
     """The plan of what becomes keys."""
     index = self.source.index
     if self._contents.global_step is not None:
@@ -443,7 +446,7 @@ class ToKeras:
         elif key == layout_lib.OBJECT_GRAPH_KEY or self._is_renewed(key):
           why = "written anew"
         left_out[key] = why
-    return file_plan.Plan(
+    return rewrite_plan.RewritePlan(
       to,
       self._keys,
       self._graph,

@@ -31,7 +31,7 @@ _UNFINISHED = "checkpoint.unfinished"
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class RewriteReport:
   """What was done.
 
   Attributes:
@@ -95,7 +95,7 @@ def rewrite_path(
   compact: bool = False,
   dry_run: bool = False,
   progress: write_lib.Progress | None = None,
-) -> Report:
+) -> RewriteReport:
   """Rewrites one checkpoint, or all of a model_dir.
 
   Args:
@@ -129,9 +129,11 @@ def rewrite_path(
     to = write_lib.target_prefix(target, prefix)
     write_lib.check_target(to, [prefix])
     check_free([to], overwrite, clean=not dry_run)
-    read = write_lib.Source.read(prefix)
+    read = write_lib.SourceCheckpoint.read(prefix)
     plan = make_plan(read)
-    return Report((write_lib.write(read, to, plan, progress=progress, **options),))
+    return RewriteReport(
+      (write_lib.write(read, to, plan, progress=progress, **options),)
+    )
   return _rewrite_directory(
     paths.as_directory(source), target, make_plan, progress, options
   )
@@ -155,7 +157,7 @@ def _rewrite_directory(
   make_plan: write_lib.PlanMaker,
   progress: write_lib.Progress | None,
   options: dict[str, Any],
-) -> Report:
+) -> RewriteReport:
   state = state_lib.read_state(source)
   prefixes, gone = _listed_checkpoints(source, state)
   if not prefixes:
@@ -179,7 +181,7 @@ def _rewrite_directory(
   # Every plan is made before the first file is written.
   planned = []
   for prefix in prefixes:
-    read = write_lib.Source.read(prefix)
+    read = write_lib.SourceCheckpoint.read(prefix)
     planned.append((read, make_plan(read)))
   total = sum(
     files.size(path)
@@ -202,7 +204,7 @@ def _rewrite_directory(
     if not dry_run:
       with unfinished.making(state_file):
         state_lib.write_state(target, _new_state(source, state, prefixes, targets))
-  return Report(
+  return RewriteReport(
     tuple(reports), state_file, _notes(source, gone), tuple(unfinished.cleaned)
   )
 

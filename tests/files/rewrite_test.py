@@ -20,7 +20,7 @@ from estimator_ckpt.errors import (
   CorruptCheckpointError,
   OptionError,
 )
-from estimator_ckpt.files import model_dirs
+from estimator_ckpt.files import rewrite
 from estimator_ckpt.files.convert import convert
 from estimator_ckpt.files.rename import rename
 from tests import golden, stored
@@ -220,7 +220,7 @@ def _interrupted(source, tmp_path, monkeypatch):
     _fail_at(patch, "hard_link", 3, _Stop())
     # A killed process removes nothing.
     patch.setattr(files, "remove", lambda path: None)
-    patch.setattr(model_dirs, "_remove", lambda target: False)
+    patch.setattr(rewrite, "_remove", lambda target: False)
     with pytest.raises(_Stop):
       convert(source, tmp_path / "out", "tf1")
   return tmp_path / "out"
@@ -242,7 +242,7 @@ def test_what_a_killed_run_did_not_write_is_not_replaced(source, tmp_path, monke
   out = tmp_path / "out"
   _make(out, steps=(10,), state=False)
   with monkeypatch.context() as patch:
-    patch.setattr(model_dirs, "check_free", lambda *unused: None)
+    patch.setattr(rewrite, "check_free", lambda *unused: None)
     with pytest.raises(CheckpointExistsError):
       convert(source, out, "tf1")
   before = stored.snapshot(out)
@@ -281,7 +281,7 @@ def test_what_cannot_be_removed_after_an_error_is_replaced_by_the_next_run(
 
 def test_two_runs_at_once(source, tmp_path):
   out = str(tmp_path / "out")
-  unfinished = model_dirs._Unfinished(
+  unfinished = rewrite._Unfinished(
     out, [f"{out}/model.ckpt-10"], f"{out}/checkpoint", overwrite=False
   )
   with unfinished.writing():

@@ -15,52 +15,18 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
-from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint import key_plan, object_graph_edit, tensor_names
 from estimator_ckpt.checkpoint import layout as layout_lib
-from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY, NamedTensor
-from estimator_ckpt.files.new_tensors import NewTensor
+from estimator_ckpt.files import rewrite_plan
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 
-GLOBAL_STEP = optimizer_names.GLOBAL_STEP
 _NOT_IN_TF1 = "name-based checkpoints have none"
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-  """What is written for one checkpoint.
-
-  Attributes:
-    checkpoint_format: the format of the result.
-    keys: the keys of the result, each with a key of the source for the same bytes.
-    object_graph: an object graph to write; None where the source's is kept, or none.
-    scalars: int64 scalars to write, by key.
-    names: names that change, old to new.
-    left_out: keys of the source that the result lacks, each with the reason.
-    notes: what a user should know of the result.
-    tensors: tensors to write that are made of others, by key.
-  """
-
-  checkpoint_format: CheckpointFormat
-  keys: Mapping[str, str]
-  object_graph: ObjectGraph | None = None
-  scalars: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-  left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
-  notes: tuple[str, ...] = ()
-  tensors: Mapping[str, NewTensor] = dataclasses.field(default_factory=dict)
-
-  def __str__(self) -> str:
-    lines = [f"{key} <- {source}" for key, source in sorted(self.keys.items())]
-    if self.object_graph is not None:
-      lines.append(f"{layout_lib.OBJECT_GRAPH_KEY} <- new")
-    lines += [f"{key} <- {value}" for key, value in sorted(self.scalars.items())]
-    lines += [f"{key} <- converted" for key in sorted(self.tensors)]
-    lines += [f"left out: {key} ({why})" for key, why in sorted(self.left_out.items())]
-    return "\n".join(lines)
 
 
 def plan_conversion(
@@ -71,7 +37,7 @@ def plan_conversion(
   layout: layout_lib.Layout = "default",
   name_map: NameMap | None = None,
   step: int | None = None,
-) -> Plan:
+) -> RewritePlan:
   """Plans the conversion of a checkpoint.
 
   Args:
@@ -103,8 +69,10 @@ def plan_conversion(
     plan = _plan_from_graph(index, graph, renamed, to, step)
   notes = _notes(index, plan, renamed)
   left_out = {**plan.left_out, **_other_form(index, plan, tensors)}
-  plan = dataclasses.replace(with_notes(plan, notes), names=names, left_out=left_out)
-  check_complete(plan, index)
+  plan = dataclasses.replace(
+    rewrite_plan.with_notes(plan, notes), names=names, left_out=left_out
+  )
+  rewrite_plan.check_complete(plan, index)
   return plan
 
 
@@ -140,7 +108,7 @@ def new_names(
       if key:
         further.setdefault(key, called[tensor.owner])
   shapes = {called[t.owner]: index.entry(t.key).shape for t in tensors}
-  roles = optimizer_names.classify(called.values(), shapes)
+  roles = roles_lib.classify(called.values(), shapes)
   mapped = name_map.apply([called[t.owner] for t in movable], further, roles)
   for old, new in mapped.items():
     if new == layout_lib.OBJECT_GRAPH_KEY:
@@ -169,7 +137,7 @@ def _check_named(unnamed: Sequence[NamedTensor], mapped: Mapping[str, str]) -> N
   )
 
 
-def _plan_tf1(index: Index, renamed: Iterable[tuple[NamedTensor, str]]) -> Plan:
+def _plan_tf1(index: Index, renamed: Iterable[tuple[NamedTensor, str]]) -> RewritePlan:
   keys: dict[str, str] = {}
   left_out: dict[str, str] = {}
   strings = 0
@@ -181,14 +149,14 @@ def _plan_tf1(index: Index, renamed: Iterable[tuple[NamedTensor, str]]) -> Plan:
     strings += tensor.attribute not in (None, layout_lib.VARIABLE_VALUE, "table")
   if layout_lib.OBJECT_GRAPH_KEY in index:
     left_out[layout_lib.OBJECT_GRAPH_KEY] = _NOT_IN_TF1
-  plan = Plan(CheckpointFormat.TF1, keys, left_out=left_out)
+  plan = RewritePlan(CheckpointFormat.TF1, keys, left_out=left_out)
   if not strings:
     return plan
   note = (
     f"{strings} tensors are state of Python objects (configurations, iterators), which"
     " TF1 has no use for; they are kept under their object paths"
   )
-  return with_notes(plan, [note])
+  return rewrite_plan.with_notes(plan, [note])
 
 
 def _plan_from_names(
@@ -197,7 +165,7 @@ def _plan_from_names(
   to: CheckpointFormat,
   layout: layout_lib.Layout,
   step: int | None,
-) -> Plan:
+) -> RewritePlan:
   """Builds an object graph, as training in that format does."""
   suffixes: dict[str, list[str]] = collections.defaultdict(list)
   sources: dict[str, str] = {}
@@ -224,7 +192,7 @@ def _plan_from_names(
   if given.name_only:
     listed = _listed(given.name_only)
     notes = (f"kept under their names alone, as they have no TF2 form: {listed}",)
-  return Plan(to, keys, given.object_graph, scalars, notes=notes)
+  return RewritePlan(to, keys, given.object_graph, scalars, notes=notes)
 
 
 def _plan_from_graph(
@@ -233,7 +201,7 @@ def _plan_from_graph(
   renamed: Sequence[tuple[NamedTensor, str]],
   to: CheckpointFormat,
   step: int | None,
-) -> Plan:
+) -> RewritePlan:
   """Keeps the object graph, as far as names did not change."""
   by_owner = {t.owner: (t, name) for t, name in renamed if t.object_key is not None}
   renames = {
@@ -265,7 +233,7 @@ def _plan_from_graph(
     if tensor.object_key is None or (
       to is CheckpointFormat.DUAL and _has_tf1_form(tensor)
     ):
-      claim(keys, name + tensor.suffix, tensor.bare_key or tensor.key)
+      rewrite_plan.claim(keys, name + tensor.suffix, tensor.bare_key or tensor.key)
   steps = [tensor.key for tensor, name in renamed if name == GLOBAL_STEP]
   if steps:
     keys.setdefault(GLOBAL_STEP, steps[0])
@@ -275,11 +243,11 @@ def _plan_from_graph(
   elif needs_counter:
     edited.add_variable([[layout_lib.SAVE_COUNTER]], "")
     _add_save_counter(index, keys, scalars, steps[0] if steps else None, step)
-  return Plan(to, keys, edited, scalars)
+  return RewritePlan(to, keys, edited, scalars)
 
 
 def _other_form(
-  index: Index, plan: Plan, tensors: Iterable[NamedTensor]
+  index: Index, plan: RewritePlan, tensors: Iterable[NamedTensor]
 ) -> dict[str, str]:
   """Keys left out as another has the tensor: one in parts, and one as a whole."""
   parts = set(index.slice_keys())
@@ -288,7 +256,10 @@ def _other_form(
   for tensor in tensors:
     if tensor.bare_key in parts and tensor.object_key is not None:
       pair = {tensor.bare_key, tensor.object_key}
-      if len(pair & sources) == 1 and len({whole_entry(index, k) for k in pair}) == 2:
+      if (
+        len(pair & sources) == 1
+        and len({rewrite_plan.whole_entry(index, k) for k in pair}) == 2
+      ):
         [key] = pair - sources
         by_name = key == tensor.object_key
         found[key] = f"the same is kept {'in parts' if by_name else 'in one piece'}"
@@ -300,24 +271,6 @@ def _has_tf1_form(tensor: NamedTensor) -> bool:
     tensor.attribute in (layout_lib.VARIABLE_VALUE, "table")
     and not tensor.is_save_counter
   )
-
-
-def claim(keys: dict[str, str], key: str, source: str) -> None:
-  """Puts a tensor under a key of the result.
-
-  Args:
-    keys: the keys of the result.
-    key: the key.
-    source: a key of the source for the tensor.
-
-  Raises:
-    OptionError: the key is another tensor's.
-  """
-  if keys.setdefault(key, source) != source:
-    raise errors.OptionError(
-      f"{source!r} and {keys[key]!r} would both be stored under {key!r}, and one of"
-      " them would be lost; give one another name with a name_map"
-    )
 
 
 def _add_save_counter(
@@ -341,7 +294,7 @@ def _is_variable(index: Index, key: str) -> bool:
 
 
 def _notes(
-  index: Index, plan: Plan, renamed: Sequence[tuple[NamedTensor, str]]
+  index: Index, plan: RewritePlan, renamed: Sequence[tuple[NamedTensor, str]]
 ) -> list[str]:
   """What readers would miss in the result."""
   notes = _parts_notes(index, plan)
@@ -359,7 +312,7 @@ def _notes(
   return notes
 
 
-def _parts_notes(index: Index, plan: Plan) -> list[str]:
+def _parts_notes(index: Index, plan: RewritePlan) -> list[str]:
   """What TensorFlow could restore as a whole only, and what has no bytes as a whole."""
   torn = {
     key
@@ -402,96 +355,3 @@ def _no_step_note(index: Index, renamed: Sequence[tuple[NamedTensor, str]]) -> s
 
 def _listed(names: Sequence[str]) -> str:
   return ", ".join(errors.shorten(names))
-
-
-def with_notes(plan: Plan, notes: Sequence[str]) -> Plan:
-  """The plan with further notes."""
-  return dataclasses.replace(plan, notes=(*plan.notes, *notes))
-
-
-def check_complete(plan: Plan, index: Index) -> None:
-  """Checks that every tensor of the source is in the result, or said to be left out.
-
-  Args:
-    plan: the plan.
-    index: the source's index.
-
-  Raises:
-    CheckpointError: a tensor is neither.
-  """
-  sources = set(plan.keys.values())
-  known = sources.union(plan.left_out)
-  if plan.object_graph is not None:
-    known.add(layout_lib.OBJECT_GRAPH_KEY)
-  lost = [key for key in index.keys() if key not in known]
-  if lost:
-    mapped = {index.location(key) for key in sources}
-    lost = [key for key in lost if index.location(key) not in mapped]
-  if lost:
-    # The step may be there twice, as `global_step` and as an object's value.
-    content = {tensor_names.small_content(index, key) for key in sources} - {None}
-    lost = [k for k in lost if tensor_names.small_content(index, k) not in content]
-  if lost:
-    # So may a partitioned tensor, as slices and as a whole over the same bytes.
-    wholes = [whole_entry(index, key) for key in sources]
-    lost = [key for key in lost if whole_entry(index, key) not in wholes]
-  if lost:
-    raise errors.CheckpointError(
-      f"{index.name}: {_listed(lost)} would be lost; nothing was written. This is an"
-      " error in estimator_ckpt"
-    )
-
-
-def whole_entry(index: Index, key: str) -> BundleEntry:
-  """The entry of a tensor as a whole, where its slices' bytes are that too."""
-  return joined_entry(index, key) or index.entry(key)
-
-
-def apply_plan(plan: Plan, index: Index) -> None:
-  """Gives an index the keys that a plan says; slices go with their tensors.
-
-  Args:
-    plan: the plan that was made for this index.
-    index: the index to change.
-  """
-  rekey(index, plan.keys)
-  if plan.checkpoint_format is not CheckpointFormat.TF1:
-    join_parts(index, plan.keys)
-
-
-def join_parts(index: Index, keys: Iterable[str]) -> None:
-  """Makes whole under its object key what TensorFlow cannot put together, as training does.
-
-  Args:
-    index: the index to change.
-    keys: keys that it has; those of names keep their parts.
-  """
-  for key in keys:
-    entry = index.entry(key)
-    if entry.slices and not tensorflow_stitches(entry.dtype):
-      whole = joined_entry(index, key)
-      if whole is not None and layout_lib.parse_object_key(key) is not None:
-        index.remove(key)
-        index.put(key, whole)
-
-
-def rekey(index: Index, keys: Mapping[str, str]) -> None:
-  """Gives an index other keys.
-
-  Args:
-    index: the index to change.
-    keys: all keys it is to have, each with one it has for the same tensor.
-  """
-  aside: dict[str, str] = {}
-  for key, source in keys.items():
-    if key == source or key not in index:
-      continue
-    # A name that another tensor gets: what has it now steps aside.
-    if index.location(key) != index.location(aside.get(source, source)):
-      aside[key] = f"\x01{len(aside)}"
-      index.rename(key, aside[key])
-  for key, source in keys.items():
-    index.alias(key, aside.get(source, source))
-  for key in index.keys():
-    if key not in keys:
-      index.remove(key)

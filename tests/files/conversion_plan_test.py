@@ -12,11 +12,11 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.errors import CheckpointError, OptionError
-from estimator_ckpt.files.plan import (
-  Plan,
+from estimator_ckpt.files.conversion_plan import plan_conversion
+from estimator_ckpt.files.rewrite_plan import (
+  RewritePlan,
   apply_plan,
   check_complete,
-  plan_conversion,
   rekey,
   with_notes,
 )
@@ -64,12 +64,14 @@ def test_a_plan_can_be_printed():
 
 def test_what_is_neither_kept_nor_said_to_be_left_out_is_an_error():
   index = _index("a", "b")
-  check_complete(Plan(CheckpointFormat.TF1, {"x": "a", "y": "b"}), index)
-  check_complete(Plan(CheckpointFormat.TF1, {"x": "a"}, left_out={"b": "why"}), index)
+  check_complete(RewritePlan(CheckpointFormat.TF1, {"x": "a", "y": "b"}), index)
+  check_complete(
+    RewritePlan(CheckpointFormat.TF1, {"x": "a"}, left_out={"b": "why"}), index
+  )
   index.alias("c", "a")
-  check_complete(Plan(CheckpointFormat.TF1, {"c": "c", "b": "b"}), index)
+  check_complete(RewritePlan(CheckpointFormat.TF1, {"c": "c", "b": "b"}), index)
   with pytest.raises(CheckpointError, match="index: b would be lost; nothing was wri"):
-    check_complete(Plan(CheckpointFormat.TF1, {"x": "a"}), index)
+    check_complete(RewritePlan(CheckpointFormat.TF1, {"x": "a"}), index)
 
 
 def test_a_name_that_is_another_tensors_key_in_an_object_graph():
@@ -86,7 +88,7 @@ def test_a_name_that_is_another_tensors_key_in_an_object_graph():
 
 
 def test_notes_are_added():
-  plan = with_notes(Plan(CheckpointFormat.TF1, {}, notes=("a",)), ["b"])
+  plan = with_notes(RewritePlan(CheckpointFormat.TF1, {}, notes=("a",)), ["b"])
   assert plan.notes == ("a", "b")
 
 

@@ -1,0 +1,167 @@
+"""What becomes of a checkpoint that is rewritten, as a value that can be printed first.
+
+Nothing moves a byte: a plan says under which keys of the source each key of the result
+stands, which small tensors are new, and what is left out, with the reason.
+`check_complete` makes sure that nothing else is lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint import tensor_names
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.files.new_tensors import NewTensor
+
+
+@dataclasses.dataclass(frozen=True)
+class RewritePlan:
+  """What is written for one checkpoint.
+
+  Attributes:
+    checkpoint_format: the format of the result.
+    keys: the keys of the result, each with a key of the source for the same bytes.
+    object_graph: an object graph to write; None where the source's is kept, or none.
+    scalars: int64 scalars to write, by key.
+    names: names that change, old to new.
+    left_out: keys of the source that the result lacks, each with the reason.
+    notes: what a user should know of the result.
+    tensors: tensors to write that are made of others, by key.
+  """
+
+  checkpoint_format: CheckpointFormat
+  keys: Mapping[str, str]
+  object_graph: ObjectGraph | None = None
+  scalars: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  notes: tuple[str, ...] = ()
+  tensors: Mapping[str, NewTensor] = dataclasses.field(default_factory=dict)
+
+  def __str__(self) -> str:
+    lines = [f"{key} <- {source}" for key, source in sorted(self.keys.items())]
+    if self.object_graph is not None:
+      lines.append(f"{layout_lib.OBJECT_GRAPH_KEY} <- new")
+    lines += [f"{key} <- {value}" for key, value in sorted(self.scalars.items())]
+    lines += [f"{key} <- converted" for key in sorted(self.tensors)]
+    lines += [f"left out: {key} ({why})" for key, why in sorted(self.left_out.items())]
+    return "\n".join(lines)
+
+
+def claim(keys: dict[str, str], key: str, source: str) -> None:
+  """Puts a tensor under a key of the result.
+
+  Args:
+    keys: the keys of the result.
+    key: the key.
+    source: a key of the source for the tensor.
+
+  Raises:
+    OptionError: the key is another tensor's.
+  """
+  if keys.setdefault(key, source) != source:
+    raise errors.OptionError(
+      f"{source!r} and {keys[key]!r} would both be stored under {key!r}, and one of"
+      " them would be lost; give one another name with a name_map"
+    )
+
+
+def with_notes(plan: RewritePlan, notes: Sequence[str]) -> RewritePlan:
+  """The plan with further notes."""
+  return dataclasses.replace(plan, notes=(*plan.notes, *notes))
+
+
+def check_complete(plan: RewritePlan, index: Index) -> None:
+  """Checks that every tensor of the source is in the result, or said to be left out.
+
+  Args:
+    plan: the plan.
+    index: the source's index.
+
+  Raises:
+    CheckpointError: a tensor is neither.
+  """
+  sources = set(plan.keys.values())
+  known = sources.union(plan.left_out)
+  if plan.object_graph is not None:
+    known.add(layout_lib.OBJECT_GRAPH_KEY)
+  lost = [key for key in index.keys() if key not in known]
+  if lost:
+    mapped = {index.location(key) for key in sources}
+    lost = [key for key in lost if index.location(key) not in mapped]
+  if lost:
+    # The step may be there twice, as `global_step` and as an object's value.
+    content = {tensor_names.small_content(index, key) for key in sources} - {None}
+    lost = [k for k in lost if tensor_names.small_content(index, k) not in content]
+  if lost:
+    # So may a partitioned tensor, as slices and as a whole over the same bytes.
+    wholes = [whole_entry(index, key) for key in sources]
+    lost = [key for key in lost if whole_entry(index, key) not in wholes]
+  if lost:
+    listed = ", ".join(errors.shorten(lost))
+    raise errors.CheckpointError(
+      f"{index.name}: {listed} would be lost; nothing was written. This is an error in"
+      " estimator_ckpt"
+    )
+
+
+def whole_entry(index: Index, key: str) -> BundleEntry:
+  """The entry of a tensor as a whole, where its slices' bytes are that too."""
+  return joined_entry(index, key) or index.entry(key)
+
+
+def apply_plan(plan: RewritePlan, index: Index) -> None:
+  """Gives an index the keys that a plan says; slices go with their tensors.
+
+  Args:
+    plan: the plan that was made for this index.
+    index: the index to change.
+  """
+  rekey(index, plan.keys)
+  if plan.checkpoint_format is not CheckpointFormat.TF1:
+    join_parts(index, plan.keys)
+
+
+def join_parts(index: Index, keys: Iterable[str]) -> None:
+  """Makes whole under its object key what TensorFlow cannot put together, as training does.
+
+  Args:
+    index: the index to change.
+    keys: keys that it has; those of names keep their parts.
+  """
+  for key in keys:
+    entry = index.entry(key)
+    if entry.slices and not tensorflow_stitches(entry.dtype):
+      whole = joined_entry(index, key)
+      if whole is not None and layout_lib.parse_object_key(key) is not None:
+        index.remove(key)
+        index.put(key, whole)
+
+
+def rekey(index: Index, keys: Mapping[str, str]) -> None:
+  """Gives an index other keys.
+
+  Args:
+    index: the index to change.
+    keys: all keys it is to have, each with one it has for the same tensor.
+  """
+  aside: dict[str, str] = {}
+  for key, source in keys.items():
+    if key == source or key not in index:
+      continue
+    # A name that another tensor gets: what has it now steps aside.
+    if index.location(key) != index.location(aside.get(source, source)):
+      aside[key] = f"\x01{len(aside)}"
+      index.rename(key, aside[key])
+  for key, source in keys.items():
+    index.alias(key, aside.get(source, source))
+  for key in index.keys():
+    if key not in keys:
+      index.remove(key)
