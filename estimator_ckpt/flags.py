@@ -27,7 +27,7 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.layout import LAYOUTS
 from estimator_ckpt.training import decorators, model_fns
 from estimator_ckpt.training.tensorflow_private import tf
-from estimator_ckpt.warm_start import planner as warm_start_planner
+from estimator_ckpt.warm_start import options as warm_start_options
 from estimator_ckpt.warm_start.request import WarmStart
 
 _CHECKPOINT_FLAGS = (
@@ -45,7 +45,7 @@ _WARM_START_OPTIONS: dict[str, Any] = {
   "warm_start_only_mapped": False,
   "warm_start_optimizer_state": False,
   "warm_start_global_step": False,
-  "warm_start_moving_averages": warm_start_planner.MATCH,
+  "warm_start_moving_averages": warm_start_options.MATCH,
   "warm_start_strict": True,
 }
 _WARM_START_FLAGS = ("warm_start_from", *_WARM_START_OPTIONS)
@@ -155,8 +155,8 @@ def _define_warm_start_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(name, default, meaning, flag_values=flag_values)
   flags.DEFINE_enum(
     "warm_start_moving_averages",
-    warm_start_planner.MATCH,
-    list(warm_start_planner.MOVING_AVERAGES),
+    warm_start_options.MATCH,
+    list(warm_start_options.MOVING_AVERAGES),
     "Start variables from their moving averages (use), or leave averages alone (skip).",
     flag_values=flag_values,
   )

@@ -132,7 +132,7 @@ class BatchNorm(tf.Module):
     )
 
 
-class Block(tf.Module):
+class DenseBlock(tf.Module):
   """A dense layer, batch normalization and a rectifier."""
 
   def __init__(self, inputs: int, outputs: int):
@@ -150,8 +150,8 @@ class Classifier(tf.Module):
 
   def __init__(self) -> None:
     super().__init__()
-    self.block1 = Block(64, 64)
-    self.block2 = Block(64, 32)
+    self.block1 = DenseBlock(64, 64)
+    self.block2 = DenseBlock(64, 32)
     self.logits = Dense(32, 10)
 
   def __call__(self, images: tf.Tensor) -> tf.Tensor:

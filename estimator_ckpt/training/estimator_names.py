@@ -20,8 +20,8 @@ from estimator_ckpt.checkpoint.roles import RoleKind, classify
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.training.warm_start.settings import warm_start_settings
-from estimator_ckpt.warm_start.plan import WarmStartPlan
 from estimator_ckpt.warm_start.request import WarmStart
+from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 _logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.name_map import NameMap, Rule
-from estimator_ckpt.warm_start.source import Source, SourceTensor
+from estimator_ckpt.warm_start.source_tensors import SourceTensor, SourceTensors
 
 AssignmentMapLike = Union[
   None,
@@ -259,7 +259,7 @@ def _size(shape: Sequence[int]) -> int:
   return size
 
 
-def expand(entries: Iterable[Entry], source: Source) -> list[Candidate]:
+def expand(entries: Iterable[Entry], source: SourceTensors) -> list[Candidate]:
   """Finds what each entry says, in one checkpoint.
 
   Args:

@@ -7,53 +7,39 @@ what belongs to the tensor its variable gets; what has the same name.
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from estimator_ckpt import errors
-from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
 from estimator_ckpt.warm_start.assignment_map import Candidate, Entry
-from estimator_ckpt.warm_start.nearest import NearestNames
-from estimator_ckpt.warm_start.plan import (
+from estimator_ckpt.warm_start.matches import (
   LeftOut,
   Problem,
   Started,
   Target,
-  WarmStartPlan,
   mismatch,
 )
-from estimator_ckpt.warm_start.source import Source, SourceTensor, distinct, wholes
+from estimator_ckpt.warm_start.nearest import NearestNames
+from estimator_ckpt.warm_start.options import SKIP, USE, WarmStartOptions
+from estimator_ckpt.warm_start.source_tensors import (
+  SourceTensor,
+  SourceTensors,
+  distinct,
+  wholes,
+)
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
-
-MATCH = "match"
-USE = "use"
-SKIP = "skip"
-MOVING_AVERAGES = (MATCH, USE, SKIP)
+from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 _BY_NAME = "same name"
 _BY_PATH = "object path"
 # What code without variable names calls the step.
-_STEP_PATHS = (optimizer_names.GLOBAL_STEP, "step")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """What a warm start was asked for; see `WarmStart`."""
-
-  variables: tuple[re.Pattern[str], ...] | None = None
-  entries: tuple[Entry, ...] = ()
-  only_mapped: bool = False
-  optimizer_state: bool = False
-  global_step: bool = False
-  moving_averages: str = MATCH
-  vocabularies: Mapping[str, VocabularyChange] = dataclasses.field(default_factory=dict)
-  strict: bool = True
+_STEP_PATHS = (roles_lib.GLOBAL_STEP, "step")
 
 
 def make_plan(
-  source: Source, targets: Sequence[Target], options: Options
+  source: SourceTensors, targets: Sequence[Target], options: WarmStartOptions
 ) -> WarmStartPlan:
   """Says what a warm start does.
 
@@ -71,11 +57,13 @@ def make_plan(
 class _Planner:
   """The state of making one plan."""
 
-  def __init__(self, source: Source, targets: Sequence[Target], options: Options):
+  def __init__(
+    self, source: SourceTensors, targets: Sequence[Target], options: WarmStartOptions
+  ):
     self._source = source
     self._options = options
     self._targets = {target.name: target for target in targets}
-    self._roles = optimizer_names.classify(
+    self._roles = roles_lib.classify(
       self._targets, {t.name: t.shape for t in targets if t.shape is not None}
     )
     self._mapped = self._candidates()
@@ -416,7 +404,7 @@ class _Planner:
             f"one. Map what has its value{hint}, 'its name': {name!r}, or leave "
             "optimizer_state=True out",
           )
-    step = optimizer_names.GLOBAL_STEP
+    step = roles_lib.GLOBAL_STEP
     if options.global_step and step in self._targets and step not in self._started:
       if not any(problem.name == step for problem in self._problems):
         self._problem(

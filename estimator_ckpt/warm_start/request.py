@@ -23,9 +23,11 @@ from estimator_ckpt.warm_start.assignment_map import (
   parse_assignment_map,
   variable_name,
 )
-from estimator_ckpt.warm_start.plan import Target, WarmStartPlan
-from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.matches import Target
+from estimator_ckpt.warm_start.options import MATCH, MOVING_AVERAGES, WarmStartOptions
+from estimator_ckpt.warm_start.source_tensors import SourceTensors
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
+from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 VariablesLike = Union[None, str, "re.Pattern[str]", Sequence[Any]]
 
@@ -74,7 +76,7 @@ class WarmStart:
     only_mapped: bool = False,
     optimizer_state: bool = False,
     global_step: bool = False,
-    moving_averages: str = planner.MATCH,
+    moving_averages: str = MATCH,
     vocab_info: Mapping[str, Any] | None = None,
     strict: bool = True,
   ):
@@ -82,12 +84,12 @@ class WarmStart:
       raise errors.OptionError(
         f"A warm start takes the path of a checkpoint, and got {checkpoint!r}."
       )
-    if moving_averages not in planner.MOVING_AVERAGES:
-      near = errors.nearest(str(moving_averages), planner.MOVING_AVERAGES)
+    if moving_averages not in MOVING_AVERAGES:
+      near = errors.nearest(str(moving_averages), MOVING_AVERAGES)
       hint = f" Did you mean {near!r}?" if near else ""
       raise errors.OptionError(
         f"moving_averages={moving_averages!r} is unknown.{hint} Choose one of "
-        f"{', '.join(planner.MOVING_AVERAGES)}."
+        f"{', '.join(MOVING_AVERAGES)}."
       )
     entries = parse_assignment_map(assignment_map)
     if only_mapped and not entries:
@@ -95,7 +97,7 @@ class WarmStart:
         "only_mapped=True starts what the assignment_map mentions, and there is none."
       )
     self.checkpoint = os.fspath(checkpoint)
-    self.options = planner.Options(
+    self.options = WarmStartOptions(
       variables=_patterns(variables),
       entries=entries,
       only_mapped=only_mapped,
@@ -143,7 +145,7 @@ class WarmStart:
       targets = [_target(variable) for variable in variables]
     unique = {target.name: target for target in targets}
     return planner.make_plan(
-      Source.open(self.checkpoint), list(unique.values()), self.options
+      SourceTensors.open(self.checkpoint), list(unique.values()), self.options
     )
 
 
@@ -194,7 +196,7 @@ def targets_of_checkpoint(path: str | os.PathLike[str]) -> list[Target]:
     CheckpointNotFoundError: there is no checkpoint.
     CorruptCheckpointError: it is damaged, or something else.
   """
-  tensors = Source.open(path).tensors
+  tensors = SourceTensors.open(path).tensors
   parts = {key for t in tensors if len(t.part_shapes) > 1 for key in t.keys}
   return [
     Target(tensor.name, tensor.dtype, tensor.shape)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from estimator_ckpt.warm_start.assignment_map import ROOT
 from estimator_ckpt.warm_start.nearest import tails
-from estimator_ckpt.warm_start.source import SourceTensor
+from estimator_ckpt.warm_start.source_tensors import SourceTensor
 
 # Of more names that end alike none suggests itself.
 _ALIKE = 50

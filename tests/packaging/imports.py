@@ -11,11 +11,12 @@ PACKAGE = "estimator_ckpt"
 
 
 @functools.cache
-def modules(path: pathlib.Path) -> frozenset[str]:
-  """What a module imports when it runs, not for the type checker only.
+def modules(path: pathlib.Path, for_types: bool = False) -> frozenset[str]:
+  """What a module imports.
 
   Args:
-    path: its source.
+    path: the module's source.
+    for_types: whether imports that only the type checker sees count too.
 
   Returns:
     Dotted names, of modules rather than of what is in them.
@@ -23,7 +24,8 @@ def modules(path: pathlib.Path) -> frozenset[str]:
   found = set()
 
   def visit(node: ast.AST) -> None:
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+    is_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    if is_for_types and not for_types:
       return
     if isinstance(node, ast.Import):
       found.update(alias.name for alias in node.names)

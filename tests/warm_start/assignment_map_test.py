@@ -22,7 +22,7 @@ from estimator_ckpt.warm_start.assignment_map import (
   parse_assignment_map,
   variable_name,
 )
-from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.source_tensors import SourceTensors
 
 FLOAT32 = 1
 
@@ -32,7 +32,7 @@ def source(*names, graph=None):
   index = Index()
   for i, name in enumerate(names):
     index.put(name, BundleEntry(FLOAT32, (i + 1,), 0, 1000 * i, 4 * (i + 1), i))
-  return Source("checkpoint", index, graph)
+  return SourceTensors("checkpoint", index, graph)
 
 
 def mapped(value, checkpoint):

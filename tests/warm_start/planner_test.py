@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from estimator_ckpt import errors
 from estimator_ckpt.warm_start import WarmStart, planner
 from estimator_ckpt.warm_start.assignment_map import as_code
-from estimator_ckpt.warm_start.plan import Target
+from estimator_ckpt.warm_start.matches import Target
 from tests.warm_start.planning import (
   FLOAT32,
   left,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.warm_start import WarmStart, planner
-from estimator_ckpt.warm_start.plan import Target
-from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.matches import Target
+from estimator_ckpt.warm_start.source_tensors import SourceTensors
 
 FLOAT32, INT64, FLOAT16 = 1, 9, 19
 _DTYPES = {"f": FLOAT32, "i": INT64, "h": FLOAT16}
@@ -25,7 +25,7 @@ def make_source(tensors):
   index = Index()
   for i, (name, dtype, shape) in enumerate(described(tensors)):
     index.put(name, BundleEntry(dtype, shape, 0, 1000 * i, 8, i))
-  return Source("checkpoint", index, None)
+  return SourceTensors("checkpoint", index, None)
 
 
 def plan(tensors, graph, trainable=(), **options):

@@ -17,7 +17,7 @@ from estimator_ckpt.warm_start.assignment_map import (
   expand,
   parse_assignment_map,
 )
-from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.source_tensors import SourceTensors
 from estimator_ckpt.warm_start.suggestion import Wanted, suggest
 from tests.warm_start.planning import FLOAT32, plan, started
 
@@ -133,7 +133,7 @@ def _index(shapes):
 
 
 def _suggested(wanted, free):
-  checkpoint = Source("checkpoint", _index(free), None)
+  checkpoint = SourceTensors("checkpoint", _index(free), None)
   return suggest(
     [Wanted(name, FLOAT32, shape) for name, shape in wanted.items()],
     checkpoint.tensors,
@@ -173,7 +173,7 @@ def test_the_suggested_map_starts_everything_below_a_renamed_scope(names, old, n
   wanted = {"/".join([*new, name]): shape for name, shape in shapes.items()}
   if old == new:
     return
-  checkpoint = Source("checkpoint", _index(free), None)
+  checkpoint = SourceTensors("checkpoint", _index(free), None)
   found = expand(parse_assignment_map(_suggested(wanted, free)), checkpoint)
   started = {(c.target, c.tensor.shape) for c in found}
   assert started >= set(wanted.items())

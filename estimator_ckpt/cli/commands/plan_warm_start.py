@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from estimator_ckpt.cli import terminal
 
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
-  from estimator_ckpt.warm_start.plan import WarmStartPlan
+  from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 HELP = "Shows what a warm start would start, from what, and what it would leave."
 EXAMPLES = """\
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
   Returns:
     The exit code: 1 if a strict warm start would be an error.
   """
-  from estimator_ckpt.warm_start import report as warm_start_report
+  from estimator_ckpt.warm_start import warm_start_report
   from estimator_ckpt.warm_start.request import WarmStart
 
   plan = WarmStart(
@@ -95,26 +95,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(plan: WarmStartPlan) -> Iterator[str]:
-  from estimator_ckpt.warm_start import assignment_map
-  from estimator_ckpt.warm_start import report as warm_start_report
+  from estimator_ckpt.warm_start import assignment_map, warm_start_report
 
   wide = terminal.width()
-  for number, block in enumerate(warm_start_report.blocks(plan)):
+  for number, section in enumerate(warm_start_report.sections(plan)):
     if number:
       yield ""
-    yield from _wrapped(block.heading, wide)
-    if block.titles and block.rows:
+    yield from _wrapped(section.heading, wide)
+    if section.titles and section.rows:
       yield ""
-      columns = [terminal.Column(t, elastic=t not in _KEPT) for t in block.titles]
-      rows = [[_path(cell) if wide else cell for cell in row] for row in block.rows]
+      columns = [terminal.Column(t, elastic=t not in _KEPT) for t in section.titles]
+      rows = [[_path(cell) if wide else cell for cell in row] for row in section.rows]
       yield from terminal.format_table(columns, rows, wide)
-    elif block.rows and len(block.rows[0]) == 1:
-      for [text] in block.rows:
+    elif section.rows and len(section.rows[0]) == 1:
+      for [text] in section.rows:
         yield from _wrapped(text, wide, "  ")
-    elif block.rows:
+    elif section.rows:
       columns = [terminal.Column("", elastic=True), terminal.Column("")]
       inside = wide - len(_INDENT) if wide else None
-      for line in terminal.format_table(columns, block.rows, inside):
+      for line in terminal.format_table(columns, section.rows, inside):
         yield _INDENT + line
   if plan.suggested_map:
     flags = assignment_map.as_flags(plan.suggested_map)

@@ -17,9 +17,10 @@ from estimator_ckpt.bundle.messages import TensorSlice
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
-from estimator_ckpt.warm_start.plan import Started, WarmStartPlan
-from estimator_ckpt.warm_start.source import SourceTensor
+from estimator_ckpt.warm_start.matches import Started
+from estimator_ckpt.warm_start.source_tensors import SourceTensor
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
+from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 # What RestoreV2 takes a slice out of; tensor_bundle.cc has a fixed list. Checked with
 # every type on TensorFlow 2.12 and 2.15.

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from estimator_ckpt.bundle import files
 from estimator_ckpt.training.tensorflow_private import tf
-from estimator_ckpt.warm_start import report
-from estimator_ckpt.warm_start.plan import WarmStartPlan
+from estimator_ckpt.warm_start import warm_start_report as report
+from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 REPORT_FILE = "warm_start.json"
 _TAG = "warm_start"

@@ -13,8 +13,8 @@ from estimator_ckpt.training.saver import CheckpointSaver
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.training.warm_start import ops as warm_start_ops
 from estimator_ckpt.training.warm_start import report_files
-from estimator_ckpt.warm_start.plan import WarmStartPlan
 from estimator_ckpt.warm_start.request import WarmStart
+from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 _STEP = re.compile(r".*-(\d+)")
 

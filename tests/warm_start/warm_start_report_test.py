@@ -6,11 +6,10 @@ import json
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.warm_start import WarmStart
-from estimator_ckpt.warm_start import report as warm_start_report
-from estimator_ckpt.warm_start.plan import Target
+from estimator_ckpt.warm_start import WarmStart, warm_start_report
+from estimator_ckpt.warm_start.matches import Target
 from estimator_ckpt.warm_start.planner import make_plan
-from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.source_tensors import SourceTensors
 
 
 def made(names, targets, **options):
@@ -19,7 +18,7 @@ def made(names, targets, **options):
     index.put(name, BundleEntry(1, (2, 3), 0, 100 * i, 24, i))
   graph = [Target(name, 1, (2, 3)) for name in targets]
   return make_plan(
-    Source("ckpt", index, None), graph, WarmStart("c", **options).options
+    SourceTensors("ckpt", index, None), graph, WarmStart("c", **options).options
   )
 
 

@@ -20,7 +20,7 @@ from estimator_ckpt.bundle.messages import TensorSlice
 from estimator_ckpt.checkpoint import formats
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
-from estimator_ckpt.checkpoint import roles as optimizer_names
+from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.listing import ObjectPaths
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
@@ -98,7 +98,7 @@ class Spelling(NamedTuple):
   tensor: SourceTensor
 
 
-class Source:
+class SourceTensors:
   """What a checkpoint can supply.
 
   Attributes:
@@ -137,7 +137,7 @@ class Source:
           self._averages.setdefault(of, tensor)
 
   @classmethod
-  def open(cls, path: str | os.PathLike[str]) -> Source:
+  def open(cls, path: str | os.PathLike[str]) -> SourceTensors:
     """Reads what a checkpoint has, but no tensors.
 
     Args:
@@ -307,7 +307,7 @@ def _known_slots(named: Sequence[NamedTensor]) -> Mapping[str, Role]:
 def _with_roles(
   tensors: Sequence[SourceTensor], known: Mapping[str, Role]
 ) -> list[SourceTensor]:
-  roles = optimizer_names.classify(
+  roles = roles_lib.classify(
     (tensor.name for tensor in tensors), {t.name: t.shape for t in tensors}
   )
   with_roles = []

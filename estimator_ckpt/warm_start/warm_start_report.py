@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.dtypes import describe
 from estimator_ckpt.text_table import Column, format_table
-
-if TYPE_CHECKING:  # which prints itself by this module
-  from estimator_ckpt.warm_start.plan import LeftOut, Started, WarmStartPlan
+from estimator_ckpt.warm_start.matches import LeftOut, Matches, Started
 
 _SHORT = 5
 _MARKDOWN_ROWS = 1000
 _TITLES = ("variable", "from", "dtype and shape", "matched by")
 
 
-def headline(plan: WarmStartPlan, done: bool = False) -> str:
+def headline(plan: Matches, done: bool = False) -> str:
   """How many variables are started, in one line.
 
   Args:
-    plan: the plan.
+    plan: what is started and what is not.
     done: whether it has been carried out.
 
   Returns:
@@ -38,13 +36,13 @@ def headline(plan: WarmStartPlan, done: bool = False) -> str:
   )
 
 
-class Block(NamedTuple):
-  """Lines of a plan that belong together.
+class ReportSection(NamedTuple):
+  """Lines of a report under one heading.
 
   Attributes:
-    heading: what they are.
-    titles: those of the columns; empty where the heading says it all.
-    rows: the cells.
+    heading: a sentence.
+    titles: the columns' headings; empty where the sentence is enough.
+    rows: the cells of each line.
   """
 
   heading: str
@@ -52,57 +50,57 @@ class Block(NamedTuple):
   rows: Sequence[tuple[str, ...]]
 
 
-def blocks(plan: WarmStartPlan) -> list[Block]:
+def sections(plan: Matches) -> list[ReportSection]:
   """The whole plan: what is started and from what, what is left out on both sides, why.
 
   Args:
-    plan: the plan.
+    plan: what is started and what is not.
 
   Returns:
-    Blocks; those of what is left out have one reason each.
+    The sections. What is left out has one for each reason.
   """
-  found = [Block(headline(plan), _TITLES, [_row(item) for item in plan.started])]
+  found = [
+    ReportSection(headline(plan), _TITLES, [_row(item) for item in plan.started])
+  ]
   for title, left in _sides(plan):
     for reason, items in _by_reason(left).items():
       heading = f"{title}, {len(items)}: {reason}"
-      found.append(Block(heading, (), [(item.name, _kind(item)) for item in items]))
+      found.append(
+        ReportSection(heading, (), [(item.name, _kind(item)) for item in items])
+      )
   if plan.problems:
     rows = [(str(problem),) for problem in plan.problems]
-    found.append(Block(f"Problems, {len(rows)}:", (), rows))
+    found.append(ReportSection(f"Problems, {len(rows)}:", (), rows))
   return found
 
 
-def table(plan: WarmStartPlan) -> str:
-  """The whole plan as text.
+def table(plan: Matches) -> list[str]:
+  """The whole plan as lines of text.
 
   Args:
-    plan: the plan.
+    plan: what is started and what is not.
 
   Returns:
-    The lines of its blocks, and a map that would start more.
+    The lines of its sections, with an empty one behind each.
   """
   lines = []
-  for block in blocks(plan):
-    lines.append(block.heading)
-    if block.titles and block.rows:
-      columns = [Column(title) for title in block.titles]
-      lines += ["", *format_table(columns, block.rows)]
-    elif block.rows:
-      columns = [Column("")] * len(block.rows[0])
-      lines += [f"  {line}" for line in format_table(columns, block.rows)]
+  for section in sections(plan):
+    lines.append(section.heading)
+    if section.titles and section.rows:
+      columns = [Column(title) for title in section.titles]
+      lines += ["", *format_table(columns, section.rows)]
+    elif section.rows:
+      columns = [Column("")] * len(section.rows[0])
+      lines += [f"  {line}" for line in format_table(columns, section.rows)]
     lines.append("")
-  if plan.suggested_map:
-    lines += [f"A map that would start more: {plan.suggestion()}", ""]
-    if plan.stays_new:
-      lines[-1:] = [plan.leaves_new(), ""]
-  return "\n".join(lines[:-1])
+  return lines
 
 
-def summary(plan: WarmStartPlan) -> str:
+def summary(plan: Matches) -> str:
   """The plan, carried out, in a few lines: counts and the first few of each kind.
 
   Args:
-    plan: the plan.
+    plan: what is started and what is not.
 
   Returns:
     The lines.
@@ -127,12 +125,12 @@ def summary(plan: WarmStartPlan) -> str:
 
 
 def as_json(
-  plan: WarmStartPlan, rows_kept: Mapping[str, int] | None = None
+  plan: Matches, rows_kept: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
   """The plan for another program; values that JSON has.
 
   Args:
-    plan: the plan.
+    plan: what is started and what is not.
     rows_kept: for variables with a changed vocabulary, how many entries had an old one.
 
   Returns:
@@ -148,11 +146,11 @@ def as_json(
   }
 
 
-def markdown(plan: WarmStartPlan) -> str:
+def markdown(plan: Matches) -> str:
   """The plan, carried out, as TensorBoard renders it: tables in Markdown.
 
   Args:
-    plan: the plan.
+    plan: what is started and what is not.
 
   Returns:
     The text.
@@ -172,7 +170,7 @@ def markdown(plan: WarmStartPlan) -> str:
   return "\n\n".join(texts)
 
 
-def _sides(plan: WarmStartPlan) -> list[tuple[str, tuple[LeftOut, ...]]]:
+def _sides(plan: Matches) -> list[tuple[str, tuple[LeftOut, ...]]]:
   return [
     ("Not started", plan.left_in_graph),
     ("Not used of the checkpoint", plan.left_in_checkpoint),

@@ -11,111 +11,30 @@ import functools
 from collections.abc import Callable, Sequence
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle.dtypes import describe
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
+from estimator_ckpt.warm_start import warm_start_report
 from estimator_ckpt.warm_start.assignment_map import Entry
-from estimator_ckpt.warm_start.source import Source, SourceTensor
+from estimator_ckpt.warm_start.matches import Matches
+from estimator_ckpt.warm_start.source_tensors import SourceTensors
 from estimator_ckpt.warm_start.suggestion import Wanted, suggest
-from estimator_ckpt.warm_start.vocabulary import VocabularyChange
-
-Shape = tuple[int, ...]
 
 # How many entries of a suggestion are tried one by one, and how many names are shown.
 _TRIED = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
-  """A variable of the graph.
-
-  Attributes:
-    name: its name; of a partitioned variable, the name of the whole.
-    dtype: TensorFlow's DataType number.
-    shape: the shape of the whole; None where it is not known before it runs.
-    trainable: whether an optimizer trains it; None where that is not known.
-  """
-
-  name: str
-  dtype: int
-  shape: Shape | None
-  trainable: bool | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Started:
-  """A variable that is started.
-
-  Attributes:
-    target: the variable.
-    source: the tensor it gets.
-    how: how the two were matched.
-    vocabulary: how its rows move, or None.
-  """
-
-  target: Target
-  source: SourceTensor
-  how: str
-  vocabulary: VocabularyChange | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class LeftOut:
-  """A variable that is not started, or a tensor that is not used.
-
-  Attributes:
-    name: its name.
-    reason: why.
-    dtype: TensorFlow's DataType number.
-    shape: its shape.
-    is_open: for a variable, whether an assignment map could start it.
-  """
-
-  name: str
-  reason: str
-  dtype: int
-  shape: Shape | None
-  is_open: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-  """Something asked for that cannot be done.
-
-  Attributes:
-    name: the variable or the map's entry it is about.
-    text: what is wrong with it.
-  """
-
-  name: str
-  text: str
-
-  def __str__(self) -> str:
-    return self.text
-
-
-@dataclasses.dataclass(frozen=True)
-class WarmStartPlan:
+class WarmStartPlan(Matches):
   """What a warm start will do.
 
   Attributes:
-    prefix: the checkpoint.
-    started: what is started, by name.
-    left_in_graph: variables that are not started.
-    left_in_checkpoint: tensors that start nothing.
-    problems: what was asked for and cannot be done.
     strict: whether a problem is an error.
     source: what the checkpoint has.
     entries: those of the assignment map that start something.
     with_map: makes the plan anew, with another assignment map.
   """
 
-  prefix: str
-  started: tuple[Started, ...]
-  left_in_graph: tuple[LeftOut, ...]
-  left_in_checkpoint: tuple[LeftOut, ...]
-  problems: tuple[Problem, ...]
   strict: bool
-  source: Source = dataclasses.field(repr=False, compare=False)
+  source: SourceTensors = dataclasses.field(repr=False, compare=False)
   entries: tuple[Entry, ...] = dataclasses.field(repr=False, compare=False)
   with_map: Callable[[Sequence[Entry]], WarmStartPlan] = dataclasses.field(
     repr=False, compare=False
@@ -218,24 +137,11 @@ class WarmStartPlan:
     return f"assignment_map={assignment_map_lib.as_code(self.suggested_map)}"
 
   def __str__(self) -> str:
-    from estimator_ckpt.warm_start import report as warm_start_report
-
-    return warm_start_report.table(self)
-
-
-def mismatch(target: Target, source: SourceTensor) -> str | None:
-  """Why a tensor cannot be a variable's value, or None.
-
-  Args:
-    target: the variable.
-    source: the tensor.
-
-  Returns:
-    A text that names neither.
-  """
-  if source.dtype == target.dtype and target.shape in (None, source.shape):
-    return None
-  return (
-    f"is {describe(target.dtype, target.shape)} in the graph, "
-    f"{describe(source.dtype, source.shape)} in the checkpoint (as {source.name!r})"
-  )
+    """The whole plan as text: its sections, and a map that would start more."""
+    lines = warm_start_report.table(self)
+    if self.suggested_map:
+      lines.append(f"A map that would start more: {self.suggestion()}")
+      if self.stays_new:
+        lines.append(self.leaves_new())
+      lines.append("")
+    return "\n".join(lines[:-1])

@@ -8,7 +8,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint.roles import RoleKind
-from estimator_ckpt.warm_start.source import Source
+from estimator_ckpt.warm_start.source_tensors import SourceTensors
 
 
 def tensor(source, name):
@@ -20,11 +20,11 @@ def with_shapes(shapes):
   index = Index()
   for i, (name, shape) in enumerate(shapes.items()):
     index.put(name, BundleEntry(1, shape, 0, 1000 * i, 8, i))
-  return Source("checkpoint", index, None)
+  return SourceTensors("checkpoint", index, None)
 
 
 def test_names_of_a_name_based_checkpoint(testdata):
-  source = Source.open(testdata / "tf1.15" / "adam_dense")
+  source = SourceTensors.open(testdata / "tf1.15" / "adam_dense")
   assert source.prefix.endswith("adam_dense/model.ckpt-7")
   found = tensor(source, "net/dense_1/kernel")
   assert (found.keys, found.shape) == (("net/dense_1/kernel",), (5, 4))
@@ -36,7 +36,7 @@ def test_names_of_a_name_based_checkpoint(testdata):
 
 @pytest.mark.parametrize("golden", ["tf2.15/converted_names", "tf2.21/converted_names"])
 def test_names_that_the_guides_converter_left_in_the_paths(testdata, golden):
-  source = Source.open(testdata / golden)
+  source = SourceTensors.open(testdata / golden)
   found = tensor(source, "net/dense_1/kernel")
   assert found.keys == ("vars/net.Sdense_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE",)
   assert found is tensor(source, "vars/net/dense_1/kernel")
@@ -51,12 +51,12 @@ def test_names_that_the_guides_converter_left_in_the_paths(testdata, golden):
   ],
 )
 def test_a_keras_model_is_found_by_name_and_by_path(testdata, golden, path):
-  source = Source.open(testdata / golden)
+  source = SourceTensors.open(testdata / golden)
   assert tensor(source, "dense_1/kernel") is tensor(source, path)
 
 
 def test_slots_in_the_object_graph_are_known_as_such(testdata):
-  source = Source.open(testdata / "tf2.15" / "keras2_legacy_adam")
+  source = SourceTensors.open(testdata / "tf2.15" / "keras2_legacy_adam")
   kernel = tensor(source, "dense_1/kernel")
   assert len(source.slots_of(kernel)) == 2
   counter = tensor(source, "save_counter")
@@ -64,7 +64,7 @@ def test_slots_in_the_object_graph_are_known_as_such(testdata):
 
 
 def test_moving_averages_are_known_as_such(testdata):
-  source = Source.open(testdata / "tf1.15" / "batch_norm")
+  source = SourceTensors.open(testdata / "tf1.15" / "batch_norm")
   average = source.average_of(tensor(source, "net/dense/kernel"))
   assert average.name == "net/dense/kernel/ExponentialMovingAverage"
   assert (
@@ -73,13 +73,13 @@ def test_moving_averages_are_known_as_such(testdata):
 
 
 def test_a_saved_model(testdata):
-  source = Source.open(testdata / "tf1.15" / "saved_model" / "export")
+  source = SourceTensors.open(testdata / "tf1.15" / "saved_model" / "export")
   assert tensor(source, "net/dense/kernel").shape == (3, 2)
 
 
 def test_tables_and_iterators_are_no_variables(testdata):
   for golden in ("tables", "iterator"):
-    source = Source.open(testdata / "tf1.15" / golden)
+    source = SourceTensors.open(testdata / "tf1.15" / golden)
     for found in source.tensors:
       is_state = "-" in found.name
       assert found.is_variable != is_state, found.name
@@ -87,7 +87,7 @@ def test_tables_and_iterators_are_no_variables(testdata):
 
 def test_no_checkpoint(tmp_path):
   with pytest.raises(errors.CheckpointNotFoundError, match=str(tmp_path)):
-    Source.open(tmp_path)
+    SourceTensors.open(tmp_path)
 
 
 def test_parts_saved_one_by_one_are_one_tensor():

@@ -1,0 +1,121 @@
+"""Which variable of a graph gets which tensor of a checkpoint, and what is left out.
+
+Plain values: the planner makes them, a report shows them, and TensorFlow's side of a
+warm start carries them out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from estimator_ckpt.bundle.dtypes import describe
+from estimator_ckpt.warm_start.source_tensors import SourceTensor
+from estimator_ckpt.warm_start.vocabulary import VocabularyChange
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """A variable of the graph.
+
+  Attributes:
+    name: its name; of a partitioned variable, the name of the whole.
+    dtype: TensorFlow's DataType number.
+    shape: the shape of the whole; None where it is not known before it runs.
+    trainable: whether an optimizer trains it; None where that is not known.
+  """
+
+  name: str
+  dtype: int
+  shape: Shape | None
+  trainable: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+  """A variable that is started.
+
+  Attributes:
+    target: the variable.
+    source: the tensor it gets.
+    how: how the two were matched.
+    vocabulary: how its rows move, or None.
+  """
+
+  target: Target
+  source: SourceTensor
+  how: str
+  vocabulary: VocabularyChange | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+  """A variable that is not started, or a tensor that is not used.
+
+  Attributes:
+    name: its name.
+    reason: why.
+    dtype: TensorFlow's DataType number.
+    shape: its shape.
+    is_open: for a variable, whether an assignment map could start it.
+  """
+
+  name: str
+  reason: str
+  dtype: int
+  shape: Shape | None
+  is_open: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """Something asked for that cannot be done.
+
+  Attributes:
+    name: the variable or the map's entry it is about.
+    text: what is wrong with it.
+  """
+
+  name: str
+  text: str
+
+  def __str__(self) -> str:
+    return self.text
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+  """What is started, and what is left out on both sides.
+
+  Attributes:
+    prefix: the checkpoint's path.
+    started: the variables that are started, by name.
+    left_in_graph: the variables that are not.
+    left_in_checkpoint: the tensors that start nothing.
+    problems: what was asked for and cannot be done.
+  """
+
+  prefix: str
+  started: tuple[Started, ...]
+  left_in_graph: tuple[LeftOut, ...]
+  left_in_checkpoint: tuple[LeftOut, ...]
+  problems: tuple[Problem, ...]
+
+
+def mismatch(target: Target, source: SourceTensor) -> str | None:
+  """Why a tensor cannot be a variable's value, or None.
+
+  Args:
+    target: the variable.
+    source: the tensor.
+
+  Returns:
+    A text that names neither.
+  """
+  if source.dtype == target.dtype and target.shape in (None, source.shape):
+    return None
+  return (
+    f"is {describe(target.dtype, target.shape)} in the graph, "
+    f"{describe(source.dtype, source.shape)} in the checkpoint (as {source.name!r})"
+  )
