@@ -214,13 +214,16 @@ class Shards:
     return files.read_chunks(self.path(shard_id), offset, size)
 
 
-def read_scalar_string(prefix: str, index: Index, key: str) -> bytes:
+def read_scalar_string(
+  prefix: str, index: Index, key: str, shards: Shards | None = None
+) -> bytes:
   """The value of a scalar string tensor, such as the object graph.
 
   Args:
     prefix: the checkpoint's path.
     index: its index.
     key: the tensor's key.
+    shards: its data files, where they have been opened.
 
   Returns:
     The bytes.
@@ -236,7 +239,7 @@ def read_scalar_string(prefix: str, index: Index, key: str) -> bytes:
       f"{index.name}: {key!r} is {dtypes.name(entry.dtype)} of shape"
       f" {list(entry.shape)}, expected a scalar string"
     )
-  return Shards.of(prefix, index).read_strings(entry, key)[0]
+  return (shards or Shards.of(prefix, index)).read_strings(entry, key)[0]
 
 
 def place(

@@ -6,7 +6,7 @@ import enum
 import os
 
 from estimator_ckpt.bundle.index import Index
-from estimator_ckpt.bundle.shards import read_scalar_string
+from estimator_ckpt.bundle.shards import Shards, read_scalar_string
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
@@ -119,12 +119,15 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   return CheckpointFormat.TF2
 
 
-def read_object_graph(prefix: str, index: Index) -> ObjectGraph | None:
+def read_object_graph(
+  prefix: str, index: Index, shards: Shards | None = None
+) -> ObjectGraph | None:
   """Reads the object graph of a checkpoint.
 
   Args:
     prefix: the checkpoint's path.
     index: its index.
+    shards: its data files, where they have been opened.
 
   Returns:
     The object graph, or None where the checkpoint has none.
@@ -135,5 +138,5 @@ def read_object_graph(prefix: str, index: Index) -> ObjectGraph | None:
   """
   if layout.OBJECT_GRAPH_KEY not in index:
     return None
-  data = read_scalar_string(prefix, index, layout.OBJECT_GRAPH_KEY)
+  data = read_scalar_string(prefix, index, layout.OBJECT_GRAPH_KEY, shards)
   return ObjectGraph.parse(data, f"the object graph of {prefix}")

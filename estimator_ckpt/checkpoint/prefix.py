@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Collection
 
 from estimator_ckpt.bundle import files, paths, v1_checkpoint
 from estimator_ckpt.bundle.file_names import (
@@ -93,41 +94,57 @@ def checkpoints_in(directory: str) -> list[str]:
     CheckpointNotFoundError: no such directory.
     CheckpointIOError: the file system refused.
   """
-  names = files.list_dir(directory)
+  return checkpoints_among(directory, files.list_dir(directory))
+
+
+def checkpoints_among(directory: str, names: Collection[str]) -> list[str]:
+  """The prefixes of all checkpoints in a directory that has been listed.
+
+  Args:
+    directory: the directory.
+    names: what is in it.
+
+  Returns:
+    The prefixes, in the order of `checkpoints_in`.
+
+  Raises:
+    CheckpointIOError: the file system refused.
+  """
   prefixes = [
     paths.join(directory, name[: -len(INDEX_SUFFIX)])
     for name in names
     if name.endswith(INDEX_SUFFIX) and len(name) > len(INDEX_SUFFIX)
   ]
   bundles = set(prefixes)
-  v1 = set(v1_checkpoint.prefixes_among(directory, names)) - bundles
+  # Data files end in a number, as files of the format V1 do. Each of those is opened.
+  data = {name: parse_data_path(paths.join(directory, name)) for name in names}
+  others = [
+    name for name, each in data.items() if not each or each.prefix not in bundles
+  ]
+  v1 = set(v1_checkpoint.prefixes_among(directory, others)) - bundles
   prefixes += sorted(v1)
   steps = {prefix: _STEP.fullmatch(base(prefix)) for prefix in prefixes}
   if all(steps.values()) and len({m["stem"] for m in steps.values() if m}) == 1:
     return sorted(prefixes, key=lambda prefix: int(base(prefix).rpartition("-")[2]))
-
-  def modified(prefix: str) -> float:
-    if prefix in v1:
-      return v1_checkpoint.modified_time(prefix)
-    return files.modified_time(index_path(prefix))
-
-  return sorted(prefixes, key=lambda prefix: (modified(prefix), prefix))
+  return sorted(
+    prefixes, key=lambda prefix: (modified_time(prefix, prefix in v1), prefix)
+  )
 
 
-def other_checkpoints(path: str | os.PathLike[str], prefix: str) -> list[str]:
-  """The checkpoints of a directory besides the one that `resolve` chose.
+def modified_time(prefix: str, is_v1: bool) -> float:
+  """When a checkpoint was completed, in seconds since 1970; 0 where nobody knows.
 
   Args:
-    path: what `resolve` was given.
-    prefix: what it returned.
+    prefix: the checkpoint.
+    is_v1: whether it is of the format V1, which has no index.
 
-  Returns:
-    The prefixes, oldest first; none if the path is no directory of checkpoints.
+  Raises:
+    CheckpointNotFoundError: it is gone.
+    CheckpointIOError: the file system refused.
   """
-  directory = os.fspath(path)
-  if prefix.rpartition("/")[0] != (directory.rstrip("/") or "/"):
-    return []
-  return [other for other in checkpoints_in(directory) if other != prefix]
+  if is_v1:
+    return v1_checkpoint.modified_time(prefix)
+  return files.modified_time(index_path(prefix))
 
 
 def base(prefix: str) -> str:

@@ -9,13 +9,15 @@ import dataclasses
 import os
 from typing import Any
 
-from estimator_ckpt.bundle import files
-from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path, parse_data_path
+from estimator_ckpt.bundle import files, paths
+from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path
 from estimator_ckpt.checkpoint import leftovers
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.model_dir import ModelDir
 from estimator_ckpt.checkpoint.verify.checkpoint import KEPT_APART
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
+from estimator_ckpt.files.best_directories import BestDirectory, find_best_directories
 from estimator_ckpt.files.summary import inspect_checkpoint
 
 
@@ -54,7 +56,8 @@ class CheckpointList:
     gone: prefixes that the state file lists, and that are not there.
     leftovers: names of files and directories that an interrupted save or conversion
       left, or that one at work writes just now.
-    problems: what is wrong with the state file.
+    problems: what is wrong with the state file, or with a `best.json`.
+    best: where the job's best checkpoints are kept.
   """
 
   directory: str
@@ -62,6 +65,12 @@ class CheckpointList:
   gone: tuple[str, ...]
   leftovers: tuple[str, ...]
   problems: tuple[str, ...] = ()
+  best: tuple[BestDirectory, ...] = ()
+
+  def ranks(self, checkpoint: FoundCheckpoint) -> list[tuple[BestDirectory, int]]:
+    """Where a checkpoint is among the best, and which of them it is, from 1."""
+    ranks = [(place, place.rank(checkpoint.prefix)) for place in self.best]
+    return [(place, rank) for place, rank in ranks if rank is not None]
 
   def as_dict(self) -> dict[str, Any]:
     """The list as lists, dicts, texts and numbers."""
@@ -77,12 +86,16 @@ class CheckpointList:
           "latest": checkpoint.is_latest,
           "listed": checkpoint.is_listed,
           "problems": list(checkpoint.problems),
+          "best": [
+            {"path": place.path, "rank": rank} for place, rank in self.ranks(checkpoint)
+          ],
         }
         for checkpoint in self.checkpoints
       ],
       "gone": list(self.gone),
       "leftovers": list(self.leftovers),
       "problems": list(self.problems),
+      "best": [place.as_dict() for place in self.best],
     }
 
 
@@ -103,38 +116,30 @@ def list_checkpoints(directory: str | os.PathLike[str]) -> CheckpointList:
     for checkpoint in list_checkpoints("model_dir").checkpoints:
       print(checkpoint.step, checkpoint.format, checkpoint.size)
   """
-  path = os.fspath(directory).rstrip("/") or "/"
+  path = paths.as_directory(os.fspath(directory))
   if not files.is_dir(path):
     raise CheckpointNotFoundError(
       f"{path}: no directory; `ls` lists the checkpoints of one, and `inspect` shows a"
       " checkpoint"
     )
-  state, problems = None, []
-  try:
-    state = state_lib.read_state(path)
-  except CheckpointError as error:
-    problems.append(str(error))
-  latest = state.model_checkpoint_path if state is not None else ""
-  listed = [*state.all_model_checkpoint_paths, latest] if state is not None else []
+  found = ModelDir.read(path)
+  complete = {prefix.rpartition("/")[2] for prefix in found.checkpoints}
   # The state file of a copied directory may name the original's checkpoints.
-  listed_names = {prefix.rpartition("/")[2] for prefix in listed}
-  prefixes = prefix_lib.checkpoints_in(path)
-  names = files.list_dir(path)
-  complete = {prefix.rpartition("/")[2] for prefix in prefixes}
-  gone = [p for p in dict.fromkeys(listed) if p.rpartition("/")[2] not in complete]
-  gone = [p for p in gone if not files.exists(index_path(p))]
-  left = leftovers.unfinished(path, names, complete)
-  if not (prefixes or gone or left):
+  gone = [p for p in found.listed if p.rpartition("/")[2] not in complete]
+  gone = [p for p in gone if not prefix_lib.is_checkpoint(p)]
+  left = leftovers.unfinished(path, sorted(found.names), complete)
+  if not (found.checkpoints or gone or left):
     prefix_lib.resolve(path)  # says what is there instead
+  best, problems = find_best_directories(path, found.names)
+  if found.state_error is not None:
+    problems.insert(0, str(found.state_error))
   return CheckpointList(
     path,
-    tuple(
-      _found(prefix, names, latest.rpartition("/")[2], listed_names)
-      for prefix in prefixes
-    ),
+    tuple(_found(prefix, found) for prefix in found.checkpoints),
     tuple(gone),
     tuple(left),
     tuple(problems),
+    tuple(best),
   )
 
 
@@ -173,18 +178,14 @@ def checkpoint_directories(directory: str | os.PathLike[str]) -> list[str]:
   return found
 
 
-def _found(
-  prefix: str, names: list[str], latest: str, listed: set[str]
-) -> FoundCheckpoint:
-  directory, _, name = prefix.rpartition("/")
-  own = [each for each in names if parse_data_path(each) is not None]
-  own = [each for each in own if each.startswith(f"{name}.data-")]
-  sizes = [files.size(f"{directory}/{each}") for each in own]
-  index = index_path(prefix)
+def _found(prefix: str, directory: ModelDir) -> FoundCheckpoint:
+  name = prefix.rpartition("/")[2]
   format_name, step = None, None
   problems: tuple[str, ...] = ()
+  sizes: dict[str, int] = {}
+  is_v1 = name + INDEX_SUFFIX not in directory.names
   try:
-    summary = inspect_checkpoint(prefix)
+    summary = inspect_checkpoint(prefix, directory.names)
   except CheckpointError as error:
     problems = (str(error),)
   else:
@@ -192,13 +193,19 @@ def _found(
     missing = [file.path for file in summary.data_files if file.size is None]
     # What cannot be read follows from that.
     problems = tuple(f"{path}: missing" for path in missing) or summary.problems
+    if not is_v1:
+      sizes = {f.path: f.size for f in summary.data_files if f.size is not None}
+      sizes[index_path(prefix)] = summary.index_size
+  own = (index_path(prefix), *directory.data_files(prefix))
+  if is_v1:
+    own = prefix_lib.v1_paths(prefix)
   return FoundCheckpoint(
     prefix,
-    files.modified_time(index),
+    prefix_lib.modified_time(prefix, is_v1),
     format_name,
     step,
-    sum(sizes) + files.size(index),
-    name == latest,
-    name in listed,
+    sum(sizes[path] if path in sizes else files.size(path) for path in own),
+    directory.latest is not None and name == directory.latest.rpartition("/")[2],
+    name in {listed.rpartition("/")[2] for listed in directory.listed},
     problems,
   )

@@ -12,7 +12,6 @@ from typing import Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
-from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
@@ -172,5 +171,4 @@ def read_small_step(read: write_lib.SourceCheckpoint) -> int | None:
   entry = read.index.entry(key)
   if dtypes.name(entry.dtype) != "int32" or entry.shape or entry.slices:
     return None
-  shards = Shards.of(read.prefix, read.index)
-  return int.from_bytes(shards.read(entry, key), "little", signed=True)
+  return int.from_bytes(read.shards.read(entry, key), "little", signed=True)

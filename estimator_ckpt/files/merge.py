@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.rehearsal import BundleRehearsal
-from estimator_ckpt.bundle.shards import Shards, check_placement
+from estimator_ckpt.bundle.shards import check_placement
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import object_graph_edit
 from estimator_ckpt.checkpoint import prefix as prefix_lib
@@ -264,7 +264,7 @@ def _write(
   dry_run: bool,
   progress: write_lib.Progress | None,
 ) -> write_lib.CheckpointReport:
-  shards = [Shards.of(one.prefix, one.index) for one in sources]
+  shards = [one.shards for one in sources]
   for one in shards:
     if one.v1 is not None:
       raise errors.UnsupportedCheckpointError(

@@ -23,6 +23,7 @@ from estimator_ckpt.bundle.shards import check_placement
 from estimator_ckpt.bundle.target_directory import TargetDirectory
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.model_dir import ModelDir
 from estimator_ckpt.files import write as write_lib
 
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -124,7 +125,8 @@ def rewrite_path(
     "compact": compact,
     "dry_run": dry_run,
   }
-  if not is_model_dir(source):
+  model_dir = read_model_dir(source)
+  if model_dir is None:
     prefix = prefix_lib.resolve(source)
     to = write_lib.target_prefix(target, prefix)
     write_lib.check_target(to, [prefix])
@@ -134,36 +136,46 @@ def rewrite_path(
     return RewriteReport(
       (write_lib.write(read, to, plan, progress=progress, **options),)
     )
-  return _rewrite_directory(
-    paths.as_directory(source), target, make_plan, progress, options
-  )
+  return _rewrite_directory(model_dir, target, make_plan, progress, options)
 
 
-def is_model_dir(path: str) -> bool:
-  """Whether a path is a directory with checkpoints, and no SavedModel."""
+def read_model_dir(path: str) -> ModelDir | None:
+  """Reads a directory with checkpoints.
+
+  Args:
+    path: any path.
+
+  Returns:
+    The directory; None where the path is something else, such as a SavedModel.
+
+  Raises:
+    CheckpointIOError: the directory cannot be listed.
+  """
   # TensorFlow's ram:// has a directory for every beginning of a file's path.
   is_prefix = not path.endswith("/") and files.exists(index_path(path))
   if is_prefix or not files.is_dir(path):
-    return False
-  names = files.list_dir(path)
-  if any(name in _SAVED_MODEL_FILES for name in names):
-    return False
-  return state_lib.STATE_FILE in names or bool(prefix_lib.checkpoints_in(path))
+    return None
+  found = ModelDir.read(path)
+  if any(name in _SAVED_MODEL_FILES for name in found.names):
+    return None
+  has_state = state_lib.STATE_FILE in found.names
+  return found if has_state or found.checkpoints else None
 
 
 def _rewrite_directory(
-  source: str,
+  source: ModelDir,
   target: str,
   make_plan: write_lib.PlanMaker,
   progress: write_lib.Progress | None,
   options: dict[str, Any],
 ) -> RewriteReport:
-  state = state_lib.read_state(source)
-  prefixes, gone = _listed_checkpoints(source, state)
+  if source.state_error is not None:
+    raise source.state_error
+  prefixes, gone = _all_checkpoints(source)
   if not prefixes:
-    prefix = prefix_lib.resolve(source)  # Says what is there instead.
+    prefix = prefix_lib.resolve(source.path)  # Says what is there instead.
     raise errors.CheckpointNotFoundError(
-      f"{source}: no checkpoint in the directory; pass {prefix} for that one"
+      f"{source.path}: no checkpoint in the directory; pass {prefix} for that one"
     )
   target = paths.as_directory(target)
   targets = [
@@ -183,54 +195,42 @@ def _rewrite_directory(
   for prefix in prefixes:
     read = write_lib.SourceCheckpoint.read(prefix)
     planned.append((read, make_plan(read)))
-  total = sum(
-    files.size(path)
-    for read, _ in planned
-    for path in read.index.data_paths(read.prefix)
-  )
+  total = sum(read.data_bytes for read, _ in planned)
   reports: list[write_lib.CheckpointReport] = []
   done = 0
   with contextlib.nullcontext() if dry_run else unfinished.writing():
     for (read, plan), to in zip(planned, targets):
       ours = dict(options, overwrite=options["overwrite"] or to in unfinished.targets)
-      size = sum(files.size(path) for path in read.index.data_paths(read.prefix))
       with unfinished.making(to):
         reports.append(
           write_lib.write(
             read, to, plan, progress=_shifted(progress, done, total), **ours
           )
         )
-      done += size
+      done += read.data_bytes
     if not dry_run:
       with unfinished.making(state_file):
-        state_lib.write_state(target, _new_state(source, state, prefixes, targets))
+        state_lib.write_state(target, _new_state(source.state, prefixes, targets))
   return RewriteReport(
     tuple(reports), state_file, _notes(source, gone), tuple(unfinished.cleaned)
   )
 
 
-def _listed_checkpoints(
-  directory: str, state: state_lib.CheckpointState | None
-) -> tuple[list[str], list[str]]:
+def _all_checkpoints(directory: ModelDir) -> tuple[list[str], list[str]]:
   """The checkpoints there are, oldest first; and those the state file lists in vain."""
-  found = prefix_lib.checkpoints_in(directory)
-  names = {prefix.rpartition("/")[2] for prefix in found}
-  listed = []
-  if state is not None:
-    listed = [*state.all_model_checkpoint_paths, state.model_checkpoint_path]
+  names = {prefix.rpartition("/")[2] for prefix in directory.checkpoints}
   elsewhere: list[str] = []
   gone: list[str] = []
-  for prefix in dict.fromkeys(listed):
+  for prefix in directory.listed:
     # The state of a copied directory may name the original one's checkpoints.
     if prefix.rpartition("/")[2] in names:
       continue
     names.add(prefix.rpartition("/")[2])
     (elsewhere if prefix_lib.is_checkpoint(prefix) else gone).append(prefix)
-  return elsewhere + found, gone
+  return [*elsewhere, *directory.checkpoints], gone
 
 
 def _new_state(
-  source: str,
   state: state_lib.CheckpointState | None,
   prefixes: Sequence[str],
   targets: Sequence[str],
@@ -257,13 +257,11 @@ def _new_state(
   )
 
 
-def _notes(source: str, gone: Sequence[str]) -> tuple[str, ...]:
+def _notes(source: ModelDir, gone: Sequence[str]) -> tuple[str, ...]:
   notes = []
   if gone:
-    notes.append(
-      f"{source}/{state_lib.STATE_FILE} lists {', '.join(gone)}, which is not there"
-    )
-  metas = sum(name.endswith(".meta") for name in files.list_dir(source))
+    notes.append(f"{source.state_file} lists {', '.join(gone)}, which is not there")
+  metas = sum(name.endswith(".meta") for name in source.names)
   if metas:
     notes.append(
       f"{metas} .meta files were left out: they name the keys of the source's"

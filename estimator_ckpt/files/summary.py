@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
-from estimator_ckpt.bundle import dtypes, files
+from estimator_ckpt.bundle import dtypes, files, paths
 from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
@@ -125,13 +126,40 @@ class CheckpointSummary:
       if sizes[kind.name]
     }
 
+  def as_dict(self) -> dict[str, Any]:
+    """What is known of the checkpoint as lists, dicts, texts and numbers, no tensors."""
+    return {
+      "path": self.prefix,
+      "format": self.format.value,
+      "tensorflow_version": self.tensorflow_version,
+      "producer": self.producer,
+      "v1": self.is_v1,
+      "step": self.step,
+      "step_key": self.step_key,
+      "objects": len(self.graph.nodes) if self.graph is not None else None,
+      "index_bytes": self.index_size,
+      "data_files": [
+        {"path": f.path, "bytes": f.size, "needed_bytes": f.needed}
+        for f in self.data_files
+      ],
+      "totals": {
+        kind.value: {"tensors": total.tensors, "bytes": total.size}
+        for kind, total in self.totals.items()
+      },
+      "problems": list(self.problems),
+    }
 
-def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:
+
+def inspect_checkpoint(
+  path: str | os.PathLike[str], names: Collection[str] | None = None
+) -> CheckpointSummary:
   """Says what a checkpoint is and what it holds.
 
   Args:
     path: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes: a
       directory, one of a checkpoint's files, a SavedModel.
+    names: what is in the checkpoint's directory, where that has been listed; otherwise
+      it is listed.
 
   Returns:
     The summary. It costs the index, whatever the size of the tensors.
@@ -147,10 +175,11 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:
   """
   prefix = prefix_lib.resolve(path)
   index = Index.read(prefix)
+  shards = Shards.of(prefix, index)
   problems = []
   graph = None
   try:
-    graph = formats.read_object_graph(prefix, index)
+    graph = formats.read_object_graph(prefix, index, shards)
   except CheckpointError as error:
     problems.append(f"the object graph cannot be read: {error}")
   has_graph = layout.OBJECT_GRAPH_KEY in index
@@ -159,7 +188,7 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:
   step = None
   if step_tensor is not None:
     try:
-      step = _read_integer(prefix, index, step_tensor)
+      step = _read_integer(shards, step_tensor)
     except CheckpointError as error:
       problems.append(f"the step cannot be read: {error}")
   return CheckpointSummary(
@@ -170,7 +199,7 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> CheckpointSummary:
     step,
     step_tensor.key if step_tensor is not None else None,
     0 if index.v1 is not None else files.size(index_path(prefix)),
-    _data_files(prefix, index, tensors),
+    _data_files(shards, index, tensors, names),
     tuple(tensors),
     tuple(classify(tensors, graph)),
     graph,
@@ -240,8 +269,7 @@ def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
   return next((places[place] for place in wanted if place in places), None)
 
 
-def _read_integer(prefix: str, index: Index, tensor: SavedTensor) -> int:
-  shards = Shards.of(prefix, index)
+def _read_integer(shards: Shards, tensor: SavedTensor) -> int:
   data = shards.read(tensor.parts[0].entry, tensor.key)
   return int.from_bytes(data, "little", signed=True)
 
@@ -257,15 +285,18 @@ def _keyed(index: Index) -> formats.CheckpointFormat:
 
 
 def _data_files(
-  prefix: str, index: Index, tensors: Iterable[SavedTensor]
+  shards: Shards,
+  index: Index,
+  tensors: Iterable[SavedTensor],
+  names: Collection[str] | None,
 ) -> tuple[DataFile, ...]:
   if index.v1 is not None:
     places = zip(index.v1.paths, index.v1.sizes)
     return tuple(DataFile(path, size, size) for path, size in places)
   # One listing: the header may say that there are many more than there are.
-  present: set[str] | None = None
-  with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
-    present = set(files.glob_prefix(f"{prefix}.data-"))
+  if names is None:
+    with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
+      names = files.list_dir(paths.parent(shards.prefix) or ".")
   needed: dict[int, int] = {}
   for tensor in tensors:
     for _, entry in tensor.parts:
@@ -273,10 +304,10 @@ def _data_files(
       if end > needed.get(entry.shard_id, 0):
         needed[entry.shard_id] = end
   found = []
-  for shard_id, path in enumerate(index.data_paths(prefix)):
+  for shard_id, path in enumerate(index.data_paths(shards.prefix)):
     size = None
-    if present is None or path in present:
+    if names is None or path.rpartition("/")[2] in names:
       with contextlib.suppress(CheckpointError):
-        size = files.size(path)
+        size = shards.size(shard_id)
     found.append(DataFile(path, size, needed.get(shard_id, 0)))
   return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 if TYPE_CHECKING:
   import numpy as np
@@ -36,6 +36,26 @@ class ValueSummary:
   zeros: int
   nans: int = 0
   infinities: int = 0
+
+  def as_dict(self) -> dict[str, Any]:
+    """The summary as texts and numbers; None for NaN and the infinities."""
+    return {
+      "count": self.count,
+      "min": _plain(self.minimum),
+      "max": _plain(self.maximum),
+      "mean": self.mean,
+      "zeros": self.zeros,
+      "nans": self.nans,
+      "infinities": self.infinities,
+    }
+
+
+def _plain(value: Value | None) -> int | float | str | None:
+  if isinstance(value, bytes):
+    return value.decode("utf-8", "backslashreplace")
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
 
 
 def summarize(array: np.ndarray) -> ValueSummary:

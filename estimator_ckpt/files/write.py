@@ -46,27 +46,43 @@ class SourceCheckpoint:
     prefix: its path.
     index: its index.
     graph: its object graph, if it has one.
+    shards: its data files; the size of each is looked up once.
   """
 
   prefix: str
   index: Index
   graph: ObjectGraph | None
+  shards: Shards
 
   @classmethod
   def read(cls, prefix: str) -> SourceCheckpoint:
     """Reads the index of a checkpoint, and its object graph.
+
+    Args:
+      prefix: the checkpoint's path.
 
     Raises:
       CheckpointNotFoundError: there is none.
       CorruptCheckpointError: it is damaged.
     """
     index = Index.read(prefix)
-    return cls(prefix, index, formats.read_object_graph(prefix, index))
+    shards = Shards.of(prefix, index)
+    graph = formats.read_object_graph(prefix, index, shards)
+    return cls(prefix, index, graph, shards)
 
   @property
   def format(self) -> CheckpointFormat:
     """The checkpoint's format."""
     return formats.format_of(self.index, self.graph)
+
+  @property
+  def data_bytes(self) -> int:
+    """The size of all data files, in bytes.
+
+    Raises:
+      CheckpointNotFoundError: one is missing.
+    """
+    return sum(map(self.shards.size, range(self.shards.num_shards)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +262,7 @@ def write(
     CheckpointIOError: the file system refused. What was there before is there.
   """
   source_format = source.format
-  shards = Shards.of(source.prefix, source.index)
+  shards = source.shards
   if shards.v1 is not None:
     if data in ("link", "reflink"):
       raise errors.OptionError(

@@ -10,6 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator_ckpt.checkpoint.best_file import (
+  BestCheckpoint,
+  BestCheckpoints,
+  write_best,
+)
 from estimator_ckpt.cli import main, terminal
 from estimator_ckpt.files.convert import convert
 from tests import golden
@@ -319,3 +324,31 @@ def test_a_directory_with_more_checkpoints_says_so(inspect, tmp_path):
     f"1 other checkpoint in the directory: estimator-ckpt ls {tmp_path}"
   )
   assert not [n for n in inspect(tmp_path / "model.ckpt-1") if n.startswith("besides")]
+
+
+@pytest.fixture
+def best(tmp_path):
+  """A model_dir with one checkpoint, which is the second of the best."""
+  for directory in (tmp_path, tmp_path / "best"):
+    convert(golden.path("tf1.15/adam_dense"), directory / "model.ckpt-7", "tf1")
+  kept = [
+    BestCheckpoint("model.ckpt-3", 3, {"auc": 0.75}),
+    BestCheckpoint("model.ckpt-7", 7, {"loss": 0.25, "auc": 0.5, "global_step": 7}),
+  ]
+  write_best(str(tmp_path / "best"), BestCheckpoints("auc", "max", 2, tuple(kept)))
+  return tmp_path
+
+
+@pytest.mark.parametrize("path", ["", "model.ckpt-7", "best", "best/model.ckpt-7"])
+def test_that_a_checkpoint_is_one_of_the_best_is_said(inspect, best, path):
+  [line] = [line for line in inspect(best / path) if line.startswith("best ")]
+  assert line.split(maxsplit=1)[1] == (
+    f"2 of 2 by auc (max) in {best}/best: auc 0.5, loss 0.25"
+  )
+
+
+def test_json_says_that_a_checkpoint_is_one_of_the_best(inspect, best):
+  metrics = {"loss": 0.25, "auc": 0.5, "global_step": 7.0}
+  expected = {"rank": 2, "metric": "auc", "mode": "max", "metrics": metrics}
+  assert _json(inspect, best)["best"] == [{"path": f"{best}/best", **expected}]
+  assert _json(inspect, golden.path("tf1.15/adam_dense"))["best"] == []

@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import time
 
 import pytest
 
 from estimator_ckpt.bundle.file_names import index_path
+from estimator_ckpt.checkpoint.best_file import (
+  BestCheckpoint,
+  BestCheckpoints,
+  write_best,
+)
 from estimator_ckpt.checkpoint.state_file import CheckpointState, write_state
 from estimator_ckpt.cli import main, terminal
 from estimator_ckpt.files.convert import convert
@@ -106,3 +112,93 @@ def test_lines_fit_a_terminal(ls, model_dir, monkeypatch):
   monkeypatch.setattr(terminal, "width", lambda stream=None: 80)
   lines = ls(model_dir)
   assert max(terminal.text_width(line) for line in lines[:5]) <= 80
+
+
+@pytest.mark.parametrize("name", ["adam_partitioned", "sharded"])
+def test_files_of_the_format_v1_are_listed(ls, name):
+  found = json.loads("\n".join(ls(golden.directory(f"tf1.15/v1/{name}"), "--json")))
+  [checkpoint] = found["checkpoints"]
+  assert (checkpoint["step"], checkpoint["format"]) == (7, "tf1")
+  files = pathlib.Path(found["path"]).glob("model.ckpt-7*")
+  assert checkpoint["bytes"] == sum(path.stat().st_size for path in files)
+  assert checkpoint["latest"]
+
+
+@pytest.fixture
+def best_dir(model_dir):
+  """What BestCheckpointExporter keeps of the model_dir: its second and a gone one."""
+  directory = model_dir / "best"
+  for step in (0, 2):
+    convert(golden.path("tf1.15/adam_dense"), directory / f"model.ckpt-{step}", "tf1")
+  write_best(
+    str(directory),
+    BestCheckpoints(
+      "loss",
+      "min",
+      2,
+      (
+        BestCheckpoint("model.ckpt-2", 2, {"accuracy": 0.75, "loss": 0.125}),
+        BestCheckpoint("model.ckpt-0", 0, {"loss": 0.5, "global_step": 0, "auc": None}),
+      ),
+    ),
+  )
+  return directory
+
+
+def test_the_best_are_listed_with_their_metrics(ls, best_dir):
+  lines = ls(best_dir)
+  assert lines[0].split()[-1] == "best"
+  assert lines[1].endswith("2: loss 0.5, auc not finite")
+  assert lines[2].endswith("1: loss 0.125, accuracy 0.75")
+  assert lines[-1] == (
+    f"the best 2 by loss (min), in {best_dir}: model.ckpt-2 (step 2, loss 0.125,"
+    " accuracy 0.75), model.ckpt-0 (step 0, loss 0.5, auc not finite)"
+  )
+
+
+def test_the_best_are_marked_in_the_jobs_own_directory(ls, model_dir, best_dir):
+  lines = ls(model_dir)
+  assert lines[2].endswith("latest      best/ 1: loss 0.125, accuracy 0.75")
+  assert "best/" not in lines[1] + lines[3]
+  # One that the job has removed is still there.
+  assert [line for line in lines if "model.ckpt-0 (step 0" in line]
+
+
+def test_the_best_of_an_exporter_with_another_name_are_marked(ls, model_dir, best_dir):
+  best_dir.rename(model_dir / "best_loss")
+  assert "best_loss/ 1: loss 0.125" in ls(model_dir)[2]
+
+
+def test_json_has_the_best(ls, model_dir, best_dir):
+  found = json.loads("\n".join(ls(model_dir, "--json")))
+  assert [c["best"] for c in found["checkpoints"]] == [
+    [],
+    [{"path": str(best_dir), "rank": 1}],
+    [],
+  ]
+  [best] = found["best"]
+  assert best == {
+    "path": str(best_dir),
+    "metric": "loss",
+    "mode": "min",
+    "keep": 2,
+    "checkpoints": [
+      {
+        "checkpoint": "model.ckpt-2",
+        "step": 2,
+        "metrics": {"accuracy": 0.75, "loss": 0.125},
+      },
+      {
+        "checkpoint": "model.ckpt-0",
+        "step": 0,
+        "metrics": {"loss": 0.5, "global_step": 0.0, "auc": None},
+      },
+    ],
+  }
+
+
+def test_a_damaged_best_file_is_a_problem_and_hides_nothing(ls, model_dir, best_dir):
+  (best_dir / "best.json").write_text("{")
+  lines = ls(model_dir)
+  assert len([line for line in lines if line.startswith("model.ckpt-")]) == 3
+  assert any(f"problem: {best_dir}/best.json: not a list" in line for line in lines)

@@ -267,7 +267,7 @@ def test_ctrl_c_is_one_line():
     import sys
     from estimator_ckpt.cli import main
     from estimator_ckpt.files import summary
-    def wait(path):
+    def wait(*unused):
       print("ready", flush=True)
       import time
       time.sleep(60)

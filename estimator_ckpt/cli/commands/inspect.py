@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from estimator_ckpt.bundle.paths import as_directory
 from estimator_ckpt.cli import terminal
 from estimator_ckpt.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
   from estimator_ckpt.checkpoint.listing import SavedTensor
+  from estimator_ckpt.checkpoint.model_dir import ModelDir
   from estimator_ckpt.checkpoint.roles import Role
+  from estimator_ckpt.files.best_directories import BestDirectory
   from estimator_ckpt.files.size_tree import Branch
   from estimator_ckpt.files.summary import CheckpointSummary
   from estimator_ckpt.files.tensor_values import Value, ValueSummary
@@ -97,6 +100,8 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
   """Prints what was asked for."""
+  from estimator_ckpt.checkpoint import prefix as prefix_lib
+  from estimator_ckpt.checkpoint.model_dir import ModelDir
   from estimator_ckpt.files.summary import inspect_checkpoint
 
   if args.depth and not args.tree:
@@ -105,7 +110,10 @@ def run(args: argparse.Namespace) -> int:
     raise OptionError("--tree shows sizes, and --values a table; choose one of them")
   pattern = _compile(args.filter)
   kinds = {kind for flag in args.kind or () for kind in _KIND_FLAGS[flag]}
-  summary = inspect_checkpoint(args.path)
+  prefix = prefix_lib.resolve(args.path)
+  directory = ModelDir.of(prefix)
+  summary = inspect_checkpoint(prefix, directory.names if directory else None)
+  best = _best(prefix, directory)
   rows = [
     (tensor, role)
     for tensor, role in zip(summary.tensors, summary.roles)
@@ -122,15 +130,17 @@ def run(args: argparse.Namespace) -> int:
     summary = dataclasses.replace(summary, problems=problems)
   status = _UNREADABLE if args.values and summary.problems else 0
   if args.json:
-    described = _json(summary, rows, values)
+    described = summary.as_dict()
+    described["best"] = [_best_json(place, prefix) for place in best]
     if args.tree:
-      del described["tensors"]
       described["tree"] = _size_tree(summary, rows).as_dict(_depth(args.depth))
+    else:
+      described["tensors"] = [_tensor_json(*r, values.get(r[0].key)) for r in rows]
     terminal.print_json(described)
     return status
   for line in _heading(summary):
     print(line)
-  for line in _other_checkpoints(args.path, summary.prefix):
+  for line in _directory_lines(args.path, prefix, directory, best):
     print(line)
   print()
   if args.filter or args.kind:
@@ -210,18 +220,37 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
     yield from terminal.wrap(line("problem", problem), _LABEL_WIDTH + 2)
 
 
-def _other_checkpoints(path: str, prefix: str) -> Iterator[str]:
-  """A line that says so where a directory has more checkpoints than the one shown."""
-  from estimator_ckpt.checkpoint.prefix import other_checkpoints
+def _best(prefix: str, directory: ModelDir | None) -> list[BestDirectory]:
+  """Where a checkpoint is among the best of its job."""
+  from estimator_ckpt.files.best_directories import find_best_directories
 
-  others = other_checkpoints(path, prefix)
-  if others:
-    count = terminal.plural(len(others), "other checkpoint")
-    directory = terminal.printable(path)
-    text = f"{count} in the directory: estimator-ckpt ls {directory}"
-    yield from terminal.wrap(
-      "besides".ljust(_LABEL_WIDTH) + "  " + text, _LABEL_WIDTH + 2
-    )
+  if directory is None:
+    return []
+  places, _ = find_best_directories(directory.path, directory.names)
+  return [place for place in places if place.rank(prefix) is not None]
+
+
+def _directory_lines(
+  path: str, prefix: str, directory: ModelDir | None, best: Sequence[BestDirectory]
+) -> Iterator[str]:
+  """What the checkpoint's directory says of it, and has besides."""
+  for place in best:
+    rank = place.rank(prefix)
+    assert rank is not None
+    text = f"{rank} of {place.best.keep} by {place.best.metric} ({place.best.mode})"
+    text += f" in {place.path}: {place.metrics_text(rank)}"
+    yield from _labelled("best", text)
+  if directory is not None and directory.path == as_directory(path):
+    others = len(directory.checkpoints) - (prefix in directory.checkpoints)
+    if others:
+      count = terminal.plural(others, "other checkpoint")
+      text = f"{count} in the directory: estimator-ckpt ls {path}"
+      yield from _labelled("besides", text)
+
+
+def _labelled(label: str, text: str) -> list[str]:
+  line = label.ljust(_LABEL_WIDTH) + "  " + terminal.printable(text)
+  return terminal.wrap(line, _LABEL_WIDTH + 2)
 
 
 def _step_name(summary: CheckpointSummary) -> str:
@@ -408,29 +437,15 @@ def _number(value: Value | None) -> str:
   return f"{value:.4g}"
 
 
-def _json(
-  summary: CheckpointSummary, rows: Sequence[Row], values: dict[str, ValueSummary]
-) -> dict[str, Any]:
+def _best_json(place: BestDirectory, prefix: str) -> dict[str, Any]:
+  rank = place.rank(prefix)
+  assert rank is not None
   return {
-    "path": summary.prefix,
-    "format": summary.format.value,
-    "tensorflow_version": summary.tensorflow_version,
-    "producer": summary.producer,
-    "v1": summary.is_v1,
-    "step": summary.step,
-    "step_key": summary.step_key,
-    "objects": len(summary.graph.nodes) if summary.graph is not None else None,
-    "index_bytes": summary.index_size,
-    "data_files": [
-      {"path": f.path, "bytes": f.size, "needed_bytes": f.needed}
-      for f in summary.data_files
-    ],
-    "totals": {
-      kind.value: {"tensors": total.tensors, "bytes": total.size}
-      for kind, total in summary.totals.items()
-    },
-    "problems": list(summary.problems),
-    "tensors": [_tensor_json(*row, values.get(row[0].key)) for row in rows],
+    "path": place.path,
+    "rank": rank,
+    "metric": place.best.metric,
+    "mode": place.best.mode,
+    "metrics": dict(place.checkpoint(rank).metrics),
   }
 
 
@@ -452,23 +467,5 @@ def _tensor_json(
     "optimizer": role.optimizer,
   }
   if value is not None:
-    described["values"] = {
-      "count": value.count,
-      "min": _json_value(value.minimum),
-      "max": _json_value(value.maximum),
-      "mean": value.mean,
-      "zeros": value.zeros,
-      "nans": value.nans,
-      "infinities": value.infinities,
-    }
+    described["values"] = value.as_dict()
   return described
-
-
-def _json_value(value: Value | None) -> int | float | str | None:
-  import math
-
-  if isinstance(value, bytes):
-    return value.decode("utf-8", "backslashreplace")
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from estimator_ckpt.cli import terminal
 
 if TYPE_CHECKING:
+  from estimator_ckpt.files.best_directories import BestDirectory
   from estimator_ckpt.files.checkpoints import CheckpointList, FoundCheckpoint
 
-HELP = "Lists the checkpoints of a directory: step, format, age, size, the latest."
+HELP = "Lists the checkpoints of a directory: step, format, age, size, latest and best."
 EXAMPLES = """\
 estimator-ckpt ls model_dir
 estimator-ckpt ls model_dir --json | jq '.checkpoints[].step'
@@ -48,18 +49,44 @@ def _lines(found: CheckpointList, now: float) -> Iterator[str]:
     terminal.Column("state file"),
   ]
   rows = [_row(checkpoint, now) for checkpoint in found.checkpoints]
+  best = [_best_text(found, checkpoint) for checkpoint in found.checkpoints]
+  if any(best):
+    columns.append(terminal.Column("best", elastic=True))
+    rows = [[*row, text] for row, text in zip(rows, best)]
   if rows:
     yield from terminal.format_table(columns, rows, terminal.width())
   size = terminal.human_bytes(sum(c.size for c in found.checkpoints))
   count = terminal.plural(len(found.checkpoints), "checkpoint")
   yield from ["", f"{count}, {size}, in {terminal.printable(found.directory)}"]
-  notes = [f"listed and not there: {prefix}" for prefix in found.gone]
+  notes = [_best_note(place) for place in found.best]
+  notes += [f"listed and not there: {prefix}" for prefix in found.gone]
   notes += [f"left over, or being written: {name}" for name in found.leftovers]
   for checkpoint in found.checkpoints:
     notes += [f"problem: {problem}" for problem in checkpoint.problems]
   notes += [f"problem: {problem}" for problem in found.problems]
   for note in notes:
     yield from terminal.wrap(terminal.printable(note))
+
+
+def _best_text(found: CheckpointList, checkpoint: FoundCheckpoint) -> str:
+  """Which of the best a checkpoint is, where it is one, and what was measured."""
+  texts = []
+  for place, rank in found.ranks(checkpoint):
+    where = "" if place.path == found.directory else f"{place.name}/ "
+    texts.append(f"{where}{rank}: {place.metrics_text(rank)}")
+  return "; ".join(texts)
+
+
+def _best_note(place: BestDirectory) -> str:
+  best = place.best
+  kept = ", ".join(
+    f"{each.name} (step {each.step}, {place.metrics_text(rank)})"
+    for rank, each in enumerate(best.checkpoints, 1)
+  )
+  return (
+    f"the best {best.keep} by {best.metric} ({best.mode}), in {place.path}:"
+    f" {kept or 'none yet'}"
+  )
 
 
 def _row(checkpoint: FoundCheckpoint, now: float) -> list[str]:
