@@ -5,10 +5,10 @@ A subcommand is a module of `commands`, called as it is typed, with
     HELP                   one line
     EXAMPLES               lines of the form "estimator-ckpt NAME ..."
     add_arguments(parser)  adds its flags to an argparse parser; --json is one of them
-    run(args)              does it and returns the exit status
+    run(args)              runs the command and returns the exit status
 
 Flags are spelled with underscores, as absl's are; whoever types hyphens is understood.
-`EXIT_STATUSES` says what the exit status means, for every subcommand.
+`exit_statuses` says what the exit status means, for every subcommand.
 
 Plain argparse, not absl.app: importing absl.app takes 85 to 95 ms (absl.flags alone
 55 to 65), argparse 5 to 9, and a whole `convert` is to be done within 120.
@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from estimator_ckpt import errors
+from estimator_ckpt.cli import exit_statuses
 
 PROGRAM = "estimator-ckpt"
 # By name: some of its modules, which a run does not load, import this one.
@@ -38,17 +39,6 @@ object-based (TF2) and dual ones. It does not need TensorFlow."""
 _PATHS = """\
 A path may be a checkpoint's prefix (model_dir/model.ckpt-300), its model_dir,
 any of its files, or a SavedModel."""
-EXIT_STATUSES = """\
-exit status:
-  0  done; diff: nothing differs; verify: no errors
-  1  the answer is no: diff found differences, verify errors, make-map a
-     variable without a partner
-  2  it could not be done: a wrong command line, no checkpoint there, one there
-     already, a damaged one, or what the library refuses
-130, 141: interrupted; the reader of the output has gone"""
-FINE, NO, FAILED = 0, 1, 2
-_INTERRUPTED = 130
-_BROKEN_PIPE = 141
 
 
 class _UsageError(Exception):
@@ -73,11 +63,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     argv: the arguments, without the program's name; those of the process by default.
 
   Returns:
-    The exit status, see `EXIT_STATUSES`.
+    The exit status; see `exit_statuses`.
   """
   if sys.stdout is None:  # as the shell's `>&-` leaves it
     _print_error("standard output is closed, so nothing can be shown")
-    return FAILED
+    return exit_statuses.FAILED
   # Names in a checkpoint may be no valid text; printing them must not fail.
   for stream in (sys.stdout, sys.stderr):
     if hasattr(stream, "reconfigure"):
@@ -92,21 +82,21 @@ def run(argv: Sequence[str] | None = None) -> int:
     return code
   except (_UsageError, errors.CheckpointError) as error:
     _print_error(error)
-    return FAILED
+    return exit_statuses.FAILED
   except BrokenPipeError:
     # Python flushes standard output once more at its end; that must not fail too.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _BROKEN_PIPE
+    return exit_statuses.BROKEN_PIPE
   except OSError as error:
     # A file's errors are CheckpointErrors; this is of standard output.
     if error.filename is not None:
       raise
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     _print_error(f"the output cannot be written: {error.strerror}")
-    return FAILED
+    return exit_statuses.FAILED
   except KeyboardInterrupt:
     _print_error("interrupted")
-    return _INTERRUPTED
+    return exit_statuses.INTERRUPTED
   finally:
     if collects:
       gc.enable()
@@ -115,12 +105,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
   if not argv or argv in (["-h"], ["--help"], ["help"]):
     _print_help()
-    return FINE if argv else FAILED
+    return exit_statuses.FINE if argv else exit_statuses.FAILED
   if argv in (["-V"], ["--version"]):
     from estimator_ckpt import __version__
 
     print(f"{PROGRAM} {__version__}")
-    return FINE
+    return exit_statuses.FINE
   if argv[0] == "help":
     argv = [*argv[1:], "--help"]
   command = load_command(argv[0])
@@ -129,7 +119,7 @@ def _run(argv: list[str]) -> int:
   parser = command_parser(command)
   args = _parse(parser, argv[1:])
   if args is None:
-    return FINE
+    return exit_statuses.FINE
   try:
     if not args.quiet:
       return args.run(args)
@@ -199,7 +189,7 @@ def command_parser(command: ModuleType) -> argparse.ArgumentParser:
   parser = _Parser(
     prog=f"{PROGRAM} {_typed(command)}",
     description=_wrapped(command.HELP),
-    epilog=f"{_PATHS}\n\nexamples:\n{examples}\n\n{EXIT_STATUSES}",
+    epilog=f"{_PATHS}\n\nexamples:\n{examples}\n\n{exit_statuses.EXPLAINED}",
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
@@ -263,7 +253,7 @@ def _print_help() -> None:
     command = load_command(name)
     assert command is not None
     print(_wrapped(command.HELP, f"  {name.ljust(wide)}  "))
-  print(f"\n{_PATHS}\n\n{EXIT_STATUSES}\n")
+  print(f"\n{_PATHS}\n\n{exit_statuses.EXPLAINED}\n")
   print(f"See {PROGRAM} COMMAND --help for flags and examples, -V for the version.")
 
 

@@ -22,6 +22,8 @@ from estimator_ckpt.text_table import text_width as text_width
 if TYPE_CHECKING:
   import tqdm
 
+# On a terminal it leaves no room for the rest.
+_KEY_ENDING = "/.ATTRIBUTES/VARIABLE_VALUE"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -167,6 +169,21 @@ def format_table(
   if columns_wide is not None and any(column.title for column in columns):
     yield style(next(lines), "bold")
   yield from lines
+
+
+def print_lines(lines: Iterable[str]) -> None:
+  """Prints lines to standard output, with an end for each."""
+  # A print for each of 100,000 lines takes its time.
+  sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def short_key(text: str) -> str:
+  """Object keys without what almost all of them end in.
+
+  >>> short_key("net/w/.ATTRIBUTES/VARIABLE_VALUE")
+  'net/w'
+  """
+  return text.replace(_KEY_ENDING, "")
 
 
 _progress_is_shown = True

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from estimator_ckpt.cli import main
+from estimator_ckpt.cli import exit_statuses, main
 from tests import golden
 
 _ADAM = golden.path("tf1.15/adam_dense")
@@ -144,7 +144,7 @@ def test_damage_is_the_answer_of_verify_and_a_failure_elsewhere(tmp_path, capsys
 def test_exit_statuses_are_in_every_help(capsys):
   for argv in (["--help"], ["diff", "--help"]):
     _run(*argv)
-    assert main.EXIT_STATUSES in capsys.readouterr().out
+    assert exit_statuses.EXPLAINED in capsys.readouterr().out
 
 
 def test_closed_standard_output_is_one_line(tmp_path):
@@ -298,6 +298,7 @@ def test_only_the_command_that_was_asked_for_is_imported():
   assert commands.split() == [
     "estimator_ckpt.cli.commands",
     "estimator_ckpt.cli.commands.inspect",
+    "estimator_ckpt.cli.exit_statuses",
     "estimator_ckpt.cli.main",
     "estimator_ckpt.cli.terminal",
   ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli.exit_statuses import FINE
 from estimator_ckpt.errors import MissingDependencyError
 
 HELP = "Prints a script that makes bash, zsh or fish complete this program's commands."
@@ -26,7 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Prints the script."""
+  """Prints the script.
+
+  Args:
+    args: the parsed flags.
+
+  Returns:
+    The exit status.
+
+  Raises:
+    MissingDependencyError: shtab is not installed.
+  """
   try:
     import shtab
   except ImportError as error:
@@ -41,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     terminal.print_json({"shell": args.shell, "script": script})
   else:
     print(script)
-  return 0
+  return FINE
 
 
 def _whole_parser(program: str) -> argparse.ArgumentParser:

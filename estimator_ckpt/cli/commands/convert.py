@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from typing import Any
 
 from estimator_ckpt import errors
-from estimator_ckpt.cli import rewriting, terminal
+from estimator_ckpt.cli import arguments
 
 HELP = "Converts checkpoints between TF1 (names), TF2 (objects) and dual (both)."
 EXAMPLES = """\
@@ -21,10 +22,8 @@ estimator-ckpt convert keras/ckpt-7 tf1/model.ckpt-7 --to=tf1 --like=old_model_d
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  rewriting.add_source_and_target(parser)
-  parser.add_argument(
-    "--to", choices=("tf1", "tf2", "dual"), required=True, help="the format to write"
-  )
+  arguments.add_source_and_target(parser)
+  arguments.add_format(parser, required=True, help_text="the format to write")
   parser.add_argument(
     "--layout",
     choices=("default", "flat", "nested"),
@@ -32,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="where names of a TF1 checkpoint stand in its object graph: flat is"
     " var_list/<name>, nested follows the scopes, default is both",
   )
-  rewriting.add_name_map(parser, required=False)
+  arguments.add_name_map(parser)
   _add_keras_flags(parser)
-  rewriting.add_flags(parser)
+  arguments.add_flags(parser)
 
 
 def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
@@ -109,34 +108,30 @@ def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does it.
+  """Converts checkpoints, and prints what was done.
 
   Args:
     args: the parsed flags.
 
   Returns:
-    The exit code.
+    The exit status.
   """
   from estimator_ckpt.files.convert import convert
 
   options = _keras_options(args)
-  with terminal.ProgressBar("converting") as bar:
-    report = convert(
-      args.source,
-      rewriting.target_of(args),
-      args.to,
-      layout=args.layout,
-      name_map=args.name_map,
-      optimizer=args.optimizer,
-      keras=args.keras,
-      like=args.like,
-      keras_options=options,
-      data=args.data,
-      overwrite=args.overwrite,
-      dry_run=args.dry_run,
-      progress=bar.update,
-    )
-  return rewriting.show(report, args.json)
+  writer = functools.partial(
+    convert,
+    args.source,
+    arguments.target_of(args),
+    args.to,
+    layout=args.layout,
+    name_map=args.name_map,
+    optimizer=args.optimizer,
+    keras=args.keras,
+    like=args.like,
+    keras_options=options,
+  )
+  return arguments.write(args, "converting", writer)
 
 
 def _keras_options(args: argparse.Namespace) -> dict[str, Any]:

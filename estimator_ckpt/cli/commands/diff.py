@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from estimator_ckpt.cli import rewriting, terminal
+from estimator_ckpt.cli import arguments, terminal
+from estimator_ckpt.cli.exit_statuses import FAILED, FINE, NO
 
 if TYPE_CHECKING:
   from estimator_ckpt.checkpoint.listing import SavedTensor
@@ -19,9 +20,6 @@ estimator-ckpt diff before.ckpt after.ckpt --values
 estimator-ckpt diff tf1.ckpt tf2.ckpt --values --rtol=1e-6
 estimator-ckpt diff old_dir renamed_dir --name_map=old_net/:net/ --values
 """
-
-_EQUAL, _DIFFERENT, _UNREADABLE = 0, 1, 2
-_KEY_END = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,12 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default=0.0,
     help="with --values: added to --atol, times the number in B",
   )
-  rewriting.add_name_map(parser, required=False)
+  arguments.add_name_map(parser)
   parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-  """Prints what differs."""
+  """Prints what differs.
+
+  Args:
+    args: the parsed flags.
+
+  Returns:
+    The exit status: `NO` if something differs, `FAILED` if something cannot be read.
+  """
   from estimator_ckpt.files.diff import diff
 
   values = args.values or args.atol > 0 or args.rtol > 0
@@ -70,11 +75,10 @@ def run(args: argparse.Namespace) -> int:
   if args.json:
     terminal.print_json(_json(comparison))
   else:
-    for line in _lines(comparison):
-      print(line)
+    terminal.print_lines(_lines(comparison))
   if comparison.problems:
-    return _UNREADABLE
-  return _EQUAL if comparison.equal else _DIFFERENT
+    return FAILED
+  return FINE if comparison.equal else NO
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
@@ -141,10 +145,8 @@ def _row(difference: Difference) -> list[str]:
 
 def _keys_text(tensor: SavedTensor | None) -> str:
   """The keys, on a terminal without what every object key ends in."""
-  keys = tensor.keys if tensor is not None else ()
-  if terminal.width() is not None:
-    keys = tuple(key.replace(_KEY_END, "") for key in keys)
-  return ", ".join(keys)
+  text = ", ".join(tensor.keys if tensor is not None else ())
+  return text if terminal.width() is None else terminal.short_key(text)
 
 
 def _type_text(tensor: SavedTensor | None) -> str:

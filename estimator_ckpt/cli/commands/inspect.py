@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt.bundle.paths import as_directory
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli.exit_statuses import FAILED, FINE
 from estimator_ckpt.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ _KIND_FLAGS = {
   "other": ("global_step", "other"),
 }
 _LABEL_WIDTH = 22
-# What could not be read was not shown; `verify` says more.
-_UNREADABLE = 2
 
 Row = tuple["SavedTensor", "Role"]
 
@@ -99,7 +97,17 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Prints what was asked for."""
+  """Prints what a checkpoint is and what it holds.
+
+  Args:
+    args: the parsed flags.
+
+  Returns:
+    The exit status: `FAILED` if tensors were to be read and some cannot be.
+
+  Raises:
+    OptionError: flags that do not go together, or a damaged expression.
+  """
   from estimator_ckpt.checkpoint import prefix as prefix_lib
   from estimator_ckpt.checkpoint.model_dir import ModelDir
   from estimator_ckpt.files.summary import inspect_checkpoint
@@ -128,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
 
     summary = dataclasses.replace(summary, problems=problems)
-  status = _UNREADABLE if args.values and summary.problems else 0
+  # What could not be read was not shown; `verify` says more.
+  status = FAILED if args.values and summary.problems else FINE
   if args.json:
     described = summary.as_dict()
     described["best"] = [_best_json(place, prefix) for place in best]
@@ -138,10 +147,8 @@ def run(args: argparse.Namespace) -> int:
       described["tensors"] = [_tensor_json(*r, values.get(r[0].key)) for r in rows]
     terminal.print_json(described)
     return status
-  for line in _heading(summary):
-    print(line)
-  for line in _directory_lines(args.path, prefix, directory, best):
-    print(line)
+  terminal.print_lines(_heading(summary))
+  terminal.print_lines(_directory_lines(args.path, prefix, directory, best))
   print()
   if args.filter or args.kind:
     size = terminal.human_bytes(sum(tensor.size for tensor, _ in rows))
@@ -157,8 +164,7 @@ def run(args: argparse.Namespace) -> int:
     lines = _value_table(rows, values)
   else:
     lines = _table(summary, rows)
-  # A print for each of 100,000 lines takes its time.
-  sys.stdout.writelines(f"{line}\n" for line in lines)
+  terminal.print_lines(lines)
   return status
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli.exit_statuses import FINE
 
 if TYPE_CHECKING:
   from estimator_ckpt.files.best_directories import BestDirectory
@@ -27,16 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Prints the list."""
+  """Prints the checkpoints of a directory.
+
+  Args:
+    args: the parsed flags.
+
+  Returns:
+    The exit status.
+  """
   from estimator_ckpt.files.checkpoints import list_checkpoints
 
   found = list_checkpoints(args.path)
   if args.json:
     terminal.print_json(found.as_dict())
   else:
-    for line in _lines(found, time.time()):
-      print(line)
-  return 0
+    terminal.print_lines(_lines(found, time.time()))
+  return FINE
 
 
 def _lines(found: CheckpointList, now: float) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli.exit_statuses import FINE, NO
 
 HELP = "Makes a first name map between two checkpoints, by names, shapes and order."
 EXAMPLES = """\
@@ -23,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does it.
+  """Makes a name map, and prints it.
 
   Args:
     args: the parsed flags.
 
   Returns:
-    The exit code: 1 if a variable found no other.
+    The exit status: `NO` if a variable has no partner.
   """
   from estimator_ckpt.files.keras.starter_map import make_map
 
@@ -39,4 +40,4 @@ def run(args: argparse.Namespace) -> int:
   else:
     for line in str(found).splitlines():
       print(terminal.printable(line))
-  return 1 if found.source_only or found.target_only else 0
+  return NO if found.source_only or found.target_only else FINE

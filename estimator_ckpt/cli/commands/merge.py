@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
-from estimator_ckpt.cli import rewriting, terminal
+from estimator_ckpt.cli import arguments
 
 HELP = "Makes one checkpoint of several."
 EXAMPLES = """\
@@ -21,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     nargs="+",
     help="a checkpoint, two or more; behind them DEST, the prefix to write or a directory",
   )
-  rewriting.add_output(parser)
-  parser.add_argument(
-    "--to",
-    choices=("tf1", "tf2", "dual"),
-    help="the format to write; that of the first by default",
+  arguments.add_output(parser)
+  arguments.add_format(
+    parser,
+    required=False,
+    help_text="the format to write; that of the first by default",
   )
   parser.add_argument(
     "--on_clash",
@@ -33,31 +34,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default="error",
     help="which one is taken where several have different tensors of one name",
   )
-  rewriting.add_flags(parser)
+  arguments.add_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does it.
+  """Makes one checkpoint of several, and prints what was done.
 
   Args:
     args: the parsed flags.
 
   Returns:
-    The exit code.
+    The exit status.
   """
   from estimator_ckpt.files.merge import merge
 
   sources = list(args.sources)
   args.target = sources.pop() if args.output is None and len(sources) > 1 else None
-  with terminal.ProgressBar("merging") as bar:
-    report = merge(
-      sources,
-      rewriting.target_of(args),
-      to=args.to,
-      on_clash=args.on_clash,
-      data=args.data,
-      overwrite=args.overwrite,
-      dry_run=args.dry_run,
-      progress=bar.update,
-    )
-  return rewriting.show(report, args.json)
+  writer = functools.partial(
+    merge, sources, arguments.target_of(args), to=args.to, on_clash=args.on_clash
+  )
+  return arguments.write(args, "merging", writer)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli.exit_statuses import FINE, NO
 
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
   from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
@@ -18,7 +19,6 @@ estimator-ckpt plan-warm-start old --to=new --assignment_map=old_net/:net/
 estimator-ckpt plan-warm-start old --to=new --variables=net/ --optimizer_state
 """
 _INDENT = "  "
-_ENDING = "/.ATTRIBUTES/VARIABLE_VALUE"
 _KEPT = ("dtype and shape",)
 # How a plan, which is Python's, speaks of what are flags here.
 _OPTION = r"\b(optimizer_state|global_step|only_mapped)=True"
@@ -66,13 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does it.
+  """Plans a warm start, and prints the plan.
 
   Args:
     args: the parsed flags.
 
   Returns:
-    The exit code: 1 if a strict warm start would be an error.
+    The exit status: `NO` if a strict warm start would be an error.
   """
   from estimator_ckpt.warm_start import warm_start_report
   from estimator_ckpt.warm_start.request import WarmStart
@@ -89,9 +89,8 @@ def run(args: argparse.Namespace) -> int:
   if args.json:
     terminal.print_json(warm_start_report.as_json(plan))
   else:
-    for line in _lines(plan):
-      print(line)
-  return 1 if plan.problems else 0
+    terminal.print_lines(_lines(plan))
+  return NO if plan.problems else FINE
 
 
 def _lines(plan: WarmStartPlan) -> Iterator[str]:
@@ -105,7 +104,10 @@ def _lines(plan: WarmStartPlan) -> Iterator[str]:
     if section.titles and section.rows:
       yield ""
       columns = [terminal.Column(t, elastic=t not in _KEPT) for t in section.titles]
-      rows = [[_path(cell) if wide else cell for cell in row] for row in section.rows]
+      rows = [
+        [terminal.short_key(cell) if wide else cell for cell in row]
+        for row in section.rows
+      ]
       yield from terminal.format_table(columns, rows, wide)
     elif section.rows and len(section.rows[0]) == 1:
       for [text] in section.rows:
@@ -122,11 +124,6 @@ def _lines(plan: WarmStartPlan) -> Iterator[str]:
     yield _INDENT + terminal.printable(flags)
     if plan.stays_new:
       yield from _wrapped(plan.leaves_new(), wide)
-
-
-def _path(cell: str) -> str:
-  """A key without what all of its kind end in, which leaves no room for the rest."""
-  return cell.replace(_ENDING, "")
 
 
 def _wrapped(text: str, wide: int | None, indent: str = "") -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
-from estimator_ckpt.cli import rewriting, terminal
+from estimator_ckpt.cli import arguments
 
 HELP = "Gives variables other names; slots and averages go with them."
 EXAMPLES = """\
@@ -16,30 +17,23 @@ estimator-ckpt rename model_dir renamed --name_map=names.txt
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  rewriting.add_source_and_target(parser)
-  rewriting.add_name_map(parser, required=True)
-  rewriting.add_flags(parser)
+  arguments.add_source_and_target(parser)
+  arguments.add_name_map(parser, required=True)
+  arguments.add_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does it.
+  """Gives variables other names, and prints what was done.
 
   Args:
     args: the parsed flags.
 
   Returns:
-    The exit code.
+    The exit status.
   """
   from estimator_ckpt.files.rename import rename
 
-  with terminal.ProgressBar("renaming") as bar:
-    report = rename(
-      args.source,
-      rewriting.target_of(args),
-      args.name_map,
-      data=args.data,
-      overwrite=args.overwrite,
-      dry_run=args.dry_run,
-      progress=bar.update,
-    )
-  return rewriting.show(report, args.json)
+  writer = functools.partial(
+    rename, args.source, arguments.target_of(args), args.name_map
+  )
+  return arguments.write(args, "renaming", writer)

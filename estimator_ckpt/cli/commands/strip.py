@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
-from estimator_ckpt.cli import rewriting, terminal
+from estimator_ckpt.cli import arguments
 
 HELP = "Leaves out optimizer state, moving averages, or variables of your choice."
 EXAMPLES = """\
@@ -15,7 +16,7 @@ estimator-ckpt strip a/model.ckpt-9 b/model.ckpt-9 --variables='head/.*'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  rewriting.add_source_and_target(parser)
+  arguments.add_source_and_target(parser)
   parser.add_argument(
     "--optimizer_state",
     action="store_true",
@@ -38,31 +39,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="write the data files anew, to give back the bytes of what is left out",
   )
-  rewriting.add_flags(parser)
+  arguments.add_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does it.
+  """Leaves variables out, and prints what was done.
 
   Args:
     args: the parsed flags.
 
   Returns:
-    The exit code.
+    The exit status.
   """
   from estimator_ckpt.files.strip import strip
 
-  with terminal.ProgressBar("stripping") as bar:
-    report = strip(
-      args.source,
-      rewriting.target_of(args),
-      optimizer_state=args.optimizer_state,
-      moving_averages=args.moving_averages,
-      variables=args.variables,
-      compact=args.compact,
-      data=args.data,
-      overwrite=args.overwrite,
-      dry_run=args.dry_run,
-      progress=bar.update,
-    )
-  return rewriting.show(report, args.json)
+  writer = functools.partial(
+    strip,
+    args.source,
+    arguments.target_of(args),
+    optimizer_state=args.optimizer_state,
+    moving_averages=args.moving_averages,
+    variables=args.variables,
+    compact=args.compact,
+  )
+  return arguments.write(args, "stripping", writer)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli.exit_statuses import FAILED, FINE, NO
 from estimator_ckpt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ estimator-ckpt verify experiments --recursive --fast
 estimator-ckpt verify model_dir --json | jq '.findings[].code'
 """
 
-_SOUND, _TROUBLE, _FAILED = 0, 1, 2
 # Of one kind: a file that is damaged may concern every tensor in it.
 _SHOWN = 20
 
@@ -47,7 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Prints what was found."""
+  """Prints what was found.
+
+  Args:
+    args: the parsed flags.
+
+  Returns:
+    The exit status: `NO` if there is an error, `FAILED` if a path was not verified.
+  """
   from estimator_ckpt.checkpoint.verify import verify
   from estimator_ckpt.files.checkpoints import checkpoint_directories
 
@@ -75,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
       if len(paths) > 1:
         print(terminal.printable(path))
-      for line in _lines(report, args.fast, time.monotonic() - begin):
-        print(line)
+      terminal.print_lines(_lines(report, args.fast, time.monotonic() - begin))
       if len(paths) > 1:
         print()
   if args.json:
@@ -88,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     sound = sum(report.ok for report in reports)
     print(f"{sound:,} of {terminal.plural(len(paths), 'path')} sound.")
   if failures:
-    return _FAILED
-  return _SOUND if all(report.ok for report in reports) else _TROUBLE
+    return FAILED
+  return FINE if all(report.ok for report in reports) else NO
 
 
 def _lines(report: Report, fast: bool, seconds: float) -> Iterator[str]:

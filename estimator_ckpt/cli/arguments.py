@@ -1,11 +1,12 @@
-"""What convert, rename, strip and merge have in common: flags and the result."""
+"""Arguments that several subcommands have, and the run of those that write."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli import exit_statuses, terminal
 from estimator_ckpt.errors import OptionError
 
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
@@ -44,6 +45,19 @@ def target_of(args: argparse.Namespace) -> str:
   return args.target if args.output is None else args.output
 
 
+def add_format(parser: argparse.ArgumentParser, required: bool, help_text: str) -> None:
+  """Adds --to, the format to write.
+
+  Args:
+    parser: the command's parser.
+    required: whether the flag has to be there.
+    help_text: what the help says.
+  """
+  parser.add_argument(
+    "--to", choices=("tf1", "tf2", "dual"), required=required, help=help_text
+  )
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of every command that writes a checkpoint."""
   from estimator_ckpt.bundle.shards import PLACEMENTS
@@ -66,8 +80,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def add_name_map(parser: argparse.ArgumentParser, required: bool) -> None:
-  """Adds --name_map."""
+def add_name_map(parser: argparse.ArgumentParser, required: bool = False) -> None:
+  """Adds --name_map.
+
+  Args:
+    parser: the command's parser.
+    required: whether the flag has to be there.
+  """
   parser.add_argument(
     "--name_map",
     metavar="OLD:NEW|FILE",
@@ -80,19 +99,30 @@ def add_name_map(parser: argparse.ArgumentParser, required: bool) -> None:
   )
 
 
-def show(report: RewriteReport, as_json: bool) -> int:
-  """Prints what was done.
+def write(
+  args: argparse.Namespace, label: str, writer: Callable[..., RewriteReport]
+) -> int:
+  """Writes checkpoints as the flags say, and prints what was done.
 
   Args:
-    report: what was done.
-    as_json: whether for another program.
+    args: the parsed flags, those of `add_flags` among them.
+    label: what the progress bar says.
+    writer: a function of `files` whose other arguments have been given. It gets `data`,
+      `overwrite`, `dry_run` and `progress`.
 
   Returns:
-    The exit code, 0.
+    The exit status, `FINE`.
   """
-  if as_json:
+  with terminal.ProgressBar(label) as bar:
+    report = writer(
+      data=args.data,
+      overwrite=args.overwrite,
+      dry_run=args.dry_run,
+      progress=bar.update,
+    )
+  if args.json:
     terminal.print_json(report.as_dict())
   else:
     for line in str(report).splitlines():
       print("\n".join(terminal.wrap(terminal.printable(line))))
-  return 0
+  return exit_statuses.FINE
