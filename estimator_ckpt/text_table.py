@@ -1,6 +1,6 @@
-"""Tables of text: columns that are aligned, and cut to a width where one is given.
+"""Tables of text, with aligned columns that can be cut to a width.
 
-Every table of the package is laid out here: those of the command line, of a warm start
+Every table of the package is laid out here: those of the command line, of a warm start,
 and of loading into Keras.
 """
 
@@ -20,8 +20,8 @@ class Column(NamedTuple):
 
   Attributes:
     title: its heading.
-    right: whether cells stand at its right, as numbers do.
-    elastic: whether cells may be cut in the middle where the line is too long.
+    right: whether cells are aligned to the right, as numbers are.
+    elastic: whether cells are cut in the middle where a line is too long.
   """
 
   title: str
@@ -30,13 +30,13 @@ class Column(NamedTuple):
 
 
 def printable(text: str) -> str:
-  r"""Text that cannot move the cursor: names in a file are anybody's.
+  r"""Escapes what is not printable. A name in a file could move the cursor.
 
   Args:
-    text: any text.
+    text: any characters.
 
   Returns:
-    The text, with what is not printable as an escape.
+    The same, with escapes such as `\x1b`.
 
   >>> printable("a\x1b[2Jb")
   'a\\x1b[2Jb'
@@ -63,14 +63,14 @@ def text_width(text: str) -> int:
 
 
 def elide(text: str, columns: int) -> str:
-  """Cuts a text in the middle to a width; its end, which tells most, keeps more.
+  """Cuts a text in the middle. More stays of its end, which tells most.
 
   Args:
-    text: the text.
-    columns: how many columns it may take.
+    text: what is too long.
+    columns: how many columns the result may take.
 
   Returns:
-    The text, or its beginning, an ellipsis and its end.
+    The text where it fits; else its beginning, an ellipsis and its end.
 
   >>> elide("encoder/layer_11/attention/kernel", 20)[-12:]
   'ntion/kernel'
@@ -111,26 +111,26 @@ def format_table(
   """Lays a table out.
 
   Args:
-    columns: the columns.
-    rows: the cells' texts.
-    columns_wide: how many columns of text a line may have; None for any number.
+    columns: headings and alignment, from left to right.
+    rows: the texts of each row's cells.
+    columns_wide: how many columns of a terminal a line may take; None for any number.
 
   Yields:
-    The heading, unless no column has a title, and one line for each row; none with
-    trailing spaces.
+    The heading, unless no column has a title, and a line for each row, without trailing
+    spaces.
 
   >>> for line in format_table([Column("name"), Column("size", True)], [["w", "8 B"]]):
   ...   print(line)
   name  size
   w      8 B
   """
-  # Column by column: most of 100,000 rows' are plain from top to bottom.
+  # Column by column, since most columns of 100,000 rows are plain text throughout.
   table = [
     _printable(cells) for cells in zip([column.title for column in columns], *rows)
   ]
   widths = [max(map(_measure(cells), cells)) for cells in table]
   if columns_wide is None:
-    # One very long name does not move the other columns of all rows to the right.
+    # One very long name must not move the other columns of all rows to the right.
     widths = [
       wide if wide <= _WIDEST else _widest_below(cells, _WIDEST)
       for cells, wide in zip(table, widths)
@@ -160,7 +160,7 @@ def _printable(cells: Sequence[str]) -> Sequence[str]:
 
 
 def _measure(cells: Sequence[str]) -> Callable[[str], int]:
-  """What measures these texts: `text_width`, or what is the same for plain ones."""
+  """The function that measures these texts: `text_width`, or `len` for plain ones."""
   return len if "".join(cells).isascii() else text_width
 
 
@@ -188,7 +188,7 @@ def _fit(
     for i in tied:
       fitted[i] -= step
     excess -= step * len(tied)
-  # Cells are cut one too many where a step was shared unevenly: give it back.
+  # A step that was shared unevenly cuts some columns by one too many.
   for i in elastic:
     if excess < 0 and fitted[i] < widths[i]:
       given = min(-excess, widths[i] - fitted[i])

@@ -27,14 +27,17 @@ def add_source_and_target(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-  """Adds -o, which says the destination by a flag."""
+  """Adds -o, another way to give the destination."""
   parser.add_argument(
     "-o", "--output", metavar="DEST", help="the destination, in place of the last path"
   )
 
 
 def target_of(args: argparse.Namespace) -> str:
-  """The destination, which is the last path or -o.
+  """The destination: the last path, or the value of -o.
+
+  Args:
+    args: the parsed flags.
 
   Raises:
     OptionError: there is none, or there are both.

@@ -7,7 +7,7 @@ A subcommand is a module of `commands`, called as it is typed, with
     add_arguments(parser)  adds its flags to an argparse parser; --json is one of them
     run(args)              runs the command and returns the exit status
 
-Flags are spelled with underscores, as absl's are; whoever types hyphens is understood.
+Flags are spelled with underscores, as absl's are. Hyphens are understood too.
 `exit_statuses` says what the exit status means, for every subcommand.
 
 Plain argparse, not absl.app: importing absl.app takes 85 to 95 ms (absl.flags alone
@@ -42,11 +42,11 @@ any of its files, or a SavedModel."""
 
 
 class _UsageError(Exception):
-  """A command line that cannot be meant; its text says what to type instead."""
+  """A wrong command line. The text says what to type instead."""
 
 
 class _Parser(argparse.ArgumentParser):
-  """A parser whose errors are one line each, with the nearest flag."""
+  """A parser whose errors are one line each."""
 
   def error(self, message: str) -> NoReturn:
     raise _UsageError(f"{message}; see {self.prog} --help")
@@ -73,8 +73,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     if hasattr(stream, "reconfigure"):
       stream.reconfigure(errors="backslashreplace")
   collects = gc.isenabled()
-  # Looking for garbage in cycles takes a quarter of the time of a large checkpoint, and
-  # there is none.
+  # There is no garbage in cycles. Looking for it takes a quarter of the time of a large
+  # checkpoint.
   gc.disable()
   try:
     code = _run(list(sys.argv[1:] if argv is None else argv))
@@ -139,12 +139,12 @@ def _run_quietly(args: argparse.Namespace) -> int:
 
 
 def _with_flags(message: str, parser: argparse.ArgumentParser) -> str:
-  """A message of the library, with flags where it names a function's arguments."""
+  """A message of the library, with flags in place of a function's arguments."""
   import re
 
   assert isinstance(parser, _Parser)
   names = [flag[2:] for flag in parser.flags() if flag.startswith("--")]
-  # A name of two words is a flag's; one of one word may be a word.
+  # With an underscore it is a flag's name. Without one it may be a usual word.
   clear = "|".join(name for name in names if "_" in name)
   if clear:
     message = re.sub(rf"(?<![-\w/'\"])({clear})(=True)?\b(?!/)", r"--\1", message)
@@ -208,7 +208,7 @@ def _typed(command: ModuleType) -> str:
 def _parse(
   parser: argparse.ArgumentParser, argv: list[str]
 ) -> argparse.Namespace | None:
-  """The arguments; None when they asked for help, which has been printed."""
+  """The parsed flags; None where help was asked for, and has been printed."""
   assert isinstance(parser, _Parser)
   try:
     args, rest = parser.parse_known_args(_with_underscores(argv))

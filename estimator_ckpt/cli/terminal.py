@@ -1,7 +1,7 @@
 """What the program prints: tables that fit the terminal, sizes, a progress bar.
 
-On a terminal, lines are cut to its width. In a pipe or a file nothing is: another
-program reads it.
+On a terminal, lines are cut to its width. In a pipe or a file, nothing is cut, since
+another program reads it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def width(stream: TextIO | None = None) -> int | None:
   """How many columns a terminal has; None when the stream is not a terminal.
 
   Args:
-    stream: where is written to; standard output by default.
+    stream: what is written to; standard output by default.
   """
   stream = stream or sys.stdout
   if not stream.isatty():
@@ -45,15 +45,15 @@ _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
 
 def style(text: str, name: str, stream: TextIO | None = None) -> str:
-  """Text in a colour, on a terminal that has some and where nobody set NO_COLOR.
+  """Colours a text on a terminal that has colours, unless NO_COLOR is set.
 
   Args:
-    text: the text, without line breaks.
+    text: a single line.
     name: `bold`, `dim`, `red`, `yellow` or `green`.
-    stream: where the text is to be written; standard output by default.
+    stream: what the text is written to; standard output by default.
 
   Returns:
-    The text, with escape sequences around it on such a terminal.
+    The text, on such a terminal with escape sequences around it.
   """
   stream = stream or sys.stdout
   is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
@@ -67,12 +67,12 @@ def wrap(line: str, indent: int = 2, stream: TextIO | None = None) -> list[str]:
 
   Args:
     line: a line, which may begin with spaces.
-    indent: how much further than its beginning the lines that follow are indented.
-    stream: where it is to be written; standard output by default.
+    indent: how many columns the further lines are indented beyond the first.
+    stream: what the line is written to; standard output by default.
 
   Returns:
-    The lines; the one line where it fits, or in a pipe. A word that is longer than a
-    line, as a path may be, stays whole: it can be copied.
+    Several lines; one where it fits, or in a pipe. A word that is longer than a line, as a
+    path may be, stays whole, so that it can be copied.
   """
   wide = width(stream)
   if wide is None or text_width(line) <= wide:
@@ -91,10 +91,10 @@ def wrap(line: str, indent: int = 2, stream: TextIO | None = None) -> list[str]:
 
 
 def human_bytes(count: int) -> str:
-  """A number of bytes as a person reads it.
+  """A number of bytes for a person to read.
 
   Args:
-    count: the number.
+    count: how many bytes.
 
   Returns:
     At most four digits and the unit.
@@ -114,7 +114,7 @@ def human_bytes(count: int) -> str:
 
 
 def age(seconds: float) -> str:
-  """How long ago something was, in its two largest units.
+  """A time span in its two largest units.
 
   >>> age(42), age(3 * 60 + 5), age(26 * 3600), age(400 * 86400)
   ('42 s', '3 min', '1 d 2 h', '400 d')
@@ -155,15 +155,15 @@ def format_table(
   rows: Iterable[Sequence[str]],
   columns_wide: int | None = None,
 ) -> Iterator[str]:
-  """Lays a table out, on a terminal with a heading that stands out.
+  """Lays a table out. On a terminal its heading is bold.
 
   Args:
-    columns: the columns.
-    rows: the cells' texts.
-    columns_wide: how wide the terminal is; None where it is none.
+    columns: headings and alignment, from left to right.
+    rows: the texts of each row's cells.
+    columns_wide: how wide the terminal is; None in a pipe or a file.
 
   Yields:
-    The lines; see `text_table.format_table`.
+    Lines; see `text_table.format_table`.
   """
   lines = text_table.format_table(columns, rows, columns_wide)
   if columns_wide is not None and any(column.title for column in columns):
@@ -203,14 +203,14 @@ def no_progress() -> Iterator[None]:
 class ProgressBar:
   """A bar on standard error for work that takes more than a second.
 
-  Nothing is shown in less time, or when standard error is not a terminal; the bar is
-  removed at the end, so that what remains on the screen is the result. tqdm draws it,
-  and is imported when there is something to draw.
+  Nothing is shown in less time, or when standard error is not a terminal. At the end the
+  bar is removed, so that only the result stays on the screen. tqdm draws the bar, and is
+  imported when there is one to draw.
 
   Args:
     label: what is being done.
-    total: how many bytes there are, if known by now.
-    stream: where to draw; standard error by default.
+    total: how many bytes there are, if that is known yet.
+    stream: what the bar is drawn on; standard error by default.
 
   Example:
     with ProgressBar("copying", total=size) as bar:

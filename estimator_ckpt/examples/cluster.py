@@ -67,7 +67,7 @@ def model_fn(
 
 
 def run_task() -> None:
-  """What each process of the cluster does; TF_CONFIG says which it is."""
+  """Runs one task of the cluster; TF_CONFIG says which."""
   screen.hide_deprecations()
   train, test = digits.load()
   estimator = tf.estimator.Estimator(
@@ -75,7 +75,7 @@ def run_task() -> None:
     config=checkpoint_flags.run_config_from_flags(
       tf_random_seed=1,
       save_checkpoints_steps=FLAGS.save_checkpoints_steps or 100,
-      # Each would wait 5 s longer than the one before it; this trains for a few.
+      # By default each worker starts 5 s after the one before; training takes as long.
       experimental_max_worker_delay_secs=0,
     ),
     params={"learning_rate": FLAGS.learning_rate, "num_ps": FLAGS.num_ps},
@@ -111,8 +111,8 @@ def tf_configs(num_ps: int, num_workers: int) -> dict[str, dict[str, Any]]:
   """The TF_CONFIG of each task of a cluster on loopback, by its name, chief first.
 
   Args:
-    num_ps: parameter servers.
-    num_workers: workers beside the chief.
+    num_ps: how many parameter servers.
+    num_workers: how many workers beside the chief.
 
   Returns:
     Values for TF_CONFIG; the evaluator is not part of the cluster's addresses.
@@ -132,7 +132,7 @@ def tf_configs(num_ps: int, num_workers: int) -> dict[str, dict[str, Any]]:
 
 
 def _follow(name: str, process: subprocess.Popen[str]) -> threading.Thread:
-  """Prints what a process says, each line behind the task's name."""
+  """Prints the output of a process, each line behind the task's name."""
 
   def follow() -> None:
     assert process.stdout is not None
@@ -192,7 +192,7 @@ def run_cluster(
         return 1
       time.sleep(0.1)
   finally:
-    # Servers never end by themselves; only what was started here is ended.
+    # Servers never end by themselves. Only processes that were started here are ended.
     for process in processes.values():
       process.terminate()
     for process in processes.values():
@@ -206,7 +206,7 @@ def run_cluster(
 
 
 def writers(prefix: str) -> tuple[dict[int, str], str]:
-  """Which tasks wrote a checkpoint, by the devices of the graph that is stored with it.
+  """Finds which tasks wrote a checkpoint, by the devices in the graph stored beside it.
 
   Args:
     prefix: the checkpoint.

@@ -96,11 +96,11 @@ def model_fn(
 
 
 class Leg(NamedTuple):
-  """What one leg of training came to.
+  """The result of one leg of training.
 
   Attributes:
     title: what trained.
-    first: the number of steps made before.
+    first: how many steps were made before.
     losses: the loss of every step, float32.
     accuracy: on the test texts.
   """
@@ -125,15 +125,15 @@ class _Losses(tf.estimator.SessionRunHook):
 
 
 def train_estimator(model_dir: str, steps: int, batch_size: int) -> Leg:
-  """A leg of the Estimator, from the beginning.
+  """Trains an Estimator from the beginning.
 
   Args:
-    model_dir: its directory.
-    steps: the number of steps.
+    model_dir: where it saves.
+    steps: how many steps it makes.
     batch_size: texts in a batch.
 
   Returns:
-    The leg.
+    Its losses and its accuracy.
   """
   training, test = sentiment.load()
   words, labels = sentiment.batches(training, 0, steps, batch_size)
@@ -159,10 +159,10 @@ def train_estimator(model_dir: str, steps: int, batch_size: int) -> Leg:
 
 
 def find_keras_3() -> str | None:
-  """The interpreter of an environment with Keras 3, which is made when missing.
+  """Finds an environment with Keras 3, or makes one.
 
   Returns:
-    Its path, or None where there is no Python for it.
+    The path of its interpreter; None where no Python is suitable.
   """
   program = os.path.join(sentiment.root(), _ENVIRONMENT)
   if not os.path.exists(program):
@@ -180,23 +180,23 @@ def find_keras_3() -> str | None:
 def train_keras(
   python: str, checkpoint: str, first: int, steps: int, batch_size: int, output: str
 ) -> Leg:
-  """The leg of Keras, from the Estimator's checkpoint.
+  """Trains in Keras, from the Estimator's checkpoint on.
 
   Args:
     python: an interpreter; "" to have one found, "this" for the one that runs.
     checkpoint: the Estimator's model_dir.
-    first: the number of steps it has made.
-    steps: the number of steps to make.
+    first: how many steps the Estimator has made.
+    steps: how many steps Keras makes.
     batch_size: texts in a batch.
     output: where the results go, a path ending in `.npz`.
 
   Returns:
-    The leg.
+    Its losses and its accuracy.
   """
   found = find_keras_3() if not python else python
   if found is None or found == "this":
     if found is None:
-      print("No environment with Keras 3 was to be had; going on in Keras 2.")
+      print("No environment with Keras 3 can be made here; going on in Keras 2.")
     sentiment_keras.train(checkpoint, steps, batch_size, output)
   else:
     environ = {**os.environ, "PYTHONPATH": sentiment.root()}
@@ -222,7 +222,7 @@ def train_keras(
 
 
 def largest_difference(legs: Sequence[Leg], reference: Leg) -> float:
-  """How far any step's loss is from the reference's, relative to that."""
+  """The largest relative difference between losses and those of the reference."""
   return max(
     float(np.max(np.abs(leg.losses / _beside(leg, reference) - 1))) for leg in legs
   )
@@ -233,14 +233,14 @@ def _beside(leg: Leg, reference: Leg) -> np.ndarray:
 
 
 def plot(legs: Sequence[Leg], reference: Leg, path: str) -> None:
-  """Draws the losses of all legs, and how far they are from the reference's.
+  """Draws the losses of all legs, and their differences from the reference.
 
   Args:
-    legs: the legs that make one training.
-    reference: the one that did it alone.
+    legs: those that make one training, in order.
+    reference: the leg that made all steps alone.
     path: where the picture goes, ending in `.png`.
   """
-  # Nothing else needs it.
+  # Nothing else needs matplotlib.
   import matplotlib
 
   matplotlib.use("Agg")
@@ -276,9 +276,9 @@ def run(
   """Trains all three legs and draws the picture.
 
   Args:
-    output_dir: where all is written.
-    estimator_steps: steps of the first leg.
-    keras_steps: steps of the second.
+    output_dir: where checkpoints and results are written.
+    estimator_steps: how many steps the first leg makes.
+    keras_steps: how many the second makes.
     batch_size: texts in a batch.
     python: the second leg's interpreter, see `train_keras`.
 
@@ -298,11 +298,11 @@ def run(
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the legs, prints what they came to, and draws them."""
+  """Runs the legs, prints their results, and draws them."""
   if len(argv) > 1:
     raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
   screen.hide_all_but_losses()
-  # `bazel run` starts elsewhere than where its user stands.
+  # `bazel run` starts in a directory of its own, and not in the user's.
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
   with contextlib.ExitStack() as stack:
     output_dir = FLAGS.output_dir or stack.enter_context(
@@ -312,11 +312,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def train_and_draw(output_dir: str, kept: bool) -> None:
-  """Does what `main` does, as the flags say.
+  """Runs the example as the flags say.
 
   Args:
-    output_dir: where all is written, absolute.
-    kept: whether it is still there afterwards, so that its name is worth telling.
+    output_dir: where checkpoints and results are written, absolute.
+    kept: whether the directory stays afterwards, so that its name is worth printing.
   """
   legs, reference = run(
     output_dir,

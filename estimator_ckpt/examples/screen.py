@@ -1,7 +1,7 @@
-"""What an example lets onto the screen, beside what it prints itself.
+"""Hides log lines of TensorFlow that have nothing to do with an example.
 
-Imported before TensorFlow, which reads the level of its C++ log once. TensorFlow's
-advice to give up Estimator, some hundred lines for one training, is not shown.
+This module is imported before TensorFlow, which reads the level of its C++ log once.
+TensorFlow's advice to give up Estimator takes some hundred lines for one training.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def hide_deprecations() -> None:
 
 
 def hide_all_but_losses() -> None:
-  """Hides what TensorFlow says, but the loss of every 100 steps, warnings and errors."""
+  """Hides TensorFlow's log, but for the loss of every 100 steps, warnings and errors."""
   _show(_is_loss_or_warning)
-  # What the library says of each restore is TensorFlow's own message.
+  # On each restore the library logs TensorFlow's own message.
   absl_logging.get_absl_handler().addFilter(
     lambda record: not record.getMessage().startswith("Restoring parameters")
   )

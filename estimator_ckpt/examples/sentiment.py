@@ -1,4 +1,4 @@
-"""The tweets rated for sentiment, as batches of word numbers that every leg sees alike."""
+"""Tweets rated for sentiment, as batches of word numbers that are equal for every leg."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Texts(NamedTuple):
 
 
 def root() -> str:
-  """The repository's directory, or Bazel's tree of what a program needs of it."""
+  """The repository's directory, or Bazel's copy of what a program needs of it."""
   return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -68,12 +68,12 @@ def _texts(rows: list[tuple[list[str], bool]], numbers: dict[str, int]) -> Texts
 
 
 def batches(texts: Texts, first: int, count: int, batch_size: int) -> Texts:
-  """The batches of some steps of training, the same whoever asks.
+  """The batches of some steps of training, equal in every process.
 
   Args:
-    texts: the texts for training.
-    first: the number of steps made before.
-    count: the number of steps.
+    texts: those for training.
+    first: how many steps were made before.
+    count: how many steps.
     batch_size: texts in a batch.
 
   Returns:

@@ -39,8 +39,8 @@ def train(checkpoint: str, steps: int, batch_size: int, output: str) -> None:
   """Loads weights and Adam's state from a checkpoint, and trains on.
 
   Args:
-    checkpoint: what the Estimator has written.
-    steps: the number of steps to make.
+    checkpoint: the Estimator's, a prefix or a model_dir.
+    steps: how many steps to make.
     batch_size: texts in a batch.
     output: where the results go, a path ending in `.npz`: the loss of every step, the
       accuracy on the test texts, and what ran. The weights go beside it.
@@ -49,7 +49,7 @@ def train(checkpoint: str, steps: int, batch_size: int, output: str) -> None:
 
   model = build_model()
   optimizer = tf.keras.optimizers.Adam(sentiment.LEARNING_RATE, epsilon=1e-8)
-  # A batch looks up some words several times, whose gradients TF1 adds up first.
+  # A batch has some words several times. TF1 adds up their gradients first.
   estimator_ckpt.keras.sum_sparse_gradients(optimizer)
   report = estimator_ckpt.keras.load(model, checkpoint, optimizer)
   print(report)

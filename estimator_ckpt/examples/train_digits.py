@@ -60,7 +60,7 @@ def read_with_checkpoint(prefix: str, test: digits.Arrays) -> float:
   images, labels = test
   classifier = digits.Classifier()
   with eckpt.open_checkpoint(prefix) as reader:
-    # Adam's slots and the step, which the classifier has no attributes for.
+    # The classifier has no attributes for Adam's slots and the step.
     rest = {
       name: tf.Variable(tf.zeros(reader.shapes[key], reader.dtypes[key]))
       for name in reader.names
@@ -73,7 +73,7 @@ def read_with_checkpoint(prefix: str, test: digits.Arrays) -> float:
 
 
 def read_with_load_checkpoint(prefix: str, test: digits.Arrays) -> float:
-  """A reader without a model: arrays by key, of either kind."""
+  """A reader without a model, which gets arrays by names or by object keys."""
   images, labels = test
   reader = tf.train.load_checkpoint(prefix)
 
@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
   screen.hide_all_but_losses()
-  # `bazel run` starts elsewhere than where its user stands.
+  # `bazel run` starts in a directory of its own, and not in the user's.
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
   try:
     with contextlib.ExitStack() as stack:
@@ -115,16 +115,16 @@ def main(argv: Sequence[str]) -> None:
       )
       train_and_read(os.path.abspath(model_dir), kept=bool(FLAGS.model_dir))
   except eckpt.CheckpointError as error:
-    # It says what to do; where it was raised does not matter to who typed a flag.
+    # The message says what to do. A traceback would not help whoever typed a flag.
     sys.exit(f"train_digits: {error}")
 
 
 def train_and_read(model_dir: str, kept: bool) -> None:
-  """Does what `main` does, as the flags say.
+  """Runs the example as the flags say.
 
   Args:
     model_dir: the Estimator's directory, absolute.
-    kept: whether it is still there afterwards, so that its name is worth telling.
+    kept: whether the directory stays afterwards, so that its name is worth printing.
   """
   train, test = digits.load()
   saving: dict[str, Any] = (

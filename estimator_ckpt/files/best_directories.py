@@ -29,7 +29,7 @@ class BestDirectory:
 
   Attributes:
     path: its path.
-    best: what its `best.json` says.
+    best: the contents of `best.json`.
   """
 
   path: str

@@ -1,6 +1,6 @@
-"""The checkpoints of a directory: which there are, and which one readers follow.
+"""Lists the checkpoints of a directory, and says which one readers follow.
 
-Each checkpoint costs the reading of its index. No tensor is read but the step.
+Of each checkpoint the index is read, and of its tensors only the step.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class FoundCheckpoint:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointList:
-  """What a directory has.
+  """The checkpoints of a directory, and what is wrong there.
 
   Attributes:
     directory: its path.
-    checkpoints: its checkpoints, oldest first.
+    checkpoints: oldest first.
     gone: prefixes that the state file lists, and that are not there.
     leftovers: names of files and directories that an interrupted save or conversion
-      left, or that one at work writes just now.
+      left, or that a running one is writing.
     problems: what is wrong with the state file, or with a `best.json`.
     best: where the job's best checkpoints are kept.
   """
@@ -106,7 +106,7 @@ def list_checkpoints(directory: str | os.PathLike[str]) -> CheckpointList:
     directory: a model_dir, or any directory with checkpoints in it.
 
   Returns:
-    The list. A damaged checkpoint is in it, with its problem.
+    The list. A damaged checkpoint is in it, with the problem.
 
   Raises:
     CheckpointNotFoundError: there is no such directory, or no checkpoint in it.

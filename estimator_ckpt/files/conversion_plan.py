@@ -1,8 +1,7 @@
-"""What a conversion will do, a value that can be printed before anything is written.
+"""Plans the conversion of a checkpoint into another format.
 
-A conversion gives tensors other keys. It moves no bytes: a plan says under which keys
-of the source each key of the result stands, what small tensors are new, and what is
-left out, with the reason. That nothing else is lost is checked on every plan.
+A conversion gives tensors other keys, and moves no bytes. Every plan is checked: nothing
+may be lost that the plan does not list as left out.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ def plan_conversion(
     index: the checkpoint's index; it is only read.
     graph: its object graph, if it has one.
     to: the format of the result.
-    layout: for a checkpoint without object graph, where each name stands in the one it
-      gets; see `layout.object_paths`.
+    layout: where names stand in the object graph that a name-based checkpoint gets; see
+      `layout.object_paths`.
     name_map: rules that give variables other names.
     step: the global step, where that is no int64 scalar.
 
   Returns:
-    The plan.
+    What the result has, and what it leaves out.
 
   Raises:
     OptionError: names clash, a rule of the name map matches nothing, or the layout is
@@ -83,24 +82,24 @@ def new_names(
 
   Args:
     index: the checkpoint's index.
-    tensors: its tensors.
-    name_map: the rules; those that say a key or an object path are understood too.
+    tensors: all tensors of the checkpoint.
+    name_map: the rules. They may give a key or an object path in place of a name.
 
   Returns:
-    The tensors and their names.
+    Each tensor with its name.
 
   Raises:
-    OptionError: two would get one name, or a rule matches nothing.
+    OptionError: two tensors would get one name, or a rule matches nothing.
   """
   first: dict[str, str] = {}
   shared = {t.name for t in tensors if first.setdefault(t.name, t.owner) != t.owner}
-  # A tensor whose name another has too goes by its key, until a rule names it.
+  # A tensor that shares its name with another goes by its key, until a rule names it.
   called = {t.owner: t.owner if t.name in shared else t.name for t in tensors}
   unnamed = list({t.owner: t for t in tensors if t.name in shared}.values())
   if not name_map:
     _check_named(unnamed, {})
     return [(tensor, tensor.name) for tensor in tensors]
-  # TensorFlow finds its counter of saves at one place; a rule for all names leaves it.
+  # TensorFlow looks for its counter of saves at one place, so no rule renames it.
   movable = [tensor for tensor in tensors if not tensor.is_save_counter]
   further: dict[str, str] = {}
   for tensor in movable:
@@ -123,7 +122,7 @@ def new_names(
 
 
 def _check_named(unnamed: Sequence[NamedTensor], mapped: Mapping[str, str]) -> None:
-  # What has the name as its key keeps it, once the others have one of their own.
+  # A tensor whose key is the name keeps the name, once the others have names of their own.
   clashes = [t for t in unnamed if mapped.get(t.owner, t.owner) == t.owner != t.name]
   if not clashes:
     return
@@ -166,7 +165,7 @@ def _plan_from_names(
   layout: layout_lib.Layout,
   step: int | None,
 ) -> RewritePlan:
-  """Builds an object graph, as training in that format does."""
+  """Builds an object graph, as training in the target format does."""
   suffixes: dict[str, list[str]] = collections.defaultdict(list)
   sources: dict[str, str] = {}
   for tensor, name in renamed:
@@ -210,8 +209,8 @@ def _plan_from_graph(
   full_names: dict[str, str] = {}
   has_step = any(name == GLOBAL_STEP for _, name in renamed)
   if to is CheckpointFormat.DUAL or has_step:
-    # Each name that is a key is one that the object graph says; and where the key of
-    # the step is, what the object graph says are the names.
+    # Readers take the object graph's full names for names of variables where the key
+    # `global_step` is there. So each name that is a key has to be a full name.
     said = {a.checkpoint_key: a.full_name for _, a in graph.attributes()}
     full_names = {
       owner: name
@@ -249,7 +248,7 @@ def _plan_from_graph(
 def _other_form(
   index: Index, plan: RewritePlan, tensors: Iterable[NamedTensor]
 ) -> dict[str, str]:
-  """Keys left out as another has the tensor: one in parts, and one as a whole."""
+  """Keys left out because another key has the same tensor, in parts or as a whole."""
   parts = set(index.slice_keys())
   sources = set(plan.keys.values()) if parts else set()
   found = {}
@@ -280,7 +279,7 @@ def _add_save_counter(
   step_key: str | None,
   step: int | None,
 ) -> None:
-  """Counts saves from the step on, as training in that format does."""
+  """Adds the counter of saves, which begins at the step, as in training."""
   if step_key is not None:
     entry = index.entry(step_key)
     if entry.dtype == dtypes.INT64 and not entry.shape and not entry.slices:
@@ -296,7 +295,7 @@ def _is_variable(index: Index, key: str) -> bool:
 def _notes(
   index: Index, plan: RewritePlan, renamed: Sequence[tuple[NamedTensor, str]]
 ) -> list[str]:
-  """What readers would miss in the result."""
+  """What an Estimator or TensorFlow would miss in the result."""
   notes = _parts_notes(index, plan)
   if plan.checkpoint_format is CheckpointFormat.TF2:
     return notes
@@ -313,7 +312,7 @@ def _notes(
 
 
 def _parts_notes(index: Index, plan: RewritePlan) -> list[str]:
-  """What TensorFlow could restore as a whole only, and what has no bytes as a whole."""
+  """Notes on tensors in parts that TensorFlow cannot put together."""
   torn = {
     key
     for key in index.slice_keys()

@@ -1,7 +1,7 @@
 """Converts checkpoints between name-based (TF1), object-based (TF2) and dual.
 
-A conversion reads the index, never a tensor: its time and memory do not grow with the
-bytes of the checkpoint.
+A conversion reads the index and no tensors, so its time and memory do not grow with the
+size of the checkpoint.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def convert(
 
   What becomes of names:
 
-  *   TF1 to TF2 or dual: an object graph is built in which each name has the place that
-      training with this package gives it. Nothing of the objects a program had is
-      known, so restore by name or along the scopes: `dense/kernel` is also the
-      attribute `kernel` of the attribute `dense`.
+  *   TF1 to TF2 or dual: a new object graph gives each name the place that training with
+      this package gives it. The program's own objects are not known. So restore by name,
+      or along the scopes: `dense/kernel` is also the attribute `kernel` of the attribute
+      `dense`.
   *   TF2 to TF1: from the object graph, see `estimator_ckpt.checkpoint.tensor_names`.
   *   A dual checkpoint has both, and only loses one.
   *   TF1 to Keras, and back, with `keras=`, `optimizer=` or `like=`: weights, slots and
@@ -66,7 +66,7 @@ def convert(
       `like`.
     like: for Keras, a checkpoint that the model and its optimizer wrote, untrained; on
       the way back, one of the TF1 code.
-    keras_options: what else the conversion to or from Keras is told: `settings`,
+    keras_options: further options of a conversion to or from Keras: `settings`,
       `ignore`, `keep`, `iterations`, `forget_bias`, `trainable`, `allow_approximate`;
       see `estimator_ckpt.files.keras.convert`.
     data: how the data files get there. `"auto"` links, else shares (reflink), else
@@ -154,7 +154,7 @@ def _convert_keras(
 def read_small_step(read: write_lib.SourceCheckpoint) -> int | None:
   """The global step of a checkpoint that has it as an int32; None for any other.
 
-  An int64 one needs not be read: other keys can stand for the same bytes.
+  An int64 step need not be read: its bytes can have further keys.
 
   Args:
     read: the checkpoint.

@@ -67,7 +67,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """What two checkpoints have in common, and what not.
+  """How two checkpoints differ.
 
   Attributes:
     a: the first checkpoint's prefix.
@@ -77,9 +77,9 @@ class Comparison:
     differences: what differs, by name.
     matched: how many tensors are in both.
     values_compared: whether the contents were compared.
-    bytes_read: how many bytes had to be read for that, of both together.
+    bytes_read: how many bytes were read for the comparison, in both together.
     by_checksum: how many tensors are equal by the checksums in the indexes alone. Their
-      bytes were not read; `verify` compares these with the checksums.
+      bytes were not read. `verify` compares bytes with checksums.
     problems: why tensors whose checksums differ could not be read, in words.
   """
 
@@ -112,19 +112,20 @@ def diff(
 ) -> Comparison:
   """Compares two checkpoints.
 
-  Keys are compared only between checkpoints of one format. What TF2 checkpoints have
-  for themselves, the object graph and the counter of saves, counts only if both are.
+  Keys are compared only between checkpoints of one format. The object graph and the
+  counter of saves count only if neither checkpoint is name-based.
 
   Args:
     a: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes.
     b: the other.
-    name_map: rules that give the names of `a` those of `b`, see
+    name_map: rules that turn names of `a` into those of `b`; see
       `estimator_ckpt.checkpoint.name_map`.
-    values: whether to compare contents. Tensors with equal checksums in the indexes
-      are equal, and their data files have to be there and as long as they need to be;
-      others are read, to say how much they differ.
-    atol: numbers that differ by no more are equal.
-    rtol: added to `atol`, times the magnitude of the number in `b`.
+    values: whether to compare contents. Tensors with equal checksums in the indexes are
+      equal; their data files have to be there, and long enough. The others are read, to
+      say how much they differ.
+    atol: an absolute tolerance. Numbers that differ by no more are equal.
+    rtol: a relative tolerance. Times the magnitude of the number in `b`, it is added to
+      `atol`.
     progress: is called with the bytes of tensors that were compared, and all.
 
   Returns:
@@ -186,7 +187,7 @@ class _Side:
     graph = formats.read_object_graph(self.prefix, self.index)
     self.format = formats.format_of(self.index, graph)
     self.tensors = list(_with_own_counter(saved_tensors(self.index, graph)))
-    # By the names that the other side has.
+    # For each name here, the name on the other side.
     self.names = {tensor.name: tensor.name for tensor in self.tensors}
     if name_map:
       self.names = name_map.apply(self.names)
@@ -200,7 +201,7 @@ _Pair = tuple[SavedTensor, SavedTensor]
 
 
 def _with_own_counter(tensors: Iterable[SavedTensor]) -> Iterator[SavedTensor]:
-  """Has the counter of saves as a tensor, where it shares the bytes of the step."""
+  """Separates the counter of saves from the step, where both share their bytes."""
   counter = tensor_names.SAVE_COUNTER_KEY
   for tensor in tensors:
     if counter not in tensor.keys or len(tensor.keys) == 1:
@@ -216,7 +217,7 @@ def _with_own_counter(tensors: Iterable[SavedTensor]) -> Iterator[SavedTensor]:
 
 
 def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:
-  """Pairs of tensors that are the same, and differences for those without another."""
+  """Pairs of tensors that are the same, and differences for those without a partner."""
   by_key = {key: tensor for tensor in other.tensors for key in tensor.keys}
   names: dict[str, list[SavedTensor]] = collections.defaultdict(list)
   for tensor in other.tensors:
@@ -256,7 +257,7 @@ def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:
 
 
 def _is_bookkeeping(tensor: SavedTensor) -> bool:
-  """Whether it is what a TF2 checkpoint has for itself."""
+  """Whether a tensor is the object graph or the counter of saves."""
   return tensor.key in (layout.OBJECT_GRAPH_KEY, tensor_names.SAVE_COUNTER_KEY)
 
 

@@ -99,8 +99,9 @@ class MergePlan:
   """What a merged checkpoint will be.
 
   Attributes:
-    plan: its keys, each with `PREFIX: KEY`; the object graph; what lost a clash.
-    places: for each key, the number of the source it comes from, and its key there.
+    plan: the keys of the result, each with `PREFIX: KEY`; its object graph; what lost a
+      clash.
+    places: for each key of the result, the source's number and the key there.
   """
 
   plan: RewritePlan
@@ -112,15 +113,15 @@ def plan_merge(
   plans: Sequence[RewritePlan],
   on_clash: str,
 ) -> MergePlan:
-  """Plans the merging of checkpoints that have plans for one format.
+  """Plans the merging of checkpoints whose conversion to one format is planned.
 
   Args:
-    sources: the checkpoints; they are only read.
-    plans: for each, its conversion to the format of the result.
+    sources: what is merged; it is only read.
+    plans: for each source, the conversion to the format of the result.
     on_clash: `"error"`, `"first"` or `"last"`.
 
   Returns:
-    The plan.
+    What the result has, and where each tensor comes from.
 
   Raises:
     OptionError: clashes, or object graphs that do not go together.
@@ -151,7 +152,7 @@ def plan_merge(
       if clash is None:
         continue
       left_out[f"{sources[number].prefix}: {source_key}"] = f"another has {clash!r}"
-      # A tensor that lost one of its keys does not stay under the others.
+      # A tensor that lost one of its keys does not keep the others.
       if places[key] == (number, source_key):
         del places[key]
   checkpoint_format = plans[0].checkpoint_format
@@ -162,7 +163,7 @@ def plan_merge(
     places.pop(layout_lib.OBJECT_GRAPH_KEY, None)
     step = places.get(GLOBAL_STEP)
     if SAVE_COUNTER_KEY not in places and step is not None:
-      # It lost with the step that it stood for, and wins with the one that won.
+      # The counter of saves is the step's twin, so it comes from the same source.
       counter = plans[step[0]].keys.get(SAVE_COUNTER_KEY)
       if counter is not None:
         places[SAVE_COUNTER_KEY] = (step[0], counter)
@@ -181,7 +182,7 @@ def plan_merge(
 def _tensor(
   sources: Sequence[write_lib.SourceCheckpoint], place: tuple[int, str]
 ) -> tuple[int, tuple[bytes, ...], str]:
-  """What two keys have in common that stand for one tensor of a source."""
+  """What is equal for all keys of one tensor of a source."""
   number, key = place
   index = sources[number].index
   parts = [part for _, part in index.slice_entries(key)] or [index.entry(key)]
@@ -196,7 +197,7 @@ def _equal(
   first, second = _content(indexes[0], a[1]), _content(indexes[1], b[1])
   if first == second:
     return True
-  # One may have it in parts, or both in others.
+  # One source may have the tensor in parts, or each in other parts.
   one, other = (rewrite_plan.whole_entry(i, k) for i, k in zip(indexes, (a[1], b[1])))
   return one.content == other.content and not one.slices
 
@@ -237,8 +238,8 @@ def _merged_graph(
     own = plan.object_graph if plan.object_graph is not None else source.graph
     assert own is not None
     graph = object_graph_edit.copy_graph(own)
-    # What lost a clash under another name has no tensor any more. The counter of saves
-    # is always there, though it may have lost with the step that it stood for.
+    # An object whose tensor lost a clash under another name has no value any more. The
+    # counter of saves always has one.
     gone = {
       attribute.checkpoint_key
       for _, attribute in graph.attributes()
@@ -308,7 +309,15 @@ def _write(
 
 
 def _put(index: Index, key: str, source: Index, source_key: str, shard: int) -> None:
-  """Adds a tensor of another index, whose data files come behind `shard` others."""
+  """Adds a tensor of another index.
+
+  Args:
+    index: is added to.
+    key: the tensor's key in it.
+    source: the other index.
+    source_key: the tensor's key in the other index.
+    shard: how many data files stand before those of the other index.
+  """
   entry = source.entry(source_key)
   index.put(key, entry._replace(shard_id=entry.shard_id + shard))
   for tensor_slice, part in source.slice_entries(source_key):

@@ -1,6 +1,6 @@
-"""Tensors whose bytes stand nowhere yet, to be written beside those of a checkpoint.
+"""Tensors that no checkpoint has yet, to be written beside those of one.
 
-They are made one by one when they are written, so that only one is in memory.
+Each is made when it is written, so that only one at a time is in memory.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class NewTensor:
   """A tensor that is made when it is written.
 
   Attributes:
-    dtype: the number of its type.
-    shape: its shape.
-    make: a function that makes its bytes.
+    dtype: TensorFlow's DataType number.
+    shape: the dimensions.
+    make: makes the bytes, in row-major order.
   """
 
   dtype: int
@@ -36,12 +36,9 @@ class NewTensor:
     """A tensor that is made as an array.
 
     Args:
-      dtype: the number of its type.
-      shape: its shape.
-      make: a function that makes it; it is asked for once, and late.
-
-    Returns:
-      The tensor.
+      dtype: TensorFlow's DataType number.
+      shape: the dimensions.
+      make: makes the array. It is called once, when the tensor is written.
     """
     kind = dtypes.to_numpy(dtype)
     return cls(dtype, shape, lambda: make().astype(kind, copy=False).tobytes())

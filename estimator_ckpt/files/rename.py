@@ -86,7 +86,7 @@ def plan_rename(
     name_map: the rules.
 
   Returns:
-    The plan.
+    What the result has, and which names change.
 
   Raises:
     OptionError: names clash, or a rule matches nothing.

@@ -1,9 +1,9 @@
 """Rewriting a checkpoint, or all checkpoints of a model_dir.
 
-A model_dir is rewritten one checkpoint after the other, and its state file last, so
-that whoever follows the state file sees a whole directory or none. What stands in it
-besides checkpoints (event files, graphs, `.meta` files) is left out: a `.meta` file
-names the keys of its own checkpoint, and an Estimator writes all of these again.
+A model_dir is rewritten one checkpoint after the other, and its state file last. Readers
+follow the state file, so they see a whole directory or none. Event files, graphs and
+`.meta` files are left out: an Estimator writes them again, and a `.meta` file names the
+keys of the checkpoint that it was written with.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _UNFINISHED = "checkpoint.unfinished"
 
 @dataclasses.dataclass(frozen=True)
 class RewriteReport:
-  """What was done.
+  """What was written.
 
   Attributes:
-    checkpoints: for each checkpoint, what was done.
-    state_file: the `checkpoint` file that was written, if SOURCE was a directory.
+    checkpoints: a report for each checkpoint.
+    state_file: the `checkpoint` file that was written, if the source was a directory.
     notes: what a user should know of the whole.
-    cleaned: files of an interrupted run that were removed, beside those of each
-      checkpoint.
+    cleaned: files of an interrupted run that were removed. Those of a checkpoint are in
+      its own report.
   """
 
   checkpoints: tuple[write_lib.CheckpointReport, ...]
@@ -100,10 +100,10 @@ def rewrite_path(
   """Rewrites one checkpoint, or all of a model_dir.
 
   Args:
-    source: what `prefix.resolve` takes, for one checkpoint; a directory with
-      checkpoints, for all of them.
-    target: the prefix to write, or a directory; a directory for all of one.
-    make_plan: says what is to be written for a checkpoint.
+    source: a directory with checkpoints, for all of them; anything else that
+      `prefix.resolve` takes, for one.
+    target: the prefix to write, or a directory. For all of a directory, a directory.
+    make_plan: plans what is written for a checkpoint.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether checkpoints that are there may be replaced.
     compact: whether data files are written anew, without what no key needs.
@@ -217,7 +217,7 @@ def _rewrite_directory(
 
 
 def _all_checkpoints(directory: ModelDir) -> tuple[list[str], list[str]]:
-  """The checkpoints there are, oldest first; and those the state file lists in vain."""
+  """The checkpoints that are there, oldest first; and those that are listed and gone."""
   names = {prefix.rpartition("/")[2] for prefix in directory.checkpoints}
   elsewhere: list[str] = []
   gone: list[str] = []
@@ -235,7 +235,7 @@ def _new_state(
   prefixes: Sequence[str],
   targets: Sequence[str],
 ) -> state_lib.CheckpointState:
-  """The state of the new directory: what the old one says, of what there is."""
+  """The state of the new directory: the old one's, for the checkpoints it has."""
   by_name = {prefix.rpartition("/")[2]: to for prefix, to in zip(prefixes, targets)}
   if state is None:
     return state_lib.CheckpointState(targets[-1], tuple(targets))
@@ -279,12 +279,12 @@ def check_free(targets: Sequence[str], overwrite: bool, clean: bool = True) -> N
     clean: whether to remove what an interrupted run left beside one that is there.
 
   Raises:
-    CheckpointExistsError: there is one, and it may not.
+    CheckpointExistsError: there is a checkpoint that may not be replaced.
   """
   taken = [] if overwrite else [to for to in targets if files.exists(index_path(to))]
   if taken:
     for to in taken if clean else ():
-      # A run that was interrupted after all was there may have left its mark.
+      # A run may have been interrupted when its checkpoint was whole already.
       with contextlib.suppress(errors.CheckpointError):
         clean_leftovers(to)
     raise errors.CheckpointExistsError(
@@ -305,19 +305,19 @@ def _shifted(
 class _Unfinished:
   """A file that lists the checkpoints of a directory that is being written.
 
-  It goes when the state file is there. One that an interrupted run left says which
-  checkpoints of the directory are that run's, so that the next may replace them.
+  It is removed when the state file is there. After an interrupted run it stays, and says
+  which checkpoints are that run's, so that the next run may replace them.
 
   Args:
-    directory: the directory.
-    wanted: the checkpoints that are to be written there.
-    state_file: the path of its state file.
+    directory: what is written.
+    wanted: the prefixes of the checkpoints that are to be written there.
+    state_file: the path of the directory's state file.
     overwrite: whether what is there may be replaced.
 
   Attributes:
-    targets: the checkpoints of an interrupted run, and the state file if it was to
-      write one where none was.
-    cleaned: the files that said so, once they are removed.
+    targets: the checkpoints of an interrupted run; also the state file, if that run was
+      to write the first one.
+    cleaned: the lists of interrupted runs that were removed.
   """
 
   def __init__(
@@ -337,7 +337,8 @@ class _Unfinished:
     """Looks at what is in the directory.
 
     Args:
-      clean: see `check_free`; not in this process's turn, which it would wait for.
+      clean: see `check_free`. False while this process has its turn, which cleaning would
+        wait for.
 
     Raises:
       CheckpointExistsError: something is there that may not be replaced, or another
@@ -345,7 +346,7 @@ class _Unfinished:
     """
     self._found, self.targets = [], set()
     start = paths.join(self._directory, _UNFINISHED)
-    # What was to become the state file is also found, and goes with the list.
+    # A state file that was not completed is found too, and removed with the list.
     for path in files.glob_prefix(
       paths.join(self._directory, f"{state_lib.STATE_FILE}.")
     ):
@@ -363,7 +364,7 @@ class _Unfinished:
       if not is_list:
         continue
       names = files.read(path).decode("utf-8", "surrogateescape").splitlines()
-      # A name is one of this directory, whatever the file says.
+      # Whatever the file says, only names of this directory count.
       self.targets.update(
         paths.join(self._directory, name) for name in names if name and "/" not in name
       )
@@ -407,7 +408,7 @@ class _Unfinished:
       clean = all(removed)
       raise
     finally:
-      # It stays open, and so locked, until the end.
+      # The list stays open, and so locked, until the end.
       if clean and is_listed:
         with contextlib.suppress(errors.CheckpointError):
           files.remove(path)

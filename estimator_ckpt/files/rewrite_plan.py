@@ -1,7 +1,7 @@
-"""What becomes of a checkpoint that is rewritten, as a value that can be printed first.
+"""The plan of a rewritten checkpoint: a value that can be printed before it is carried out.
 
-Nothing moves a byte: a plan says under which keys of the source each key of the result
-stands, which small tensors are new, and what is left out, with the reason.
+A plan moves no bytes. For each key of the result it names the key of the source, and it
+lists the small tensors that are new, and what is left out, with the reason.
 `check_complete` makes sure that nothing else is lost.
 """
 
@@ -59,9 +59,9 @@ def claim(keys: dict[str, str], key: str, source: str) -> None:
   """Puts a tensor under a key of the result.
 
   Args:
-    keys: the keys of the result.
-    key: the key.
-    source: a key of the source for the tensor.
+    keys: what the result has so far, with the key of the source for each; is added to.
+    key: where the tensor is to be stored.
+    source: the tensor's key in the source.
 
   Raises:
     OptionError: the key is another tensor's.
@@ -79,11 +79,11 @@ def with_notes(plan: RewritePlan, notes: Sequence[str]) -> RewritePlan:
 
 
 def check_complete(plan: RewritePlan, index: Index) -> None:
-  """Checks that every tensor of the source is in the result, or said to be left out.
+  """Checks that every tensor of the source is in the result, or listed as left out.
 
   Args:
-    plan: the plan.
-    index: the source's index.
+    plan: what is to be written.
+    index: that of the source.
 
   Raises:
     CheckpointError: a tensor is neither.
@@ -113,7 +113,7 @@ def check_complete(plan: RewritePlan, index: Index) -> None:
 
 
 def whole_entry(index: Index, key: str) -> BundleEntry:
-  """The entry of a tensor as a whole, where its slices' bytes are that too."""
+  """The entry of a tensor as a whole, where its slices lie one behind the other."""
   return joined_entry(index, key) or index.entry(key)
 
 
@@ -121,8 +121,8 @@ def apply_plan(plan: RewritePlan, index: Index) -> None:
   """Gives an index the keys that a plan says; slices go with their tensors.
 
   Args:
-    plan: the plan that was made for this index.
-    index: the index to change.
+    plan: what was planned for this index.
+    index: is changed.
   """
   rekey(index, plan.keys)
   if plan.checkpoint_format is not CheckpointFormat.TF1:
@@ -130,11 +130,13 @@ def apply_plan(plan: RewritePlan, index: Index) -> None:
 
 
 def join_parts(index: Index, keys: Iterable[str]) -> None:
-  """Makes whole under its object key what TensorFlow cannot put together, as training does.
+  """Gives an object key the whole tensor where TensorFlow cannot put its parts together.
+
+  Training does the same.
 
   Args:
-    index: the index to change.
-    keys: keys that it has; those of names keep their parts.
+    index: is changed.
+    keys: keys of the index. Names among them keep their parts.
   """
   for key in keys:
     entry = index.entry(key)
@@ -149,14 +151,14 @@ def rekey(index: Index, keys: Mapping[str, str]) -> None:
   """Gives an index other keys.
 
   Args:
-    index: the index to change.
-    keys: all keys it is to have, each with one it has for the same tensor.
+    index: is changed.
+    keys: all keys that it is to have, each with a present key of the same tensor.
   """
   aside: dict[str, str] = {}
   for key, source in keys.items():
     if key == source or key not in index:
       continue
-    # A name that another tensor gets: what has it now steps aside.
+    # Another tensor gets this key. The tensor that has it now steps aside.
     if index.location(key) != index.location(aside.get(source, source)):
       aside[key] = f"\x01{len(aside)}"
       index.rename(key, aside[key])

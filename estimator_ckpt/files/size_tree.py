@@ -1,7 +1,6 @@
 """A checkpoint's tensors as a tree of scopes or of objects, with sizes.
 
-Trees are built without recursion and to a limited depth: how deep a file says they
-are is anybody's guess.
+Trees are built without recursion and to a limited depth, since a file may state any.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ class Branch:
     label: its own name within the one above; "" for the root.
     tensors: how many tensors there are in it and below.
     size: their bytes.
-    own: the tensors it is or holds itself. Of objects over the same bytes, each has
-      the tensor, and one counts it.
+    own: the tensors that it is or holds itself. Where several objects hold the same
+      tensor, each has it here, and one of them counts it.
     children: what is below, by label.
     see: for an object that stands elsewhere in the tree, its path there.
-    target: and its branch.
+    target: for an object that stands elsewhere in the tree, its branch there.
   """
 
   label: str
@@ -54,8 +53,8 @@ class Branch:
     """Iterates over `(depth, branch)` of what is below, parents first.
 
     Args:
-      depth: how many levels; what is deeper is in the sums of what is shown.
-      all_objects: whether those without tensors, too.
+      depth: how many levels. Deeper tensors are in the sums of what is shown.
+      all_objects: whether to include objects without tensors.
     """
     stack = [(0, child) for child in reversed(self.children.values())]
     while stack:
@@ -94,10 +93,10 @@ def scope_tree(tensors: Iterable[SavedTensor]) -> Branch:
   """The tree of the scopes in tensors' names.
 
   Args:
-    tensors: the tensors.
+    tensors: those that a checkpoint has, or some of them.
 
   Returns:
-    Its root.
+    The root, which has no label.
   """
   root = Branch("")
   for tensor in tensors:
@@ -109,11 +108,11 @@ def object_tree(tensors: Iterable[SavedTensor], graph: ObjectGraph) -> Branch:
   """The tree of an object graph's objects, each at the first of its shortest paths.
 
   Args:
-    tensors: the tensors.
-    graph: the object graph.
+    tensors: those that a checkpoint has, or some of them.
+    graph: that of the checkpoint.
 
   Returns:
-    Its root. Slot variables, which have no parent, stand where their keys say.
+    The root, which has no label. Slot variables, which have no parent, stand where their keys say.
     Tensors that the object graph does not have stand at the root, by key.
   """
   root = Branch("")

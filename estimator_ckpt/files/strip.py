@@ -39,8 +39,8 @@ def strip(
 ) -> RewriteReport:
   """Writes a checkpoint, or all of a model_dir, without some of its variables.
 
-  The bytes stay in the data files, which are linked; the report says how many, and
-  `compact` gives them back.
+  The data files are linked, so the bytes of what is left out stay in them. The report
+  says how many these are. `compact` writes the data files anew, without them.
 
   Args:
     source: a checkpoint, in any of the forms `estimator_ckpt.checkpoint.prefix.resolve` takes; or
@@ -51,8 +51,8 @@ def strip(
       variable stays too, and the report lists it.
     moving_averages: leaves out what `tf.train.ExponentialMovingAverage` keeps. Batch
       normalization's `moving_mean` and `moving_variance` are no such averages.
-    variables: regular expressions; what has a name that one of them matches as a whole
-      is left out, and with a variable its slots and averages.
+    variables: regular expressions. A variable is left out, with its slots and averages,
+      if one of them matches its whole name.
     compact: whether the data files are written anew, without what is left out.
     data: how the data files get there: `"auto"`, `"link"`, `"reflink"` or `"copy"`; of
       no consequence with `compact`.
@@ -112,7 +112,7 @@ def plan_strip(
   moving_averages: bool = False,
   variables: Sequence[str] = (),
 ) -> RewritePlan:
-  """Plans what is left out; the format stays.
+  """Plans what is left out. The format stays.
 
   Args:
     index: the checkpoint's index; it is only read.
@@ -122,7 +122,7 @@ def plan_strip(
     variables: see `strip`.
 
   Returns:
-    The plan.
+    What the result keeps, and what it leaves out.
 
   Raises:
     OptionError: an expression matches nothing, or nothing would be left.
@@ -158,14 +158,14 @@ def plan_strip(
 
 
 def with_kept_bytes_note(plan: RewritePlan, index: Index) -> RewritePlan:
-  """Adds to a plan how many bytes of what it leaves out stay in the data files.
+  """Notes how many bytes of what a plan leaves out stay in the data files.
 
   Args:
-    plan: the plan.
-    index: the index of the checkpoint that it is for.
+    plan: what is to be written.
+    index: that of the source.
 
   Returns:
-    The plan, with a note where there are such bytes.
+    The same plan, with a note where there are such bytes.
   """
   kept = _places(index, plan.keys.values())
   gone = _places(index, plan.left_out).keys() - kept.keys()
@@ -204,11 +204,11 @@ def plan_without(
   Args:
     index: the checkpoint's index; it is only read.
     graph: its object graph, if it has one.
-    tensors: all its tensors.
-    reasons: those that are left out, each with the reason.
+    tensors: what the checkpoint has.
+    reasons: the tensors to leave out, each with the reason.
 
   Returns:
-    The plan.
+    What the result keeps, and what it leaves out.
   """
   keys: dict[str, str] = {}
   left_out: dict[str, str] = {}
@@ -239,15 +239,15 @@ def plan_without(
 def roles_of(
   index: Index, graph: ObjectGraph | None, tensors: Sequence[NamedTensor]
 ) -> dict[NamedTensor, Role]:
-  """Says of each tensor what it is for, by its name and by the object graph.
+  """Finds what each tensor is for, by its name and by the object graph.
 
   Args:
-    index: the checkpoint's index.
+    index: that of the checkpoint.
     graph: its object graph, if it has one.
-    tensors: all its tensors.
+    tensors: what the checkpoint has.
 
   Returns:
-    A role for each; `of` is a name.
+    A role for each tensor. `of` in it is a name.
   """
   shapes = {tensor.full_name: index.entry(tensor.key).shape for tensor in tensors}
   by_name = roles_lib.classify(shapes, shapes)

@@ -63,19 +63,19 @@ class CheckpointSummary:
 
   Attributes:
     prefix: its path.
-    format: its format.
+    format: `TF1`, `TF2` or `DUAL`.
     tensorflow_version: the TensorFlow that wrote it, where a file beside it says so.
     producer: the bundle format's version that its writer states.
     step: the training step; None when no tensor is known to be it.
-    step_key: the key of the tensor that the step was read from.
+    step_key: the key that the step was read from.
     index_size: the bytes of its index; 0 for a checkpoint of the format V1.
-    data_files: its data files.
+    data_files: in the order of their numbers.
     tensors: what it holds, by name.
-    roles: what each of the tensors is for, in their order.
+    roles: what each of the tensors is for, in the same order.
     graph: its object graph, if it has one that can be read.
-    problems: what could not be read, in words; `verify` looks closer.
-    is_v1: whether it is of TF1's format V1, which has its values in one file and no
-      index; `data_files` are the bytes that its values take.
+    problems: what could not be read, in words. `verify` looks closer.
+    is_v1: whether it is of TF1's format V1, which has values in its files and no index.
+      The sizes of `data_files` are then those of the values.
   """
 
   prefix: str
@@ -153,7 +153,7 @@ class CheckpointSummary:
 def inspect_checkpoint(
   path: str | os.PathLike[str], names: Collection[str] | None = None
 ) -> CheckpointSummary:
-  """Says what a checkpoint is and what it holds.
+  """Finds out what a checkpoint is and what it holds.
 
   Args:
     path: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes: a
@@ -162,7 +162,7 @@ def inspect_checkpoint(
       it is listed.
 
   Returns:
-    The summary. It costs the index, whatever the size of the tensors.
+    The summary. It costs the reading of the index, whatever the size of the tensors.
 
   Raises:
     CheckpointNotFoundError: there is no checkpoint.
@@ -209,14 +209,14 @@ def inspect_checkpoint(
 
 
 def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[Role]:
-  """Says what each tensor is for, by its name and by what the object graph says.
+  """Finds what each tensor is for, by its name and by the object graph.
 
   Args:
-    tensors: all tensors of a checkpoint.
-    graph: its object graph, if it has one.
+    tensors: what a checkpoint has; all of it, since slots are told by their variables.
+    graph: the checkpoint's object graph, if it has one.
 
   Returns:
-    Their roles, in the same order.
+    The roles, in the same order.
   """
   tensors = list(tensors)
   shapes = {tensor.name: tensor.shape for tensor in tensors}
@@ -239,7 +239,7 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
 
 
 def _optimizer_role(said: Role, tensor: SavedTensor) -> Role:
-  """A Keras optimizer does not say which of its variables are slots; shapes do."""
+  """The role by an optimizer's object, which does not tell slots; the shape does."""
   if said.kind is RoleKind.NON_SLOT and tensor.shape:
     return dataclasses.replace(said, kind=RoleKind.SLOT, slot=None)
   return said
@@ -254,7 +254,7 @@ def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
   """The tensor that holds the training step, or None.
 
   Args:
-    tensors: the tensors of a checkpoint.
+    tensors: what a checkpoint has.
   """
   places: dict[str, SavedTensor] = {}
   for tensor in tensors:
@@ -293,7 +293,7 @@ def _data_files(
   if index.v1 is not None:
     places = zip(index.v1.paths, index.v1.sizes)
     return tuple(DataFile(path, size, size) for path, size in places)
-  # One listing: the header may say that there are many more than there are.
+  # The directory is listed once: the header may state far more files than there are.
   if names is None:
     with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
       names = files.list_dir(paths.parent(shards.prefix) or ".")

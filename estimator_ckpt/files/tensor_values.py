@@ -16,7 +16,7 @@ _CHUNK_SIZE = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class ValueSummary:
-  """What a tensor's values are like. Complex numbers count by their magnitude.
+  """A tensor's values in a few numbers. Complex numbers count by their magnitude.
 
   Attributes:
     count: how many there are.
@@ -62,10 +62,10 @@ def summarize(array: np.ndarray) -> ValueSummary:
   """Looks at every value of an array, a few megabytes at a time.
 
   Args:
-    array: as a checkpoint reader gives it.
+    array: a tensor as a checkpoint reader gives it, of any shape and type.
 
   Returns:
-    The summary.
+    The extremes, the mean, and counts.
 
   >>> import numpy as np
   >>> summary = summarize(np.array([0.0, 3.0, np.nan], np.float32))

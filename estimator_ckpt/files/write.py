@@ -1,8 +1,8 @@
-"""Writing a checkpoint whose tensors are those of another, under other keys.
+"""Writes a checkpoint whose tensors are those of another, under other keys.
 
-Data files are linked, or shared or copied by the file system; what is new is the index,
-and one small data file where an object graph or a counter has to be written. With
-`compact`, the data files are written anew with nothing but what the index needs.
+Data files are linked; where that cannot be, they are shared or copied. New are the index
+and, for an object graph or a counter, one small data file. With `compact`, the data files
+are written anew, with nothing but what the index needs.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class SourceCheckpoint:
 
   Attributes:
     prefix: its path.
-    index: its index.
+    index: which tensors it has, and where.
     graph: its object graph, if it has one.
-    shards: its data files; the size of each is looked up once.
+    shards: its data files. The size of each is looked up once.
   """
 
   prefix: str
@@ -87,13 +87,13 @@ class SourceCheckpoint:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointReport:
-  """What was done for one checkpoint.
+  """How one checkpoint was written.
 
   Attributes:
     sources: the prefixes of what was read.
     target: the prefix of what was written.
     source_formats: the formats of what was read.
-    plan: what stands under which key, what changed its name, what was left out.
+    plan: which tensor got which key, which names changed, what was left out.
     data_bytes: the size of the data files.
     placed: what was done for each data file: `link`, `reflink`, `copy` or `write`.
     cleaned: files of an interrupted run that were removed.
@@ -196,7 +196,7 @@ def check_target(target: str, sources: Sequence[str]) -> None:
 
 
 def target_prefix(target: str, source: str) -> str:
-  """The prefix a destination means: itself, or in a directory the source's name."""
+  """The prefix that a destination means; in a directory, with the source's own name."""
   is_prefix = not target.endswith("/") and files.exists(index_path(target))
   if target.endswith("/") or files.is_dir(target) and not is_prefix:
     return paths.join(target, prefix_lib.base(source).rpartition("/")[2])
@@ -211,7 +211,7 @@ def _real(prefix: str) -> str:
 
 
 def _shares_files(source: str, target: str) -> bool:
-  """Whether to replace a destination's files would take them from a source."""
+  """Whether replacing the files of a destination would replace those of a source."""
   real = _real(target)
   if _real(source) == real:
     return True
@@ -241,9 +241,9 @@ def write(
   """Writes what a plan says.
 
   Args:
-    source: the checkpoint the plan was made for; its index is changed.
+    source: the checkpoint that the plan was made for. Its index is changed.
     target: the prefix to write.
-    plan: the plan.
+    plan: what is to be written.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
     compact: whether the data files are written anew, without what no key needs.
@@ -251,7 +251,7 @@ def write(
     progress: is called with the bytes that are done and those there are in all.
 
   Returns:
-    What was done.
+    How it was written.
 
   Raises:
     CheckpointExistsError: there is a checkpoint already.
@@ -291,7 +291,7 @@ def write(
     add_extras(index, bundle, extras)
     add_tensors(index, bundle, plan.tensors)
     bundle.commit(index)
-    # Another may replace it as soon as this one is done.
+    # As soon as the lock is released, another process may replace what was written.
     written = written_size(bundle, index)
   return CheckpointReport(
     (source.prefix,),
@@ -308,7 +308,7 @@ def write(
 def open_bundle(
   target: str, num_shards: int, overwrite: bool, dry_run: bool
 ) -> BundleWriter | BundleRehearsal:
-  """What takes the files of a new bundle: a writer, or for a dry run what counts them.
+  """Opens a new bundle: a writer, or for a dry run an object that counts bytes.
 
   Args:
     target: the prefix to write.
@@ -321,7 +321,7 @@ def open_bundle(
 
 
 def written_size(bundle: BundleWriter | BundleRehearsal, index: Index) -> int:
-  """The size of the data files of a bundle that was committed, or would be."""
+  """The bytes of a bundle's data files, of those written or of those a dry run counted."""
   if isinstance(bundle, BundleRehearsal):
     return bundle.data_bytes
   return sum(files.size(path) for path in index.data_paths(bundle.prefix))
@@ -401,7 +401,7 @@ def add_tensors(
 
 
 def _without_aliases(left_out: Mapping[str, str]) -> list[str]:
-  """What was left out, one line for a name and its key below `var_list/`."""
+  """What was left out, a line each; a name and its key below `var_list/` share one."""
   lines = []
   for key, why in left_out.items():
     parsed = layout_lib.parse_object_key(key)

@@ -1,16 +1,15 @@
 r"""Assignment maps: which tensors of a checkpoint start which variables of a graph.
 
-The forms are those of `tf.compat.v1.train.init_from_checkpoint`, the checkpoint's side
-first, and two more:
+The checkpoint's side stands first. The forms are those of
+`tf.compat.v1.train.init_from_checkpoint`, and the last two:
 
 *   `"old/": "new/"`: all names in a scope; `"/"` is the root, on either side;
 *   `"old/kernel": "new/kernel"`: one tensor, one variable;
 *   `"old/kernel": variable`, a `tf.Variable` or a partitioned variable;
 *   `"old/kernel": [part, part]`: the partitions of one variable;
-*   `"/": "new/"`: as the first;
-*   `r"old_(\d+)/(.*)": r"new/layer_\1/\2"`: a regular expression for the whole name,
-    for what is no name and no scope, or a compiled one;
-*   an object path or key where a name stands: `"model/encoder/": "encoder/"`.
+*   `r"old_(\d+)/(.*)": r"new/layer_\1/\2"`: a regular expression for the whole name. It
+    may be compiled; text is one where it is no name and no scope;
+*   an object path or key in place of a name: `"model/encoder/": "encoder/"`.
 
 Written as text, as for `estimator-ckpt rename`, an entry is `old:new`.
 """
@@ -46,7 +45,7 @@ class Entry:
 
   Attributes:
     source: a name, scope, object path or key of the checkpoint, or an expression.
-    target: a variable's name, a scope, or what the expression's groups make.
+    target: a variable's name or a scope; for an expression, a template of names.
   """
 
   source: str | re.Pattern[str]
@@ -80,10 +79,10 @@ class Candidate(NamedTuple):
   """A tensor that an entry gives to a variable.
 
   Attributes:
-    rank: of two candidates the one with the lower rank counts: an entry for one name
-      before one for many, a name before an object path.
-    entry: the entry.
-    tensor: the tensor.
+    rank: the lower rank counts. An entry for one name stands before one for many, and a
+      name before an object path.
+    entry: that of the map.
+    tensor: what the checkpoint has.
     target: the variable's name, whether the graph has it or not.
   """
 
@@ -102,14 +101,14 @@ def parse_assignment_map(value: AssignmentMapLike) -> tuple[Entry, ...]:
   """Reads an assignment map in any of the forms a user may give.
 
   Args:
-    value: a dict; pairs, where one tensor starts several variables; `old:new` texts or
-      files of such; None for none.
+    value: a dict; pairs, where one tensor starts several variables; texts `old:new`, or
+      files of such lines; None for no entries.
 
   Returns:
-    The entries; variables are replaced by their names.
+    The entries. Variables are replaced by their names.
 
   Raises:
-    OptionError: something that cannot be meant.
+    OptionError: an entry is malformed.
 
   >>> [str(entry) for entry in parse_assignment_map({"old/": "new/", "a": "b"})]
   ["'old/': 'new/'", "'a': 'b'"]
@@ -162,13 +161,13 @@ def _entry(source: Any, target: Any) -> Entry:
 
 
 def as_code(entries: Sequence[Entry]) -> str:
-  """A map as one would write it in Python.
+  """A map as Python code.
 
   Args:
-    entries: the map.
+    entries: those of the map.
 
   Returns:
-    A dict; a list of pairs where one tensor starts several variables.
+    The code of a dict; of a list of pairs where one tensor starts several variables.
 
   >>> print(as_code(parse_assignment_map({"old/": "new/"})))
   {'old/': 'new/'}
@@ -184,10 +183,10 @@ def as_code(entries: Sequence[Entry]) -> str:
 
 
 def as_flags(entries: Iterable[Entry]) -> str:
-  r"""A map as a command line takes it.
+  r"""A map as flags of a command line.
 
   Args:
-    entries: the map.
+    entries: those of the map.
 
   Returns:
     The flags, quoted for a shell.
@@ -200,16 +199,16 @@ def as_flags(entries: Iterable[Entry]) -> str:
 
 
 def variable_name(variable: Any) -> str:
-  """The name a variable is saved under, for a variable or the parts of one.
+  """The name that a variable is saved under.
 
   Args:
     variable: a `tf.Variable`, a partitioned variable, or a list of its parts.
 
   Returns:
-    The name.
+    The name without `:0`; of a partitioned variable, that of the whole.
 
   Raises:
-    OptionError: no variable, or not all parts of exactly one.
+    OptionError: it is no variable, or a list that has not all parts of exactly one.
   """
   parts = _parts(variable)
   names = [_own_name(part) for part in parts]
@@ -260,17 +259,17 @@ def _size(shape: Sequence[int]) -> int:
 
 
 def expand(entries: Iterable[Entry], source: SourceTensors) -> list[Candidate]:
-  """Finds what each entry says, in one checkpoint.
+  """Applies an assignment map to a checkpoint.
 
   Args:
-    entries: an assignment map.
-    source: the checkpoint.
+    entries: those of the map.
+    source: what the checkpoint has.
 
   Returns:
-    What each entry gives to which variable.
+    For each entry, the tensors that it gives and the variables that get them.
 
   Raises:
-    OptionError: an entry is no name, no scope, and no regular expression.
+    OptionError: an entry is neither a name, nor a scope, nor a regular expression.
   """
   found: list[Candidate] = []
   for entry in entries:

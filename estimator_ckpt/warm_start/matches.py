@@ -37,10 +37,10 @@ class Started:
   """A variable that is started.
 
   Attributes:
-    target: the variable.
-    source: the tensor it gets.
-    how: how the two were matched.
-    vocabulary: how its rows move, or None.
+    target: which variable of the graph.
+    source: the tensor that it gets.
+    how: how the two were matched, in words.
+    vocabulary: how the rows move where a vocabulary changed, or None.
   """
 
   target: Target
@@ -54,10 +54,10 @@ class LeftOut:
   """A variable that is not started, or a tensor that is not used.
 
   Attributes:
-    name: its name.
-    reason: why.
+    name: that of the variable or the tensor.
+    reason: why it is left out, in words.
     dtype: TensorFlow's DataType number.
-    shape: its shape.
+    shape: the dimensions; None for a variable whose shape is not known before it runs.
     is_open: for a variable, whether an assignment map could start it.
   """
 
@@ -70,11 +70,11 @@ class LeftOut:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """Something asked for that cannot be done.
+  """A request that cannot be met.
 
   Attributes:
-    name: the variable or the map's entry it is about.
-    text: what is wrong with it.
+    name: the variable or the entry of the map that it is about.
+    text: what is wrong, and what to do.
   """
 
   name: str
@@ -90,10 +90,10 @@ class Matches:
 
   Attributes:
     prefix: the checkpoint's path.
-    started: the variables that are started, by name.
-    left_in_graph: the variables that are not.
+    started: the variables that are started, in the order of their names.
+    left_in_graph: the variables that are not started.
     left_in_checkpoint: the tensors that start nothing.
-    problems: what was asked for and cannot be done.
+    problems: requests that cannot be met.
   """
 
   prefix: str
@@ -104,14 +104,14 @@ class Matches:
 
 
 def mismatch(target: Target, source: SourceTensor) -> str | None:
-  """Why a tensor cannot be a variable's value, or None.
+  """Why a tensor cannot be the value of a variable.
 
   Args:
-    target: the variable.
-    source: the tensor.
+    target: a variable of the graph.
+    source: a tensor of the checkpoint.
 
   Returns:
-    A text that names neither.
+    The reason, to stand behind the variable's name; None where the two agree.
   """
   if source.dtype == target.dtype and target.shape in (None, source.shape):
     return None

@@ -1,4 +1,4 @@
-"""The nearest of thousands of names, for messages about thousands of others."""
+"""Finds the nearest name, in messages about thousands of names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SEARCHES = 20
 
 
 def tails(name: str) -> Iterator[str]:
-  """What a name ends in, from all of it to its last component.
+  """The ends of a name, from the whole name to its last component.
 
   >>> list(tails("a/b/c"))
   ['a/b/c', 'b/c', 'c']
@@ -23,10 +23,10 @@ def tails(name: str) -> Iterator[str]:
 
 
 class NearestNames:
-  """Finds names that are alike, first by their components and then by their letters.
+  """Finds similar names, first by their components and then by their letters.
 
   Args:
-    names: what there is.
+    names: those that are there.
   """
 
   def __init__(self, names: Iterable[str]):
@@ -40,14 +40,15 @@ class NearestNames:
     self._searches = _SEARCHES
 
   def to(self, name: str) -> str | None:
-    """The name nearest to one.
+    """Finds the nearest name.
 
     Args:
       name: what was looked for.
 
     Returns:
-      The name that ends in most of the same components, two at least; else the most
-      alike of the same scope; else of all, for the first few. None where none is near.
+      The name that shares most of its last components, two at least; else the most similar
+      one of the same scope; else, in the first few calls, the most similar of all. None
+      where none is near.
     """
     for tail in tails(name):
       if "/" in tail and tail in self._by_tail:

@@ -1,7 +1,7 @@
 """Makes a WarmStartPlan: matches a graph's variables with a checkpoint's tensors.
 
-In this order: what the assignment map says; for an optimizer's slot or a moving average,
-what belongs to the tensor its variable gets; what has the same name.
+A variable gets, in this order: what the assignment map gives it; for an optimizer's slot or
+a moving average, the one of the tensor that its variable gets; the tensor of its name.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 _BY_NAME = "same name"
 _BY_PATH = "object path"
-# What code without variable names calls the step.
+# The object paths of the step in code without variable names.
 _STEP_PATHS = (roles_lib.GLOBAL_STEP, "step")
 
 
 def make_plan(
   source: SourceTensors, targets: Sequence[Target], options: WarmStartOptions
 ) -> WarmStartPlan:
-  """Says what a warm start does.
+  """Plans a warm start.
 
   Args:
     source: what the checkpoint has.
@@ -49,7 +49,7 @@ def make_plan(
     options: what was asked for.
 
   Returns:
-    The plan; it may have problems.
+    What is started, from what, and what is left out. It may have problems.
   """
   return _Planner(source, targets, options).plan()
 
@@ -68,7 +68,7 @@ class _Planner:
     )
     self._mapped = self._candidates()
     self._started: dict[str, Started] = {}
-    # What a variable gets before its moving average takes the place.
+    # The tensor that a variable would get without moving_averages="use".
     self._origin: dict[str, SourceTensor] = {}
     self._left: dict[str, LeftOut] = {}
     self._problems: list[Problem] = []
@@ -115,7 +115,7 @@ class _Planner:
     return tuple(entry for entry in self._options.entries if entry in working)
 
   def _candidates(self) -> dict[str, list[Candidate]]:
-    """What the map gives to each variable: the candidates of the best rank."""
+    """For each variable, the candidates of the best rank that the map gives it."""
     self._expanded = assignment_map_lib.expand(self._options.entries, self._source)
     by_target: dict[str, list[Candidate]] = {}
     for candidate in self._expanded:
@@ -128,7 +128,7 @@ class _Planner:
 
   def _role(self, target: Target) -> Role:
     role = self._roles[target.name]
-    # Nothing that an optimizer trains is its own state, whatever it is called.
+    # A variable that an optimizer trains is not the optimizer's state, whatever its name.
     return Role(RoleKind.VARIABLE) if target.trainable else role
 
   def _is_decided_later(self, target: Target) -> bool:
@@ -136,9 +136,10 @@ class _Planner:
     return role.of is not None or role.kind is RoleKind.NON_SLOT
 
   def _is_asked_for(self, role: Role) -> bool:
-    """Whether an argument of its own asks for it, so that it need not be selected."""
+    """Whether an argument of its own asks for a variable, in place of `variables`."""
     if role.kind is RoleKind.NON_SLOT and self._options.optimizer_state:
-      # It goes with all slots of its optimizer, and no name tells which these are.
+      # It belongs to all slots of its optimizer. No name tells which slots these are, so
+      # all slots have to be started.
       roles = map(self._role, self._targets.values())
       return all(r.of in self._started for r in roles if r.kind is RoleKind.SLOT)
     return role.kind is RoleKind.GLOBAL_STEP and self._options.global_step
@@ -218,13 +219,13 @@ class _Planner:
       return None
     if average is not None:
       return average, f"moving average of {origin.name!r}"
-    # Where an average begins, it is the variable itself.
+    # A moving average begins as the variable itself.
     return origin, f"no moving average in the checkpoint; that of {role.of!r} itself"
 
   def _mentioned(self, target: Target) -> Entry | None:
-    """The scope entry that speaks of a variable, though the checkpoint has nothing."""
+    """The entry for a scope that has a variable for which the checkpoint has nothing."""
     for entry in self._options.entries:
-      # The root is the whole graph; only what the checkpoint has is meant by it.
+      # An entry for the root means only those variables that the checkpoint has.
       if entry.is_scope and entry.target_scope and not self._source.find(entry.text):
         if target.name.startswith(entry.target_scope):
           return entry
@@ -251,7 +252,7 @@ class _Planner:
         tensors = tensors or [t for t in self._source.find(path) if t.shape == ()]
     origin = self._origin.get(role.of or "")
     if role.of is not None and origin is not None and origin.name != role.of:
-      # That of another variable, which happens to be called so.
+      # It belongs to another variable, and has the same name by chance.
       tensors = []
     if len(tensors) > 1:
       self._conflict(target, tensors, "")
@@ -293,7 +294,7 @@ class _Planner:
     if change is None and role.of is not None:
       of = self._started.get(role.of)
       if of is not None and of.vocabulary and of.target.shape == target.shape:
-        # A slot's zeros may not be what its optimizer begins with.
+        # An optimizer may begin with other values than zeros.
         return dataclasses.replace(of.vocabulary, keeps_initial=True)
     return change
 
@@ -327,7 +328,7 @@ class _Planner:
     ]
 
   def _check_entries(self) -> None:
-    """Entries of the map that give nothing to any variable."""
+    """Reports entries of the map that give nothing to any variable."""
     hit: dict[Entry, list[Candidate]] = {}
     for candidate in self._expanded:
       hit.setdefault(candidate.entry, []).append(candidate)
@@ -362,7 +363,7 @@ class _Planner:
     return list(scopes)
 
   def _check_variables(self) -> None:
-    """Entries of variables= that start nothing."""
+    """Reports entries of variables= that start nothing."""
     for pattern in self._options.variables or ():
       matched = [name for name in self._targets if pattern.match(name)]
       if any(name in self._started for name in matched):
@@ -381,7 +382,7 @@ class _Planner:
         )
 
   def _check_state(self) -> None:
-    """Optimizer state or a step that was asked for and is not there."""
+    """Reports optimizer state, or a step, that was asked for and is not there."""
     options = self._options
     kinds = {name: self._role(target).kind for name, target in self._targets.items()}
     if options.optimizer_state:
@@ -468,7 +469,7 @@ def _hint(near: str | None) -> str:
 
 
 def _below(name: str, entry: Entry) -> str:
-  """What a scope's entry takes a variable's value from."""
+  """The name in the checkpoint that an entry for a scope gives to a variable."""
   return entry.source_scope + name[len(entry.target_scope) :]
 
 
@@ -477,7 +478,7 @@ def _is_average(name: str) -> bool:
 
 
 def _same_slot(one: Role, other: Role) -> bool:
-  """Whether two slots are the same of optimizers of one kind."""
+  """Whether two slots are the same slot, of optimizers of one kind."""
   return (
     one.slot is not None
     and one.slot == other.slot

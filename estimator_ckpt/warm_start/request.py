@@ -5,7 +5,7 @@
     def model_fn(features, labels, mode):
       ...
 
-It happens once, when the model_dir has no checkpoint yet.
+A model is started once, when its model_dir has no checkpoint yet.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ class WarmStart:
     checkpoint: a prefix, a model_dir (its latest checkpoint) or a SavedModel, of any
       format.
     variables: which variables of the graph: a regular expression, matched at the
-      beginning of names, a variable, or a list of such, of names, or of variables. A string and a
-      list of it mean the same. By default every variable of the model that the
-      checkpoint can supply, moving statistics of batch normalization included.
-    assignment_map: which tensor starts which variable where their names differ, as for
-      `tf.compat.v1.train.init_from_checkpoint`, the checkpoint's side first: scopes,
-      names, variables, lists of partitions, `"/"`; and regular expressions with groups,
-      and object paths. See `estimator_ckpt.warm_start.assignment_map`.
+      beginning of names; a variable; or a list of these. By default every variable of the
+      model that the checkpoint can supply, moving statistics of batch normalization
+      included.
+    assignment_map: which tensor starts which variable where their names differ. The
+      checkpoint's side stands first. It takes what
+      `tf.compat.v1.train.init_from_checkpoint` takes (scopes, names, variables, lists of
+      partitions, `"/"`), and also regular expressions with groups, and object paths. See
+      `estimator_ckpt.warm_start.assignment_map`.
     only_mapped: whether variables that the map does not mention are left alone. By
       default they are matched by name.
     optimizer_state: whether slots and beta powers are started too. Slots follow their
@@ -56,11 +57,11 @@ class WarmStart:
       variables from their moving averages. "skip" leaves moving averages alone.
     vocab_info: `tf.estimator.VocabInfo` by the name of the variable, for a vocabulary
       that changed. Slots and moving averages follow.
-    strict: whether everything that was asked for and cannot be done is an error, one
-      with the whole list, before training starts. If not, it is a warning.
+    strict: whether requests that cannot be met are an error. It comes before training
+      starts, and lists all of them. If not, they are a warning.
 
   Raises:
-    OptionError: a value that cannot be meant.
+    OptionError: an argument has a wrong value.
 
   Example:
     >>> WarmStart("model_dir", variables="encoder/", assignment_map={"old/": "encoder/"})
@@ -124,15 +125,15 @@ class WarmStart:
     return f"WarmStart({', '.join(parts)})"
 
   def plan(self, variables: str | os.PathLike[str] | Iterable[Any]) -> WarmStartPlan:
-    """Says what this warm start would do; nothing is read but the checkpoint's index.
+    """Plans this warm start. Of the checkpoint, only the index is read.
 
     Args:
       variables: the variables of a graph, as `tf.compat.v1.global_variables()` gives
         them, or `Target`s, or the path of a checkpoint that stands for a graph.
 
     Returns:
-      The plan. Printing it shows everything; `raise_for_problems()` raises if it is
-      strict and something does not fit.
+      What would be started. Printing the plan shows everything. `raise_for_problems()`
+      raises if the warm start is strict and something does not fit.
 
     Raises:
       CheckpointNotFoundError: there is no checkpoint to start from.
@@ -161,7 +162,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _patterns(variables: VariablesLike) -> tuple[re.Pattern[str], ...] | None:
   if variables is None:
     return None
-  # A variable can be iterated over, too; it is one all the same.
+  # A variable can be iterated over too, and still counts as one.
   if isinstance(variables, (str, re.Pattern)) or hasattr(variables, "name"):
     variables = [variables]
   patterns = []
@@ -184,13 +185,13 @@ def _patterns(variables: VariablesLike) -> tuple[re.Pattern[str], ...] | None:
 
 
 def targets_of_checkpoint(path: str | os.PathLike[str]) -> list[Target]:
-  """What a graph would have whose checkpoint this is.
+  """The variables of a graph that has written a checkpoint.
 
   Args:
-    path: the checkpoint.
+    path: a prefix, a model_dir, a SavedModel, or a file of a checkpoint.
 
   Returns:
-    Its variables.
+    A target for each variable of the checkpoint.
 
   Raises:
     CheckpointNotFoundError: there is no checkpoint.
@@ -202,7 +203,7 @@ def targets_of_checkpoint(path: str | os.PathLike[str]) -> list[Target]:
     Target(tensor.name, tensor.dtype, tensor.shape)
     for tensor in tensors
     if tensor.is_variable
-    # A part alone is no variable, nor another name for one.
+    # A single part is neither a variable nor another name for one.
     and len(tensor.part_shapes) != 1
     and (tensor.part_shapes or not parts.intersection(tensor.keys))
   ]

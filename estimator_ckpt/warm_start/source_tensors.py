@@ -1,9 +1,9 @@
-"""What a checkpoint of any format can supply to a warm start, and what it calls it.
+"""The tensors that a checkpoint of any format can supply to a warm start.
 
 Every tensor has a name, as `tensor_names` finds it, and further spellings that an
-assignment map may use: its object paths, its keys, the name its object graph records.
-A variable that was saved as the separate tensors `w/part_0`, `w/part_1`, ... is one
-tensor `w` as well.
+assignment map may use: its object paths, its keys, the name that the object graph
+records. A variable that was saved as the separate tensors `w/part_0`, `w/part_1`, ... is
+also one tensor `w`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class SourceTensor:
 
   Attributes:
     name: its name, whatever the checkpoint's format.
-    keys: the key it is read under; for one that was saved in parts, those of the parts.
+    keys: the key that it is read under; where it was saved in parts, the parts' keys.
     dtype: TensorFlow's DataType number.
     shape: the shape of the whole.
     role: what it is for.
     other_spellings: what else it may be called: object paths, keys, recorded names.
-    slices: the slices it is stored in, for a partitioned one.
-    part_shapes: the shapes of the parts, for one that was saved in parts.
-    axis: the dimension along which these are joined.
+    slices: of a partitioned tensor, the slices that it is stored in.
+    part_shapes: where it was saved in parts, the shapes of these.
+    axis: the dimension along which parts are joined.
     is_variable: whether it can be a variable's value.
     location: equal for tensors of the same bytes.
   """
@@ -71,10 +71,10 @@ class SourceTensor:
     return ", ".join(self.keys)
 
   def joined_to(self, shape: Shape | None) -> SourceTensor:
-    """The same tensor with its parts joined to a shape, where that can be done.
+    """The same tensor, its parts joined to a shape where that is possible.
 
-    Equal parts may be joined along any dimension; which it was, only the variable's
-    shape tells.
+    Parts of equal shapes can be joined along any dimension. Only the variable's shape
+    tells which dimension it was.
 
     Args:
       shape: the variable's shape, or None.
@@ -91,7 +91,7 @@ class SourceTensor:
 
 
 class Spelling(NamedTuple):
-  """One way to write a tensor's name; rank 0 is the name itself."""
+  """One way to write a tensor's name. Rank 0 is the name itself."""
 
   text: str
   rank: int
@@ -99,21 +99,21 @@ class Spelling(NamedTuple):
 
 
 class SourceTensors:
-  """What a checkpoint can supply.
+  """The tensors that a checkpoint can supply.
 
   Attributes:
-    prefix: the checkpoint.
-    index: its index.
-    tensors: what is in it, in the order of names; parts stand with the whole.
+    prefix: the checkpoint's path.
+    index: where each tensor is.
+    tensors: in the order of their names, both wholes and their parts.
   """
 
   def __init__(self, prefix: str, index: Index, graph: ObjectGraph | None):
-    """Names the tensors; nothing is read.
+    """Names the tensors, and reads nothing.
 
     Args:
-      prefix: the checkpoint's prefix.
-      index: its index.
-      graph: its object graph, if it has one.
+      prefix: the checkpoint's path.
+      index: the checkpoint's index.
+      graph: the checkpoint's object graph, if it has one.
     """
     self.prefix = prefix
     self.index = index
@@ -138,13 +138,10 @@ class SourceTensors:
 
   @classmethod
   def open(cls, path: str | os.PathLike[str]) -> SourceTensors:
-    """Reads what a checkpoint has, but no tensors.
+    """Reads the names of a checkpoint, but no tensors.
 
     Args:
       path: a prefix, a model_dir, a SavedModel, or a file of a checkpoint.
-
-    Returns:
-      The source.
 
     Raises:
       CheckpointNotFoundError: there is no checkpoint.
@@ -160,7 +157,7 @@ class SourceTensors:
     return iter(self._spellings)
 
   def find(self, text: str) -> list[SourceTensor]:
-    """The tensors that a spelling means: of names first, and different ones only."""
+    """The tensors of a spelling, each once; those that have it as their name, if any."""
     found = self._found.get(text, [])
     best = min((spelling.rank for spelling in found), default=0)
     by_location = {s.tensor.location: s.tensor for s in found if s.rank == best}
@@ -185,31 +182,31 @@ class SourceTensors:
 
   @property
   def average_alone(self) -> str | None:
-    """A moving average whose variable is not there, as what only serves has; or None."""
+    """A moving average without its variable, as in checkpoints for serving; or None."""
     of = (t.name for t in self.tensors if t.role.kind is RoleKind.VARIABLE)
     return next((name for name in of if _AVERAGE.fullmatch(name)), None)
 
 
 def distinct(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
-  """Without those that stand for the same bytes as one before.
+  """Leaves out tensors of the same bytes.
 
   Args:
-    tensors: any tensors of one checkpoint.
+    tensors: some of one checkpoint.
 
   Returns:
-    The first of each, in the same order.
+    The first tensor for each place in the data files, in the same order.
   """
   return list({tensor.location: tensor for tensor in reversed(tensors)}.values())[::-1]
 
 
 def wholes(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
-  """Without the parts that stand there as a whole too.
+  """Leaves out parts of tensors that are there as a whole too.
 
   Args:
-    tensors: all tensors of a checkpoint.
+    tensors: all of a checkpoint.
 
   Returns:
-    Those that a person counts.
+    The tensors that a person would count.
   """
   parts = {key for t in tensors if t.part_shapes for key in t.keys}
   seen: set[tuple[object, ...]] = set()
@@ -254,7 +251,7 @@ def _tensors(index: Index, graph: ObjectGraph | None) -> list[SourceTensor]:
 
 
 class _Spelled:
-  """What else the object graph calls a tensor."""
+  """Other names of tensors, from the object graph."""
 
   def __init__(self, graph: ObjectGraph | None):
     self._nodes: dict[str, int] = {}
@@ -321,7 +318,7 @@ def _with_roles(
 
 
 def _joined(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
-  """Variables that were saved as one tensor for each part, as one tensor each."""
+  """One tensor for each variable that was saved as a tensor for each part."""
   groups: dict[str, dict[int, SourceTensor]] = {}
   taken = {tensor.name for tensor in tensors}
   for tensor in tensors:

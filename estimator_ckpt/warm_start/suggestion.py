@@ -10,7 +10,7 @@ from estimator_ckpt.warm_start.assignment_map import ROOT
 from estimator_ckpt.warm_start.nearest import tails
 from estimator_ckpt.warm_start.source_tensors import SourceTensor
 
-# Of more names that end alike none suggests itself.
+# Where more names than this end alike, none of them is suggested.
 _ALIKE = 50
 
 _Kind = tuple[int, "tuple[int, ...] | None"]
@@ -25,26 +25,26 @@ class Wanted(NamedTuple):
 
   @property
   def kind(self) -> _Kind:
-    """What a tensor has to agree in."""
+    """The type and the shape, in which a tensor has to agree."""
     return self.dtype, self.shape
 
 
 def suggest(
   wanted: Iterable[Wanted], tensors: Iterable[SourceTensor], others: Iterable[str] = ()
 ) -> dict[str, str]:
-  """A map that would start variables which nothing starts.
+  """Suggests an assignment map for variables that nothing starts.
 
-  Scopes are found by what names end in alike, single names by a shape that only one has.
-  A scope's entry is an error for each variable in the scope that the checkpoint lacks,
-  so an entry is for the largest scope in which it lacks none.
+  Two scopes belong together where names in them end alike, and two single names where no
+  others have their shape. An entry for a scope is an error for each variable in it that
+  the checkpoint lacks. So each entry is for the largest scope without such a variable.
 
   Args:
-    wanted: the variables.
+    wanted: the variables that nothing starts.
     tensors: what the checkpoint has for them.
-    others: names of further variables, which no scope of the map may take in.
+    others: names of further variables, which no scope of the map may contain.
 
   Returns:
-    An assignment map; empty where nothing suggests itself.
+    The checkpoint's side of each entry, with the graph's; empty where nothing fits.
   """
   wanted = list(wanted)
   names_by_kind: dict[_Kind, list[str]] = collections.defaultdict(list)
@@ -68,7 +68,7 @@ def suggest(
       if source not in suggested:
         suggested[source] = scope or ROOT
       else:
-        # One tensor's name can have one entry of a dict.
+        # A dict has one entry for a name of the checkpoint.
         left.update((v.name, v) for v in wanted if v.name in covered)
   for kind, names in names_by_kind.items():
     if len(names) == 1:
@@ -81,7 +81,7 @@ def suggest(
 def _renamed_scopes(
   wanted: Iterable[Wanted], names_by_kind: Mapping[_Kind, Iterable[str]]
 ) -> list[tuple[str, str]]:
-  """Pairs of scopes below which names are alike, those of most variables first."""
+  """Pairs of scopes in which names end alike, those of most variables first."""
   by_tail: dict[tuple[_Kind, str], list[str]] = collections.defaultdict(list)
   for kind, names in names_by_kind.items():
     for name in names:
@@ -114,15 +114,15 @@ def _scopes_of(names: Iterable[str]) -> set[str]:
 def _scopes(
   scope: str, names: Collection[str], barred: Collection[str]
 ) -> Iterator[tuple[str, Collection[str]]]:
-  """The largest scopes, and single names, that cover names and are not barred.
+  """Covers names by the largest scopes that are allowed, and by single names.
 
   Args:
-    scope: the scope that all names are in; an entry for the root bars nothing.
-    names: the names.
+    scope: a scope that has all the names in it. The root is always allowed.
+    names: what is to be covered.
     barred: scopes that may not be taken as a whole.
 
   Yields:
-    Scopes or names, each with the names it covers.
+    Scopes or names, each with the names that it covers.
   """
   stack = [(scope, names)]
   while stack:

@@ -1,7 +1,7 @@
 """A changed vocabulary: which rows of an old matrix become which rows of a new one.
 
-Takes `tf.estimator.VocabInfo`, or anything with its attributes, and checks it against
-the two tensors and the two files before a graph is built. It needs no TensorFlow.
+`tf.estimator.VocabInfo`, or anything with its attributes, is checked against the two
+tensors and the two files before a graph is built. TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class VocabularyChange:
   """How the entries along one dimension of a variable move.
 
   Attributes:
-    new_vocab: the new vocabulary's file, one entry a line.
-    new_size: how many of its entries are used.
-    oov_buckets: how many rows for other words follow them.
-    old_vocab: the old vocabulary's file.
-    old_size: how many of its entries count; -1 for all.
+    new_vocab: the path of the new file, with one entry a line.
+    new_size: how many entries of the new file are used.
+    oov_buckets: how many rows for other words follow.
+    old_vocab: the path of the old file.
+    old_size: how many entries of the old file count; -1 for all.
     axis: the dimension that the vocabulary stands for.
-    initializer: makes what has no old entry, from a shape; None for zeros.
-    keeps_initial: whether that keeps the variable's own initial value instead.
+    initializer: makes the rows of entries that are new, from a shape; None for zeros.
+    keeps_initial: whether rows of new entries keep the variable's own initial value.
   """
 
   new_vocab: str
@@ -57,7 +57,7 @@ class VocabularyChange:
       info: a `tf.estimator.VocabInfo`.
 
     Returns:
-      The change.
+      The same as a value.
 
     Raises:
       OptionError: it is something else, or lacks a file.
@@ -91,14 +91,14 @@ class VocabularyChange:
   def problem(
     self, new_shape: Sequence[int] | None, old_shape: Sequence[int]
   ) -> str | None:
-    """What does not fit, in words.
+    """Says why the change does not fit two tensors.
 
     Args:
-      new_shape: the variable's shape.
-      old_shape: the tensor's in the checkpoint.
+      new_shape: the variable's shape; None where it is not known before it runs.
+      old_shape: the shape of the checkpoint's tensor.
 
     Returns:
-      A text, or None.
+      The reason, or None where the change fits.
     """
     if new_shape is None:
       return "its shape is not known before it runs, so no vocabulary can be applied"
@@ -146,13 +146,13 @@ class VocabularyChange:
 
 
 def count_lines(path: str) -> int:
-  """How many lines a vocabulary's file has; the last one need not be ended.
+  """Counts the lines of a vocabulary's file. The last one may lack its end.
 
   Args:
-    path: the file.
+    path: a text file.
 
   Returns:
-    The number.
+    How many there are.
 
   Raises:
     CheckpointNotFoundError: there is no such file.

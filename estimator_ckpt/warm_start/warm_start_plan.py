@@ -30,7 +30,7 @@ class WarmStartPlan(Matches):
     strict: whether a problem is an error.
     source: what the checkpoint has.
     entries: those of the assignment map that start something.
-    with_map: makes the plan anew, with another assignment map.
+    with_map: makes another plan, with another assignment map.
   """
 
   strict: bool
@@ -42,15 +42,15 @@ class WarmStartPlan(Matches):
 
   @functools.cached_property
   def suggested_map(self) -> tuple[Entry, ...]:
-    """An assignment map that starts all that this one does, and more.
+    """An assignment map that starts more than this plan, and all that it starts.
 
-    It is the largest that works. Any `assignment_map=` takes it. It is empty where
-    nothing suggests itself.
+    It is the largest that works, and empty where none is found. Every `assignment_map=`
+    takes it.
     """
     found = self._found_entries()
     if not found or self._is_better((*self.entries, *found)):
       return (*self.entries, *found) if found else ()
-    # Together they do not work: those that do one by one.
+    # All entries together do not work. Each is tried alone.
     kept = list(self.entries)
     for entry in found[:_TRIED]:
       if self._is_better((*kept, entry)):
@@ -59,7 +59,7 @@ class WarmStartPlan(Matches):
 
   @functools.cached_property
   def stays_new(self) -> tuple[str, ...]:
-    """Variables that the suggested map does not start either, and a map could."""
+    """Variables that a map could start, and the suggested one does not."""
     left = self.with_map(self.suggested_map).left_in_graph
     return tuple(item.name for item in left if item.is_open)
 
@@ -84,7 +84,7 @@ class WarmStartPlan(Matches):
     wanted = []
     for item in self.left_in_graph:
       if item.name in names and item.name in in_question:
-        # An entry of the map for a scope kept it from its own name.
+        # An entry for a scope kept the variable from the tensor of its own name.
         found.append(Entry(item.name, item.name))
       elif item.is_open:
         wanted.append(Wanted(item.name, item.dtype, item.shape))
@@ -93,16 +93,16 @@ class WarmStartPlan(Matches):
     return [*found, *(Entry(old, new) for old, new in suggested.items())]
 
   def raise_for_problems(self) -> None:
-    """Raises if it is strict and something asked for cannot be done.
+    """Raises if the warm start is strict, and there is a problem.
 
     Raises:
-      VariableMismatchError: as said; the message lists everything.
+      VariableMismatchError: its message lists every problem.
     """
     if self.strict and self.problems:
       raise errors.VariableMismatchError(self.message())
 
   def message(self) -> str:
-    """The problems in words, with what to do about them."""
+    """The problems, and what to do about them."""
     total = len(self.started) + len(self.left_in_graph)
     count = len(self.problems)
     lines = [
@@ -129,11 +129,11 @@ class WarmStartPlan(Matches):
     return "\n".join(lines)
 
   def leaves_new(self) -> str:
-    """What stays new with the suggested map, in words."""
+    """A sentence on the variables that stay new with the suggested map."""
     return f"It leaves new: {', '.join(errors.shorten(self.stays_new))}"
 
   def suggestion(self) -> str:
-    """The suggested map as one would write it."""
+    """The suggested map as an argument in Python."""
     return f"assignment_map={assignment_map_lib.as_code(self.suggested_map)}"
 
   def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a warm start does or did: as a table, a few lines, JSON, or Markdown."""
+"""Reports of a warm start: a table, a few lines, JSON, or Markdown."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def headline(plan: Matches, done: bool = False) -> str:
 
   Args:
     plan: what is started and what is not.
-    done: whether it has been carried out.
+    done: whether the plan has been carried out.
 
   Returns:
-    The line.
+    A sentence without an end of line.
   """
   total = len(plan.started) + len(plan.left_in_graph)
   verb = "started" if done else "starts"
@@ -97,13 +97,13 @@ def table(plan: Matches) -> list[str]:
 
 
 def summary(plan: Matches) -> str:
-  """The plan, carried out, in a few lines: counts and the first few of each kind.
+  """A plan that was carried out, in a few lines: counts, and the first of each kind.
 
   Args:
     plan: what is started and what is not.
 
   Returns:
-    The lines.
+    The lines as one text.
   """
   lines = [headline(plan, done=True)]
   lines += _first(
@@ -127,11 +127,12 @@ def summary(plan: Matches) -> str:
 def as_json(
   plan: Matches, rows_kept: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-  """The plan for another program; values that JSON has.
+  """A plan for another program, in values that JSON has.
 
   Args:
     plan: what is started and what is not.
-    rows_kept: for variables with a changed vocabulary, how many entries had an old one.
+    rows_kept: by the names of variables with a changed vocabulary, how many of their
+      rows are old ones.
 
   Returns:
     A dict with `checkpoint`, `started`, `left_in_graph`, `left_in_checkpoint` and
@@ -147,18 +148,18 @@ def as_json(
 
 
 def markdown(plan: Matches) -> str:
-  """The plan, carried out, as TensorBoard renders it: tables in Markdown.
+  """A plan that was carried out, as tables in Markdown, which TensorBoard renders.
 
   Args:
     plan: what is started and what is not.
 
   Returns:
-    The text.
+    The headline and the tables.
   """
   texts = [headline(plan, done=True)]
   rows = []
   for name, key, kind, how in map(_row, plan.started):
-    # A map's expression is full of what Markdown takes for emphasis.
+    # Markdown takes characters of an expression for emphasis.
     how = _code(how) if "*" in how or "_" in how else how
     rows.append((_code(name), _code(key), kind, how))
   texts.append(_grid(_TITLES, rows))

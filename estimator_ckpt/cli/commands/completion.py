@@ -1,7 +1,7 @@
-"""`estimator-ckpt completion`: what makes a shell complete commands, flags and paths.
+"""`estimator-ckpt completion`: a script for shells, to complete commands, flags and paths.
 
-The package shtab writes the script from the commands' own parsers. A shell that has read
-the script needs no Python to complete.
+The package shtab writes the script from the commands' own parsers. The shell then needs
+no Python to complete.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _whole_parser(program: str) -> argparse.ArgumentParser:
-  """One parser of all commands, whose words without a flag are paths."""
+  """One parser of all commands. Their arguments without a flag are paths."""
   import shtab
 
   from estimator_ckpt.cli import main

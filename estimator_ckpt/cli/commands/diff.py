@@ -144,7 +144,7 @@ def _row(difference: Difference) -> list[str]:
 
 
 def _keys_text(tensor: SavedTensor | None) -> str:
-  """The keys, on a terminal without what every object key ends in."""
+  """The keys; on a terminal without the end that object keys share."""
   text = ", ".join(tensor.keys if tensor is not None else ())
   return text if terminal.width() is None else terminal.short_key(text)
 

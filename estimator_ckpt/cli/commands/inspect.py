@@ -184,6 +184,8 @@ def _matches(tensor: SavedTensor, pattern: re.Pattern[str]) -> bool:
 
 
 def _heading(summary: CheckpointSummary) -> Iterator[str]:
+  from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
+
   def line(label: str, text: str) -> str:
     return label.ljust(_LABEL_WIDTH) + "  " + terminal.printable(text)
 
@@ -198,7 +200,7 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
   if summary.tensorflow_version:
     yield line("written by", f"TensorFlow {summary.tensorflow_version}")
   if summary.step is not None:
-    of = "" if summary.step_key == "global_step" else f" ({_step_name(summary)})"
+    of = "" if summary.step_key == GLOBAL_STEP else f" ({_step_name(summary)})"
     yield line("step", f"{summary.step}{of}")
   sizes = [file.size for file in summary.data_files if file.size is not None]
   text = terminal.plural(len(sizes), "file" if summary.is_v1 else "data file")
@@ -300,9 +302,9 @@ def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _unexpected_paths(tensor: SavedTensor) -> tuple[str, ...]:
-  """The object paths, unless the name says them: flat under var_list, or nested.
+  """The object paths, unless all follow from the name: under var_list, or by scope.
 
-  In a dual checkpoint the step is the counter of saves as well.
+  In a dual checkpoint, the step is also the counter of saves.
   """
   from estimator_ckpt.checkpoint import layout
 
@@ -318,7 +320,7 @@ def _unexpected_paths(tensor: SavedTensor) -> tuple[str, ...]:
 
 
 def _paths_text(paths: Sequence[str], wide: int | None) -> str:
-  """All paths for another program; on a terminal the plainest, and how many more."""
+  """In a pipe, all paths; on a terminal, the plainest and how many others there are."""
   if wide is None or len(paths) < 2:
     return ", ".join(paths)
   return f"{paths[0]} (+{len(paths) - 1})"
@@ -389,7 +391,7 @@ def _tree_table(
 def _read_values(
   prefix: str, rows: Sequence[Row]
 ) -> tuple[dict[str, ValueSummary], list[str]]:
-  """Summaries of the tensors that have values, by key, and what cannot be read."""
+  """Summaries of the tensors that have values, by key; and why others cannot be read."""
   from estimator_ckpt.bundle import dtypes
   from estimator_ckpt.checkpoint.reader import open_checkpoint
   from estimator_ckpt.files.tensor_values import summarize

@@ -20,7 +20,7 @@ estimator-ckpt plan-warm-start old --to=new --variables=net/ --optimizer_state
 """
 _INDENT = "  "
 _KEPT = ("dtype and shape",)
-# How a plan, which is Python's, speaks of what are flags here.
+# Arguments of Python in a plan's sentences, which are flags here.
 _OPTION = r"\b(optimizer_state|global_step|only_mapped)=True"
 _CHOICE = r"\b(moving_averages=)\"(\w+)\""
 
@@ -127,7 +127,7 @@ def _lines(plan: WarmStartPlan) -> Iterator[str]:
 
 
 def _wrapped(text: str, wide: int | None, indent: str = "") -> list[str]:
-  """A text in the words of this command line, in lines that fit it."""
+  """A text with flags in place of Python's arguments, in lines that fit the terminal."""
   import re
   import textwrap
 

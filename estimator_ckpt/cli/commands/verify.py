@@ -1,4 +1,4 @@
-"""`estimator-ckpt verify`: everything that TensorFlow believes without looking."""
+"""`estimator-ckpt verify`: checks what TensorFlow believes without looking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ estimator-ckpt verify experiments --recursive --fast
 estimator-ckpt verify model_dir --json | jq '.findings[].code'
 """
 
-# Of one kind: a file that is damaged may concern every tensor in it.
+# Findings of one kind. A damaged file may have one for each tensor in it.
 _SHOWN = 20
 
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
       except CheckpointError as error:
         if len(paths) == 1:
           raise
-        # The others are worth knowing all the same.
+        # One path that cannot be verified does not hide the others.
         failures.append((path, str(error)))
         if not args.json:
           print(
@@ -137,7 +137,7 @@ def _verdict(report: Report) -> str:
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:
-  """One line for another program; on a terminal as many as it takes, indented."""
+  """In a pipe, one line; on a terminal, as many lines as the finding takes."""
   if terminal.width() is None:
     yield terminal.printable(str(finding))
     return
