@@ -55,17 +55,20 @@ class BestDirectory:
     """The checkpoint of a rank, from 1."""
     return self.best.checkpoints[rank - 1]
 
-  def metrics_text(self, rank: int) -> str:
-    """The metrics of a checkpoint, that which is compared first.
+  def metrics_text(self, rank: int, only_compared: bool = False) -> str:
+    """The metrics of a checkpoint. The one that is compared stands first.
 
     Args:
       rank: which of the best it is, from 1.
+      only_compared: whether to leave the others out.
     """
     metrics = dict(self.checkpoint(rank).metrics)
     # The step is among them, and stands elsewhere.
     metrics.pop(GLOBAL_STEP, None)
     compared = self.best.metric
-    ordered = {compared: metrics.pop(compared, None), **metrics}
+    ordered = {compared: metrics.pop(compared, None)}
+    if not only_compared:
+      ordered.update(metrics)
     return ", ".join(
       f"{name} {'not finite' if value is None else f'{value:.6g}'}"
       for name, value in ordered.items()

@@ -79,8 +79,10 @@ def _best_text(found: CheckpointList, checkpoint: FoundCheckpoint) -> str:
   """Which of the best a checkpoint is, where it is one, and what was measured."""
   texts = []
   for place, rank in found.ranks(checkpoint):
-    where = "" if place.path == found.directory else f"{place.name}/ "
-    texts.append(f"{where}{rank}: {place.metrics_text(rank)}")
+    # In the job's own directory, a column is for the rank; the note has all metrics.
+    is_below = place.path != found.directory
+    where = f"{place.name}/ " if is_below else ""
+    texts.append(f"{where}{rank}: {place.metrics_text(rank, only_compared=is_below)}")
   return "; ".join(texts)
 
 
