@@ -16,11 +16,10 @@ from estimator_ckpt.checkpoint import best_file
 from estimator_ckpt.checkpoint.best_file import BestCheckpoint, BestCheckpoints
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.state_file import STATE_FILE
-from estimator_ckpt.checkpoint.verify.checkpoint import KEPT_APART
 from estimator_ckpt.errors import CheckpointError
 
-# What else stands in a model_dir under a name without a dot.
-_OTHERS = frozenset([STATE_FILE, KEPT_APART, "eval", "export"])
+# What else often stands in a model_dir under a name without a dot.
+_OTHERS = frozenset([STATE_FILE, "eval", "export"])
 
 
 @dataclasses.dataclass(frozen=True)
