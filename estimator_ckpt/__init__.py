@@ -113,7 +113,7 @@ def __dir__() -> list[str]:
 def _tensorflow_files() -> remote.TensorFlowFiles:
   from estimator_ckpt.training import tensorflow_files
 
-  return tensorflow_files.GfileFiles()
+  return tensorflow_files.gfile_files()
 
 
 # The files half imports no TensorFlow. It gets TensorFlow's file systems from here.

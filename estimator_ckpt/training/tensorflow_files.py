@@ -1,4 +1,7 @@
-"""TensorFlow's file systems, for paths with a scheme. See `estimator_ckpt.bundle.remote`."""
+"""TensorFlow's file systems, for paths that have a scheme, such as `gs://`.
+
+`estimator_ckpt.bundle.remote` says what a file system does, and when it uses these.
+"""
 
 from __future__ import annotations
 
@@ -8,66 +11,63 @@ from typing import IO
 
 import tensorflow as tf
 
+from estimator_ckpt.bundle.remote import TensorFlowFiles
 
-class GfileFiles:
-  """Files through `tf.io.gfile`."""
 
+def gfile_files() -> TensorFlowFiles:
+  """TensorFlow's file systems, by `tf.io.gfile`.
+
+  Returns:
+    The file systems. Their errors are those of `open` and the os module.
+  """
+  return _GfileFiles()
+
+
+class _GfileFiles(TensorFlowFiles):
   def knows(self, scheme: str) -> bool:
-    """Whether one of TensorFlow's file systems is for a scheme."""
     return scheme in tf.io.gfile.get_registered_schemes()
 
   def open(self, path: str, mode: str) -> IO[bytes]:
-    """See `RemoteFiles`."""
     return _GfileStream(path, mode)  # type: ignore[return-value]
 
   def read_range(self, path: str, offset: int, size: int) -> bytes:
-    """See `RemoteFiles`."""
     with self.open(path, "rb") as file:
       file.seek(offset)
       return file.read(size)
 
   def size(self, path: str) -> int:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       return tf.io.gfile.stat(path).length
 
   def modified_time(self, path: str) -> float:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       return tf.io.gfile.stat(path).mtime_nsec / 1e9
 
   def exists(self, path: str) -> bool:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       return tf.io.gfile.exists(path)
 
   def is_dir(self, path: str) -> bool:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       return tf.io.gfile.isdir(path)
 
   def list_dir(self, path: str) -> list[str]:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       return [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
 
   def mkdirs(self, path: str) -> None:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       tf.io.gfile.makedirs(path)
 
   def rename(self, path: str, to: str) -> None:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       tf.io.gfile.rename(path, to, overwrite=True)
 
   def remove(self, path: str) -> None:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       tf.io.gfile.remove(path)
 
   def remove_tree(self, path: str) -> None:
-    """See `RemoteFiles`."""
     with _gfile_errors():
       tf.io.gfile.rmtree(path)
 
