@@ -138,12 +138,13 @@ class ObjectPaths:
     graph: the object graph.
 
   >>> graph = ObjectGraph()
-  >>> _ = graph.add_variable([("var_list", "net/w"), ("net", "w")], "net/w")
-  >>> ObjectPaths(graph).of(graph.lookup(("net", "w")))
+  >>> key = graph.add_variable([("var_list", "net/w"), ("net", "w")], "net/w")
+  >>> ObjectPaths(graph).of(key)
   ['net/w', 'var_list/net.Sw']
   """
 
   def __init__(self, graph: ObjectGraph):
+    self._nodes = graph.nodes_by_key()
     self._shortest = graph.paths()
     self._spelled: dict[int, str | None] = {0: ""}
     self._found: dict[int, list[str]] = {}
@@ -161,18 +162,19 @@ class ObjectPaths:
           if len(paths) < _MAX_PATHS:
             paths.append(path)
 
-  def of(self, node_id: int) -> list[str]:
-    """The paths of a node, each up to its parents the shortest.
+  def of(self, key: str) -> list[str]:
+    """The paths of the object that stores a key, each up to its parents the shortest.
 
     Args:
-      node_id: the number of a node that has attributes.
+      key: a checkpoint key of the object graph.
 
     Returns:
       The paths, first those that end in a name rather than a number, as in a list,
-      and of these the shortest; none for a slot variable, which has no parent. Beyond
-      some number they are left out, and beyond some length their beginning is.
+      and of these the shortest; none for a slot variable, which has no parent, and for
+      a key that the graph does not have. Beyond some number they are left out, and
+      beyond some length their beginning is.
     """
-    paths = self._found.get(node_id, [])
+    paths = self._found.get(self._nodes[key], []) if key in self._nodes else []
     return sorted(paths, key=_plainness) if len(paths) > 1 else paths
 
   def _spell(self, node_id: int) -> str | None:
@@ -203,9 +205,6 @@ def _paths_by_key(
 ) -> dict[str, list[str]]:
   """The object paths of every key that the object graph has."""
   paths = ObjectPaths(graph)
-  nodes = {
-    attribute.checkpoint_key: node_id for node_id, attribute in graph.attributes()
-  }
   found = {}
   for tensor in named:
     if tensor.object_key is None:
@@ -213,7 +212,7 @@ def _paths_by_key(
     object_key = tensor.object_key
     stored = object_key[: len(object_key) - len(tensor.suffix)]
     # No edge leads to a slot variable; its key spells a path nevertheless.
-    own = paths.of(nodes[stored]) or [object_key.rpartition(_ATTRIBUTES)[0]]
+    own = paths.of(stored) or [object_key.rpartition(_ATTRIBUTES)[0]]
     suffix = tensor.suffix
     if tensor.attribute not in (None, layout.VARIABLE_VALUE):
       suffix = f"{_ATTRIBUTES}{tensor.attribute}{suffix}"

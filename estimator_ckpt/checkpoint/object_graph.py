@@ -270,6 +270,12 @@ class ObjectGraph:
       for attribute in node.attributes:
         yield node_id, attribute
 
+  def nodes_by_key(self) -> dict[str, int]:
+    """Node numbers by the checkpoint keys of what the nodes store."""
+    return {
+      attribute.checkpoint_key: node_id for node_id, attribute in self.attributes()
+    }
+
   def keys_by_full_name(self) -> dict[str, str | None]:
     """Checkpoint keys by variable name; None for a name that several objects have."""
     keys: dict[str, str | None] = {}

@@ -132,7 +132,7 @@ def object_tree(tensors: Iterable[SavedTensor], graph: ObjectGraph) -> Branch:
         parents[child] = node_id
         depths[child] = depths[node_id] + 1
         order.append(child)
-  nodes = {attribute.checkpoint_key: node for node, attribute in graph.attributes()}
+  nodes = graph.nodes_by_key()
   for tensor in tensors:
     holders = dict.fromkeys(nodes[k] for k in tensor.keys if nodes.get(k) in branches)
     if not holders:

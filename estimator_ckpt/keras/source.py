@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -201,31 +202,19 @@ class _Contents:
     """The plainest object path that is none of an optimizer's."""
     if self._graph is None or tensor.object_key is None:
       return tensor.name
-    node = self._nodes.get(tensor.object_key)
     optimizers = tuple(
       "/".join(map(layout_lib.escape_local_name, found.path)) + "/"
       for found in self._objects
     )
-    paths = (
-      [path for path in self._paths.of(node) if not path.startswith(optimizers)]
-      if node is not None
-      else []
+    paths = self._paths.of(tensor.object_key)
+    return next(
+      (path for path in paths if not path.startswith(optimizers)), tensor.name
     )
-    return paths[0] if paths else tensor.name
 
-  @property
-  def _nodes(self) -> dict[str, int]:
-    if not hasattr(self, "_nodes_by_key"):
-      assert self._graph is not None
-      self._nodes_by_key = {
-        attribute.checkpoint_key: node for node, attribute in self._graph.attributes()
-      }
-      self._object_paths = ObjectPaths(self._graph)
-    return self._nodes_by_key
-
-  @property
+  @functools.cached_property
   def _paths(self) -> ObjectPaths:
-    return self._object_paths
+    assert self._graph is not None
+    return ObjectPaths(self._graph)
 
   def _add_named_states(
     self,

@@ -108,9 +108,7 @@ def _add_lists(
   graph: ObjectGraph, optimizer: OptimizerObject, orders: Sequence[Sequence[str]]
 ) -> None:
   keys = graph.keys_by_full_name()
-  nodes = {
-    attribute.checkpoint_key: node_id for node_id, attribute in graph.attributes()
-  }
+  nodes = graph.nodes_by_key()
   keras = Optimizer(
     optimizer.optimizer.kind,
     Flavor.KERAS_3,

@@ -254,12 +254,10 @@ class _Spelled:
   """Other names of tensors, from the object graph."""
 
   def __init__(self, graph: ObjectGraph | None):
-    self._nodes: dict[str, int] = {}
     self._recorded: dict[str, str] = {}
     self._paths: ObjectPaths | None = None
     if graph is not None:
       self._paths = ObjectPaths(graph)
-      self._nodes = {a.checkpoint_key: node_id for node_id, a in graph.attributes()}
       self._recorded = {
         key: name for name, key in graph.keys_by_full_name().items() if key
       }
@@ -269,9 +267,7 @@ class _Spelled:
     if item.object_key is None or self._paths is None:
       return ()
     found = [self._recorded.get(item.object_key, ""), item.path_name]
-    node_id = self._nodes.get(item.object_key)
-    escaped = self._paths.of(node_id) if node_id is not None else []
-    for path in escaped:
+    for path in self._paths.of(item.object_key):
       found.append("/".join(map(layout_lib.unescape_local_name, path.split("/"))))
       found.append(path)
     found += [item.object_key, item.object_key.rpartition("/.ATTRIBUTES/")[0]]

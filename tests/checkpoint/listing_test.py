@@ -138,18 +138,18 @@ def test_a_copy_of_the_step_under_its_name_is_the_step():
 
 def test_paths_through_a_cycle_come_to_an_end():
   graph = ObjectGraph()
-  graph.add_variable([("a",)], "a")
-  graph.add_variable([("a", "w")], "w")
+  above = graph.add_variable([("a",)], "a")
+  below = graph.add_variable([("a", "w")], "w")
   graph.nodes[1].children["root"] = 0
   graph.nodes[2].children["up"] = 1
-  assert ObjectPaths(graph).of(2) == ["a/w"]
-  assert ObjectPaths(graph).of(1) == ["a", "a/w/up"]
+  assert ObjectPaths(graph).of(below) == ["a/w"]
+  assert ObjectPaths(graph).of(above) == ["a", "a/w/up"]
 
 
 def test_paths_are_cut_where_an_object_graph_spells_very_long_and_very_many():
   node = Node(children={f"x{i}" + "y" * 5000: 1 for i in range(1000)})
   stored = Node(attributes=[Attribute("VARIABLE_VALUE", "w", "w")])
-  paths = ObjectPaths(ObjectGraph([node, stored])).of(1)
+  paths = ObjectPaths(ObjectGraph([node, stored])).of("w")
   assert len(paths) == 8
   assert all(len(path) < 1100 and path.startswith("...") for path in paths)
 

@@ -155,11 +155,10 @@ def template_layers(contents: Contents, graph: ObjectGraph | None) -> list[Layer
 
 def _object_scopes(contents: Contents, graph: ObjectGraph) -> dict[str, list[str]]:
   """The object paths of variables' layers, with and without the root object."""
-  nodes = {a.checkpoint_key: node for node, a in graph.attributes()}
   paths = ObjectPaths(graph)
   found: dict[str, list[str]] = {}
   for name, variable in contents.variables.items():
-    for path in paths.of(nodes[variable.key]) if variable.key in nodes else []:
+    for path in paths.of(variable.key):
       scope = path.rpartition("/")[0]
       found.setdefault(name, []).extend([scope, scope.partition("/")[2]])
   return found
