@@ -38,7 +38,7 @@ _CHECKPOINT_FLAGS = (
   "checkpoint_separate",
   "checkpoint_strict",
 )
-# Those that say nothing without --warm_start_from, and what they are without it.
+# Flags that mean nothing without --warm_start_from, with their defaults.
 _WARM_START_OPTIONS: dict[str, Any] = {
   "warm_start_variables": [],
   "assignment_map": [],
@@ -62,7 +62,7 @@ def define_checkpoint_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
   """Defines the flags --checkpoint_..., --warm_start_... and --assignment_map.
 
   Args:
-    flag_values: where to define them.
+    flag_values: where the flags are defined.
 
   Raises:
     absl.flags.DuplicateFlagError: the binary has one of these flags already.
@@ -71,30 +71,30 @@ def define_checkpoint_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
     "checkpoint_format",
     CheckpointFormat.DUAL.value,
     [f.value for f in CheckpointFormat],
-    "What is written: name-based (tf1), object-based (tf2), or both in one (dual). "
-    "Every format is restored.",
+    "The format of checkpoints that are written: name-based (tf1), object-based (tf2), or "
+    "both in one (dual). Every format is restored.",
     flag_values=flag_values,
   )
   flags.DEFINE_enum(
     "checkpoint_layout",
     "default",
     list(LAYOUTS),
-    "Where variables stand in the object graph: below var_list/ (flat), along the "
-    "path of their scopes (nested), or both.",
+    "Where variables stand in the object graph: below var_list/ (flat), along their "
+    "scopes (nested), or both (default).",
     flag_values=flag_values,
   )
   flags.DEFINE_boolean(
     "checkpoint_strict",
     True,
     "Whether a variable that the restored checkpoint lacks, or has with another shape "
-    "or dtype, is an error. If not, it is initialized, with a warning.",
+    "or dtype, is an error. If not, the variable is initialized, with a warning.",
     flag_values=flag_values,
   )
   flags.DEFINE_boolean(
     "checkpoint_separate",
     False,
-    "Whether a dual checkpoint is two: one with TF1 names only, and in the directory "
-    "tf2/ beside it one for TF2, over the same data.",
+    "Whether a dual checkpoint is written as two over the same data: one with TF1 names "
+    "only, and one for TF2 in the directory tf2/ beside it.",
     flag_values=flag_values,
   )
   flags.DEFINE_boolean(
@@ -106,8 +106,8 @@ def define_checkpoint_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
   flags.DEFINE_boolean(
     "checkpoint_durable",
     False,
-    "Whether a checkpoint is on the disk, and survives a power cut, before the file "
-    "`checkpoint` names it.",
+    "Whether a checkpoint is synced to the disk before the file `checkpoint` names it, "
+    "so that it survives a power cut.",
     flag_values=flag_values,
   )
   flags.register_multi_flags_validator(
@@ -126,29 +126,30 @@ def _define_warm_start_flags(flag_values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     "warm_start_from",
     None,
-    "Start from this checkpoint, model_dir or SavedModel of any format, where "
-    "--model_dir has no checkpoint yet.",
+    "Start from this checkpoint, model_dir or SavedModel of any format, if --model_dir "
+    "has no checkpoint yet.",
     flag_values=flag_values,
   )
   flags.DEFINE_multi_string(
     "warm_start_variables",
     [],
-    "Start only variables whose names begin with this regular expression; again for "
-    "more. By default every variable of the model that the checkpoint can supply.",
+    "Start only variables whose names begin with this regular expression; repeat it for "
+    "more. By default, every variable starts that the checkpoint can supply.",
     flag_values=flag_values,
   )
   flags.DEFINE_multi_string(
     "assignment_map",
     [],
-    "old:new, a name, scope/, regular expression or object path of --warm_start_from, "
-    "and what the model calls it; or a file of such lines; again for more.",
+    "old:new. old is a name, a scope/, a regular expression or an object path in "
+    "--warm_start_from; new is its name in the model. Or a file of such lines. Repeat it "
+    "for more.",
     flag_values=flag_values,
   )
   for name, meaning in (
-    ("only_mapped", "Start nothing but what --assignment_map mentions."),
+    ("only_mapped", "Start only variables that --assignment_map mentions."),
     ("optimizer_state", "Start slots and beta powers too."),
     ("global_step", "Start the global step too."),
-    ("strict", "Fail, before training, if something asked for cannot be started."),
+    ("strict", "Fail before training if a variable that was asked for cannot start."),
   ):
     name = f"warm_start_{name}"
     default = _WARM_START_OPTIONS[name]
@@ -157,7 +158,8 @@ def _define_warm_start_flags(flag_values: flags.FlagValues) -> None:
     "warm_start_moving_averages",
     warm_start_options.MATCH,
     list(warm_start_options.MOVING_AVERAGES),
-    "Start variables from their moving averages (use), or leave averages alone (skip).",
+    "Start moving averages from those of the checkpoint (match), start variables from "
+    "their moving averages too (use), or leave moving averages alone (skip).",
     flag_values=flag_values,
   )
   flags.register_multi_flags_validator(
@@ -194,10 +196,10 @@ def _warm_start(given: dict[str, Any]) -> WarmStart | None:
 
 
 def define_run_config_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-  """Defines --model_dir, --save_checkpoints_steps and what else saving needs.
+  """Defines --model_dir, --save_checkpoints_... and --keep_checkpoint_....
 
   Args:
-    flag_values: where to define them.
+    flag_values: where the flags are defined.
 
   Raises:
     absl.flags.DuplicateFlagError: the binary has one of these flags already.
@@ -205,21 +207,21 @@ def define_run_config_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
   flags.DEFINE_string(
     "model_dir",
     None,
-    "Where checkpoints are written and resumed from.",
+    "The directory of checkpoints: they are written there, and a job resumes from them.",
     flag_values=flag_values,
   )
   flags.DEFINE_integer(
     "save_checkpoints_steps",
     None,
-    "Save every so many steps.",
+    "Save a checkpoint every so many steps.",
     lower_bound=1,
     flag_values=flag_values,
   )
   flags.DEFINE_integer(
     "save_checkpoints_secs",
     None,
-    "Save every so many seconds; 600 if neither this nor --save_checkpoints_steps is "
-    "given.",
+    "Save a checkpoint every so many seconds. The default is 600, if "
+    "--save_checkpoints_steps is not given.",
     lower_bound=1,
     flag_values=flag_values,
   )
@@ -260,8 +262,8 @@ def checkpointing_from_flags(
     A decorator of a model_fn.
 
   Raises:
-    OptionError: what is decorated is no model_fn; when it runs, if the flags are not
-      defined.
+    OptionError: something that is no model_fn is decorated. When the model_fn runs: the
+      flags are not defined.
   """
 
   def decorate(model_fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -294,7 +296,7 @@ def checkpointing_from_flags(
 def run_config_from_flags(
   flag_values: flags.FlagValues = flags.FLAGS, **settings: Any
 ) -> tf.estimator.RunConfig:
-  """The RunConfig that the flags describe.
+  """Makes the RunConfig that the flags describe.
 
   Args:
     flag_values: where the flags are defined.

@@ -3,9 +3,9 @@
     training thread   wait for the last write, take a snapshot, go on
     writing thread    write it, publish it, enter it into the state file, delete old ones
 
-A session is closed as soon as training ends, and with it whatever it is running. So the
-last write is waited for before that: by the coordinator of a MonitoredSession, which
-joins its threads before it closes the session, and by `close()` of any other session.
+A session is closed as soon as training ends, which cancels a write that runs in it. So
+the last write has to end first. The coordinator of a MonitoredSession waits for it, since
+it joins its threads before it closes the session; `close()` of any other session waits too.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from estimator_ckpt.training.snapshot import Snapshot
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.training.writer import Writer
 
-# Seconds that a user may want to know about.
+# A wait of so many seconds is worth a warning.
 _NOTICEABLE = 0.1
 _logger = logging.getLogger(__name__)
-# The session was closed or lost its devices, and with them what it held.
+# A session that was closed, or lost its devices, has lost the snapshot too.
 _LOST = (tf.errors.AbortedError, tf.errors.CancelledError)
 
-# Called with what writes the snapshot to a prefix; publishes that.
+# Publishes a checkpoint. It is given a function that writes the snapshot to a prefix.
 Publish = Callable[[Callable[[str], None]], None]
 
 
@@ -39,14 +39,15 @@ class AsynchronousSaves:
   """Takes snapshots, and has them written while training goes on, one at a time.
 
   Args:
-    snapshot: the ops.
+    snapshot: takes and writes snapshots in a session.
   """
 
   def __init__(self, snapshot: Snapshot):
     self._snapshot = snapshot
     self._writer = Writer()
-    # Whoever ends a session and waits for the last write.
+    # The coordinators and sessions that wait for the last write before they end.
     self._joined: weakref.WeakSet[Any] = weakref.WeakSet()
+    # How often training waited for a write, and how long for the latest one.
     self._waits = 0
     self._waited = 0.0
     self._last_start: float | None = None
@@ -60,17 +61,17 @@ class AsynchronousSaves:
     prefix: str,
     publish: Publish,
   ) -> None:
-    """Saves; returns when the snapshot is taken.
+    """Saves a checkpoint; returns when the snapshot is taken.
 
     Args:
-      session: the session.
-      feed: values of tensors that are saved as they are fed.
-      prefix: the checkpoint.
-      publish: what is called on the writing thread.
+      session: holds the variables, and runs on this machine.
+      feed: tensors that are saved with a given value, and these values.
+      prefix: the path of the checkpoint, for messages.
+      publish: writes and publishes the checkpoint, on the writing thread.
 
     Raises:
       OptionError: the session runs on a server.
-      Exception: what the last write raised, if nobody has raised it since.
+      Exception: the last write failed, and its error has not been raised yet.
     """
     if session.sess_str:
       raise errors.OptionError(
@@ -113,10 +114,10 @@ class AsynchronousSaves:
     return self._writer.is_busy
 
   def wait_for_turn(self) -> None:
-    """Waits for the last write, on behalf of a save that is about to come.
+    """Waits for the last write before another save; counts how long training waited.
 
     Raises:
-      Exception: what the last write raised, if nobody has raised it since.
+      Exception: the last write failed, and its error has not been raised yet.
     """
     start = time.monotonic()
     self._writer.wait()
@@ -124,13 +125,13 @@ class AsynchronousSaves:
     self._waited += waited
     if waited < _NOTICEABLE or self._last_start is None:
       return
-    # The save at the end of training may follow any other one closely.
+    # One wait is no sign: the save at the end may follow the one before closely.
     self._waits += 1
     if self._waits == 2:
       _logger.warning(
-        "A save was due while the one before was being written, and training waited "
-        "%.1f s. Saves follow each other after %.1f s, and writing one takes %.1f s. Save "
-        "less often, or to something faster.",
+        "A save was due while the one before was being written, so training waited "
+        "%.1f s. A save is due every %.1f s, and writing one takes %.1f s. Save less "
+        "often, or to a faster disk.",
         waited,
         start - self._last_start,
         self._last_write,
@@ -140,16 +141,21 @@ class AsynchronousSaves:
     """Waits until the last save is whole on disk and named by the state file.
 
     Raises:
-      Exception: what the last write raised, if nobody has raised it since.
+      Exception: the last write failed, and its error has not been raised yet.
     """
     self._writer.wait()
 
   def join(self) -> bool:
-    """Waits for the last write, as the coordinator does for its threads at the end.
+    """Waits for the last write at the end of training.
+
+    The error of the write is raised, unless training itself has failed: then it is
+    logged, and the error of training goes on.
 
     Returns:
-      Whether the last write failed. What training itself raised is raised rather than
-      that.
+      Whether the last write failed.
+
+    Raises:
+      Exception: the last write failed, and training did not.
     """
     training_failed = sys.exc_info()[0] is not None
     error = self._writer.join()
@@ -173,27 +179,27 @@ class AsynchronousSaves:
       session.close = functools.partial(_close, weakref.ref(session), self)
 
   def _drop(self, session: tf.compat.v1.Session) -> None:
-    """Frees the memory of a snapshot that is not going to be written."""
+    """Frees the memory of a snapshot that will not be written."""
     try:
       self._snapshot.drop(session)
     except (tf.errors.OpError, RuntimeError):
-      # The session is closed, and the snapshot gone.
+      # The session is closed, and the snapshot is gone.
       pass
 
   def _say_listeners(self, hook: Any) -> None:
     if not self._said_listeners:
       self._said_listeners = True
       _logger.warning(
-        "The %s that saves has listeners, which expect a whole checkpoint as soon as it "
-        "is saved. So training waits for each write, in spite of asynchronous=True.",
+        "The %s that saves has listeners, which expect a whole checkpoint when `save` "
+        "returns. So training waits for each write, in spite of asynchronous=True.",
         type(hook).__name__,
       )
 
 
 class _Joined:
-  """A write as a thread that a coordinator joins, however long it takes.
+  """Stands for a thread, so that a coordinator waits for the write however long it takes.
 
-  A coordinator gives threads two minutes to end, and then closes the session.
+  A coordinator gives real threads two minutes to end, and then closes the session.
   """
 
   name = "checkpoint-writer"
@@ -208,13 +214,13 @@ class _Joined:
 
 
 def _stop(coordinator: tf.train.Coordinator | None, error: BaseException) -> None:
-  """Has training stop at its next step, with what a write raised."""
+  """Stops training at its next step, with the error of a write."""
   if coordinator is not None and not coordinator.joined:
     coordinator.request_stop((type(error), error, error.__traceback__))
 
 
 def _close(session: Any, saves: AsynchronousSaves) -> None:
-  """Closes a session when the last write is done."""
+  """Closes a session, after the last write."""
   session = session()
   try:
     saves.join()

@@ -1,15 +1,15 @@
-"""Keeping the best checkpoints of a job: an exporter for `EvalSpec(exporters=...)`.
+"""An exporter for `EvalSpec(exporters=...)` that keeps the best checkpoints of a job.
 
-What happens in `model_dir/best` when a checkpoint is among the best:
+These steps put a checkpoint into `model_dir/best`:
 
-    1. best.json names it as unfinished
-    2. model.ckpt-300.*   its files, linked; the index last
-    3. best.json          lists it, and names as unfinished what it displaced
-    4. checkpoint         the state file, with the best as the latest
-    5. the files of what it displaced are removed
-    6. best.json names nothing as unfinished
+    1. best.json          names the checkpoint as unfinished
+    2. model.ckpt-300.*   the files are linked; the index last
+    3. best.json          lists the checkpoint, and names displaced ones as unfinished
+    4. checkpoint         the state file names the best one as the latest
+    5. model.ckpt-200.*   the files of displaced ones are removed
+    6. best.json          names nothing as unfinished
 
-After a crash in between, the next evaluation removes what is unfinished.
+After a crash in between, the next evaluation removes everything that is unfinished.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from estimator_ckpt.training.tensorflow_private import tf
 
 _logger = logging.getLogger(__name__)
 _META_SUFFIX = ".meta"
-# Directories of a model_dir that are somebody else's.
+# Directories of a model_dir that Estimator or this package uses.
 _TAKEN = ("eval", "export", separate.DIRECTORY)
 
 
@@ -44,25 +44,25 @@ class BestCheckpointExporter(tf.estimator.Exporter):
 
   Give it to `tf.estimator.EvalSpec(exporters=...)`. After each evaluation, if the
   metric is among the best `keep`, the evaluated checkpoint is linked to
-  `model_dir/<name>/`: no byte is copied, and what the job deletes in its model_dir stays
-  there. An Estimator with that directory as its model_dir resumes from the best one; a
-  warm start and `tf.train.latest_checkpoint` find it. `best.json` says which checkpoints
-  there are, with all metrics. A restarted job goes on comparing with them.
+  `model_dir/<name>/`. No byte is copied, and the link stays when the job deletes the
+  checkpoint in its model_dir. An Estimator with that directory as its model_dir resumes
+  from the best one; a warm start and `tf.train.latest_checkpoint` find it. `best.json`
+  lists the checkpoints with all their metrics. A restarted job compares with them.
 
-  Where the file system has no links, files are copied; on an object store by the store
-  itself, with the extra `remote`. Works for every format, and without anything else of
+  Where the file system has no links, files are copied. An object store copies them
+  itself, with the extra `remote`. Every format works, and the job needs nothing else of
   this package.
 
   Args:
-    metric: the name of the metric in what `Estimator.evaluate` returns.
+    metric: a key of the dict that `Estimator.evaluate` returns.
     mode: `"min"` if lower values are better, `"max"` if higher ones are. NaN and the
-      infinities are never the best. Of equal values the earlier is better.
-    keep: how many checkpoints are kept.
-    name: of the directory in the model_dir, and of the exporter.
+      infinities are never the best. Of equal values, the earlier one is better.
+    keep: how many checkpoints are kept, at least 1.
+    name: the name of the directory in the model_dir, and of the exporter.
 
   Raises:
-    OptionError: an unknown mode, a number less than 1, or a name that is no directory's
-      or that of one TensorFlow uses.
+    OptionError: an unknown mode, a number less than 1, or a name that no directory can
+      have, or that TensorFlow or this package uses.
 
   Example:
     eval_spec = tf.estimator.EvalSpec(
@@ -91,7 +91,7 @@ class BestCheckpointExporter(tf.estimator.Exporter):
     if name in _TAKEN:
       raise errors.OptionError(
         f"name={name!r} is a directory that Estimator or this package uses; choose"
-        " another, as 'best'."
+        " another name, such as 'best'."
       )
     self._metric = metric
     self._mode = mode
@@ -115,18 +115,19 @@ class BestCheckpointExporter(tf.estimator.Exporter):
     """Links a checkpoint if it is among the best; called after each evaluation.
 
     Args:
-      estimator: the Estimator; its model_dir has the directory.
-      export_path: not used, as what is exported is no SavedModel.
+      estimator: the evaluated Estimator; the best checkpoints stand in its model_dir.
+      export_path: not used, since nothing is exported as a SavedModel.
       checkpoint_path: the checkpoint that was evaluated.
       eval_result: what `Estimator.evaluate` returned.
       is_the_final_export: not used.
 
     Returns:
-      The prefix of the linked checkpoint; None if it is not among the best, or gone.
+      The prefix of the linked checkpoint; None if the checkpoint is not among the best,
+      or is gone.
 
     Raises:
-      OptionError: the evaluation has no such metric, or it is no number.
-      CorruptCheckpointError: a `best.json` that is something else.
+      OptionError: the evaluation has no such metric, or the metric is no number.
+      CorruptCheckpointError: `best.json` is not a file of this exporter.
       CheckpointIOError: the file system refused.
     """
     new = self._evaluated(checkpoint_path, eval_result)
@@ -136,7 +137,7 @@ class BestCheckpointExporter(tf.estimator.Exporter):
       return None
     if before.value(new) is None:
       _logger.warning(
-        "%s of %s is not finite, and so never the best.", self._metric, new.name
+        "%s of %s is not finite, so it is never the best.", self._metric, new.name
       )
       return None
     after = before.with_checkpoint(new)
@@ -145,15 +146,15 @@ class BestCheckpointExporter(tf.estimator.Exporter):
     files.mkdirs(directory)
     dropped = [name for name in before.names if name not in after.names]
     target = f"{directory}/{new.name}"
-    # What is replaced by another of its name is whole until the other is.
+    # A checkpoint of the same name stays whole until the new one replaces it.
     adding = (new.name,) if new.name not in before.names else ()
     best_file.write_best(directory, dataclasses.replace(before, unfinished=adding))
     try:
       self._link(checkpoint_path, target)
     except (errors.CheckpointNotFoundError, errors.CorruptCheckpointError) as error:
       _logger.warning(
-        "%s is among the best (%s %s), and is not kept, as it is gone or not whole. If"
-        " the job deletes its checkpoints before they are evaluated, raise"
+        "%s is among the best (%s %s), and cannot be kept, as it is gone or not whole."
+        " If the job deletes its checkpoints before they are evaluated, raise"
         " keep_checkpoint_max. (%s)",
         checkpoint_path,
         self._metric,
@@ -193,7 +194,7 @@ class BestCheckpointExporter(tf.estimator.Exporter):
     return BestCheckpoint(name, int(step), metrics)
 
   def _before(self, directory: str) -> BestCheckpoints | None:
-    """What is kept so far, or None if the directory has become another job's."""
+    """Reads what is kept so far; None if another job saves in the directory."""
     found = best_file.read_best(directory)
     if found is not None:
       _clean(directory)
@@ -207,9 +208,9 @@ class BestCheckpointExporter(tf.estimator.Exporter):
       and prefix_lib.is_checkpoint(f"{directory}/{latest}")
     ):
       self._say_once(
-        f"{directory}: its latest checkpoint, {latest}, is not one that"
-        " BestCheckpointExporter put there: another job saves in this directory. No"
-        " best checkpoints are kept until it is gone. Give the exporter another name="
+        f"{directory}: BestCheckpointExporter did not put the latest checkpoint,"
+        f" {latest}, there: another job saves in this directory. No best checkpoints are"
+        " kept until it is gone. Give the exporter another name="
       )
       return None
     there = [
@@ -226,7 +227,7 @@ class BestCheckpointExporter(tf.estimator.Exporter):
     )
 
   def _link(self, source: str, target: str) -> None:
-    """Links a checkpoint, and the other half of a pair that is kept apart."""
+    """Links a checkpoint, and the TF2 bundle of a pair."""
     self._link_one(source, target)
     other = separate.tf2_prefix(source)
     if files.exists(index_path(other)):
@@ -238,7 +239,7 @@ class BestCheckpointExporter(tf.estimator.Exporter):
     if index.v1 is not None:
       self._link_files(index.v1.paths, target)
     elif not _has_same(index, target):
-      # The index goes last, so a checkpoint that is being deleted is found out.
+      # The index goes last, after a check of the data: the job may be deleting them.
       with BundleWriter(target, index.header.num_shards, overwrite=True) as bundle:
         for path in index.data_paths(source):
           bundle.add_file(path)
@@ -278,11 +279,11 @@ class BestCheckpointExporter(tf.estimator.Exporter):
 
 
 def _place(path: str, to: str) -> str:
-  """Links or copies a file in place of what is there; returns how."""
+  """Links or copies a file, over any that is there; returns "link" or "copy"."""
   temporary = files.temporary_path(to)
   how = shards.place(path, temporary)
   files.rename(temporary, to)
-  # To rename one name of a file to another one of it does nothing.
+  # A rename does nothing if both names are of one file already.
   with contextlib.suppress(errors.CheckpointNotFoundError):
     files.remove(temporary)
   return how
@@ -308,7 +309,7 @@ def _finish(directory: str, best: BestCheckpoints) -> None:
 
 
 def _has_same(index: Index, target: str) -> bool:
-  """Whether there is the same checkpoint already, by the checksums of its values."""
+  """Whether the same checkpoint is there already, by the checksums of its tensors."""
   try:
     return Index.read(target).locations() == index.locations()
   except errors.CheckpointNotFoundError:
@@ -316,7 +317,7 @@ def _has_same(index: Index, target: str) -> bool:
 
 
 def _write_state(directory: str, best: BestCheckpoints) -> None:
-  """Writes the state files, the best as the latest."""
+  """Writes the state files, with the best checkpoint as the latest."""
   for place in (directory, f"{directory}/{separate.DIRECTORY}"):
     prefixes = [f"{place}/{name}" for name in reversed(best.names)]
     prefixes = [prefix for prefix in prefixes if prefix_lib.is_checkpoint(prefix)]
@@ -326,7 +327,7 @@ def _write_state(directory: str, best: BestCheckpoints) -> None:
 
 
 def _remove(prefix: str) -> None:
-  """Removes a checkpoint, and its other half if it is one of a pair, index first."""
+  """Removes a checkpoint, and the TF2 bundle of a pair; each index first."""
   for one in (prefix, separate.tf2_prefix(prefix)):
     data = [p for p in files.glob_prefix(one + ".data-") if parse_data_path(p)]
     v1 = prefix_lib.v1_paths(one)

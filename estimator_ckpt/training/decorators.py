@@ -4,8 +4,8 @@
     def model_fn(features, labels, mode):
       ...
 
-The decorated model_fn returns the same EstimatorSpec with another saver in its
-Scaffold. Everything else a Scaffold carries is kept.
+The decorated model_fn returns the same EstimatorSpec with another saver in its Scaffold.
+Everything else in the Scaffold is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from estimator_ckpt.training.model_fns import ModelFn
 from estimator_ckpt.training.saver import CheckpointSaver
 from estimator_ckpt.training.tensorflow_private import tf
 
-# What an EstimatorSpec's constructor says, and nothing besides.
+# The whole message of an EstimatorSpec's constructor.
 _MISSING = re.compile(r"Missing (loss|train_op|predictions)\.")
 
 
@@ -38,7 +38,7 @@ def tf2_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
   """Makes a model_fn write object-based (TF2) checkpoints; it resumes from any format.
 
   Args:
-    model_fn: the model_fn, when used without options.
+    model_fn: what is decorated, where the decorator is used without options.
     **options: as for `dual_checkpointing`.
 
   Returns:
@@ -61,27 +61,28 @@ def dual_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
       def model_fn(features, labels, mode): ...
 
   Args:
-    model_fn: the model_fn, when used without options.
+    model_fn: what is decorated, where the decorator is used without options.
     var_list: what is saved, as for `tf.compat.v1.train.Saver`; by default all global
       variables and SAVEABLE_OBJECTS.
-    checkpoint: the objects that are wanted on disk: a `tf.train.Checkpoint`, a dict of
-      objects, or a function that returns one. It is called after the model_fn, when the
-      objects exist. What they do not reach is added below `var_list/`.
-    layout: the object path of what has no object of its own. "flat" is
+    checkpoint: the objects to store: a `tf.train.Checkpoint`, a dict of objects, or a
+      function that returns one of these. The function is called after the model_fn, when
+      the objects exist. Variables that no object owns are added below `var_list/`.
+    layout: the object path of a variable that no object owns. "flat" is
       `var_list/<name>`, "nested" follows the scopes, and "default" is both. A function
       from a name to its paths is another choice.
-    strict: False initializes, with one warning, what a checkpoint lacks.
+    strict: False initializes variables that a restored checkpoint lacks, and warns once.
     max_to_keep: how many checkpoints are kept; by default what RunConfig says.
-    keep_checkpoint_every_n_hours: likewise.
+    keep_checkpoint_every_n_hours: hours of training for which one more checkpoint is
+      kept; by default what RunConfig says.
     sharded: whether each device writes a data file of its own.
-    separate: True keeps two bundles over the same data: one with TF1 names only, and
+    separate: True writes two bundles over the same data: one with TF1 names only, and
       one for TF2 in the directory `tf2/` beside it.
     asynchronous: True lets training go on while a checkpoint is written; `save` waits
       for a snapshot only. For jobs on one machine.
-    durable: True has a checkpoint on the disk before the file `checkpoint` names it, so
-      it survives a power cut.
-    warm_start: a WarmStart, the path of a checkpoint, or a function that returns one.
-      The variables start from it where there is no checkpoint to resume.
+    durable: True syncs a checkpoint to the disk before the file `checkpoint` names it, so
+      that it survives a power cut.
+    warm_start: a WarmStart, the path of a checkpoint, or a function that returns one of
+      these. The variables start from it where there is no checkpoint to resume.
     **options: the other arguments of `tf.compat.v1.train.Saver`: `pad_step_number`,
       `save_relative_paths`, `restore_sequentially`, `reshape`, `filename`, `name`.
 
@@ -108,8 +109,8 @@ def checkpointing(
     **options: as for `dual_checkpointing`.
 
   Returns:
-    A decorator of a model_fn of any of the signatures an Estimator takes. It may return
-    an EstimatorSpec or a TPUEstimatorSpec.
+    A decorator of any model_fn that an Estimator takes. The model_fn may return an
+    EstimatorSpec or a TPUEstimatorSpec.
 
   Raises:
     OptionError: an unknown format or option; when applied, something that is no
@@ -133,7 +134,7 @@ def with_checkpointing(
 ) -> tf.estimator.Estimator:
   """Makes an Estimator write checkpoints of a format; it resumes from any.
 
-  For canned Estimators, and those of other libraries.
+  For canned Estimators, and for Estimators of other libraries.
 
       estimator = eckpt.with_checkpointing(tf.estimator.DNNClassifier(...), "dual")
 
@@ -144,33 +145,33 @@ def with_checkpointing(
 
   Returns:
     An Estimator of the same class, with the same methods, `params`, config and warm
-    start, whose model_fn is decorated. It lists variables by name, and finds them by name
-    in checkpoints of any format. The given Estimator stays as it is.
+    start, whose model_fn is decorated. It lists and finds variables by name in
+    checkpoints of any format. The given Estimator stays as it is.
 
   Raises:
-    OptionError: no Estimator, an unknown format or option, two warm starts, or an
-      Estimator that is decorated already with another format or other options.
+    OptionError: something that is no Estimator, an unknown format or option, two warm
+      starts, or an Estimator that is decorated already with other options.
   """
   if not isinstance(
     estimator, (tf.estimator.Estimator, tf.compat.v1.estimator.Estimator)
   ):
     raise errors.OptionError(
       f"with_checkpointing takes an Estimator, and got {estimator!r}. To decorate a "
-      "model_fn use checkpointing(format)."
+      "model_fn, use checkpointing(format)."
     )
   if options.get("warm_start") is not None and tfp.is_warm_started(estimator):
     raise errors.OptionError(
-      "The Estimator has a warm start already, by its warm_start_from=. Give that one or "
-      "warm_start=, not both."
+      "The Estimator has a warm start already, by its warm_start_from=. Give "
+      "warm_start_from= or warm_start=, not both."
     )
   decorate = checkpointing(format, **options)
   if not tfp.trains_its_model_fn(estimator):
     kind = type(estimator)
     raise errors.OptionError(
       f"{kind.__module__}.{kind.__name__} has a train() of its own, which trains other "
-      "Estimators, and with_checkpointing cannot reach these. They would write TF1 "
-      "checkpoints. Decorate the model_fn that the class is given, if it takes one, or "
-      "convert its checkpoints: estimator-ckpt convert."
+      "Estimators. with_checkpointing cannot reach these, and they would write TF1 "
+      "checkpoints. If the class takes a model_fn, decorate that one; if not, convert its "
+      "checkpoints: estimator-ckpt convert."
     )
   return estimator_names.with_names(tfp.estimator_with_model_fn(estimator, decorate))
 
@@ -238,12 +239,12 @@ def _with_saver(
       f"{spec.mode!r}. Pass the mode on: EstimatorSpec(mode, ...)."
     )
   if spec.mode != tf.estimator.ModeKeys.TRAIN:
-    # Nobody trains meanwhile, and a graph that only reads needs no snapshots.
+    # A graph that only reads needs no snapshots.
     options = {**options, "asynchronous": False}
   found = scaffolds.saver_of(spec.scaffold)
   saver = scaffolds.make_saver(checkpoint_format, found, **options)
   if saver is found:
-    return spec  # It is decorated already, and alike.
+    return spec  # The model_fn is decorated already, with the same options.
   user_init_fn = scaffolds.user_init_fn(spec.scaffold)
   if spec.mode == tf.estimator.ModeKeys.EVAL and (
     found is None or isinstance(spec.scaffold, _EvaluationScaffold)
@@ -266,9 +267,9 @@ def _with_saver(
 
 
 def _checking(init_fn: Any, model_dir: str | None) -> Any:
-  """An init_fn that makes sure there is no checkpoint.
+  """Makes an init_fn check first that the model_dir has no checkpoint.
 
-  It runs in a session that restored none. Reading an earlier one by its path works.
+  A session calls it when it restored none. To restore an earlier one by its path works.
   """
   if not model_dir:
     return init_fn
@@ -284,7 +285,7 @@ def _checking(init_fn: Any, model_dir: str | None) -> Any:
 def _scaffold_fn(
   spec: Any, checkpoint_format: CheckpointFormat, options: dict[str, Any]
 ) -> Callable[..., tf.compat.v1.train.Scaffold]:
-  """A TPUEstimatorSpec's scaffold_fn, which is called when its graph is complete."""
+  """The scaffold_fn of a TPUEstimatorSpec, which is called when the graph is complete."""
   user_fn = spec.scaffold_fn
 
   def scaffold_fn(*tensors: Any, **named: Any) -> tf.compat.v1.train.Scaffold:
@@ -295,19 +296,19 @@ def _scaffold_fn(
 
 
 def _has_checkpoint(config: Any) -> bool:
-  """Whether the Estimator will resume, which makes the ops of a warm start needless.
+  """Whether the Estimator will resume, and so needs no ops of a warm start.
 
-  Where the model_fn does not take its config, they are built and do not run.
+  Without a config this is not known. The ops are in the graph then, and do not run.
   """
   model_dir = getattr(config, "model_dir", None)
   return bool(model_dir) and tf.train.latest_checkpoint(model_dir) is not None
 
 
 class _EvaluationScaffold(tf.compat.v1.train.Scaffold):
-  """A Scaffold that shows its saver to whoever exports, and else leaves it in the graph.
+  """A Scaffold that hides its saver, except from an export.
 
   `tf.estimator.experimental.InMemoryEvaluatorHook` refuses a Scaffold with a saver, and
-  `Estimator.evaluate` may copy the Scaffold; both find the one in the graph's SAVERS
+  `Estimator.evaluate` may copy the Scaffold. Both find the saver in the graph's SAVERS
   collection. `Estimator.experimental_export_all_saved_models` does not look there.
   """
 
@@ -318,7 +319,8 @@ class _EvaluationScaffold(tf.compat.v1.train.Scaffold):
     user_init_fn: Any,
     model_dir: str | None,
   ) -> None:
-    # The hook feeds what is trained; a source that has gone since must not end that.
+    # That hook feeds the trained values. Training must not end if the source of the warm
+    # start is gone by now.
     init_fn = scaffolds.make_init_fn(saver, user_init_fn, apart=True)
     super().__init__(init_fn=_checking(init_fn, model_dir), copy_from_scaffold=scaffold)
     self.checkpoint_saver = saver
@@ -329,7 +331,7 @@ class _EvaluationScaffold(tf.compat.v1.train.Scaffold):
 
   @property
   def init_fn(self) -> Any:
-    """The init_fn, of which that hook is to see only what the user gave."""
+    """The init_fn; that hook sees only the user's own."""
     return self._init_fn if self._saver is not None else self._given_init_fn
 
   @property

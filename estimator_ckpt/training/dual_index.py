@@ -1,4 +1,4 @@
-"""The keys that a checkpoint gets after it is written, for tensors that it has."""
+"""Further keys of tensors, which the index of a checkpoint gets after it is written."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from estimator_ckpt.checkpoint.key_plan import SavePlan
 
 
 def are_needed(plan: SavePlan) -> bool:
-  """Whether a plan has keys to add."""
+  """Whether a plan has keys to add to an index."""
   return bool(plan.aliases or plan.part_aliases or plan.partial_aliases or plan.joined)
 
 
 def add_aliases(
   prefix: str, plan: SavePlan, recurring: RecurringIndex | None = None
 ) -> None:
-  """Adds a plan's keys to a checkpoint that was written by it.
+  """Adds further keys to a checkpoint.
 
-  Only the index is rewritten, to a temporary name that then replaces it; no tensor is
-  read or written, and the data files need not be readable from here.
+  Only the index is rewritten, under a temporary name that then replaces it. No tensor is
+  read or written, and this machine need not see the data files.
 
   Args:
-    prefix: the checkpoint.
-    plan: its `aliases`, `part_aliases`, `partial_aliases` and `joined` are added.
-    recurring: what remembers how it was done for this plan, which makes it faster.
+    prefix: the path of the checkpoint.
+    plan: the checkpoint was written by it. Its `aliases`, `part_aliases`,
+      `partial_aliases` and `joined` are added.
+    recurring: repeats what earlier calls for this plan did, which is faster.
 
   Raises:
     CheckpointKeyError: the checkpoint has no such tensor.
@@ -42,17 +43,17 @@ def add_aliases(
     result = index.serialize()
     if recurring is not None:
       recurring.remember(source, result)
-  # TensorFlow does not sync what it writes, and syncing the index would first write
-  # out the gigabytes of data behind it.
+  # TensorFlow does not sync the data, and syncing the index would wait for the gigabytes
+  # of data to be written out first.
   files.write_atomic(path, result, sync=False)
 
 
 def add_to_index(index: Index, plan: SavePlan) -> None:
-  """As `add_aliases`, to an index in memory.
+  """Adds further keys to an index in memory.
 
   Args:
-    index: the index; it is changed.
-    plan: what is added.
+    index: of a checkpoint that was written by the plan; it is changed.
+    plan: its `aliases`, `part_aliases`, `partial_aliases` and `joined` are added.
 
   Raises:
     CheckpointKeyError: the index has no such tensor.
@@ -73,8 +74,8 @@ def add_to_index(index: Index, plan: SavePlan) -> None:
     joined = joined_entry(index, key)
     if joined is None:
       raise errors.CorruptCheckpointError(
-        f"{index.name}: the parts of {key!r} were written one after the other, and do "
-        "not stand so in the data file"
+        f"{index.name}: the parts of {key!r} do not stand one after the other in the "
+        "data file, though they were written so"
       )
     index.put(new_key, joined)
   for new_key, key in plan.aliases.items():

@@ -1,7 +1,7 @@
-"""Variables by name, for Estimators whose checkpoints may have object keys alone.
+"""Finds variables by name for Estimators, in checkpoints of any format.
 
-Stock code asks a checkpoint for the names of variables. A TF2 checkpoint keeps them in
-its object graph only, and a dual one lists each variable twice.
+Stock code looks for names among the keys of a checkpoint. A TF2 checkpoint has them in its
+object graph only, and a dual one has two keys for each variable.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _logger = logging.getLogger(__name__)
 
 
 def with_names(estimator: tf.estimator.Estimator) -> tf.estimator.Estimator:
-  """Has an Estimator list and find variables by name in checkpoints of any format.
+  """Makes an Estimator list and find variables by name in checkpoints of any format.
 
   Args:
-    estimator: the Estimator, which is changed.
+    estimator: gets other methods `get_variable_names` and `get_variable_value`.
 
   Returns:
-    The Estimator.
+    The same Estimator.
   """
   names = _Names(estimator.model_dir)
   estimator.get_variable_names = names.get_variable_names
@@ -48,7 +48,7 @@ class _Names:
     self._model_dir = model_dir
 
   def get_variable_names(self) -> list[str]:
-    """Names of all variables of the latest checkpoint, as a TF1 checkpoint lists them.
+    """Names all variables of the latest checkpoint, as a TF1 checkpoint would.
 
     Returns:
       The names, sorted.
@@ -60,10 +60,10 @@ class _Names:
       return sorted(_keys_by_name(reader))
 
   def get_variable_value(self, name: str) -> Any:
-    """The value of a variable in the latest checkpoint.
+    """Reads the value of a variable in the latest checkpoint.
 
     Args:
-      name: its name, or any key of the checkpoint.
+      name: of a variable, or any key of the checkpoint.
 
     Returns:
       A NumPy array.
@@ -93,7 +93,7 @@ class _Names:
 
 
 def _keys_by_name(reader: Any) -> dict[str, str]:
-  """The key of each variable; what only object-based checkpoints have is left out."""
+  """The key of each variable, without what only object-based checkpoints have."""
   graph = formats.read_object_graph(reader.prefix, reader.index)
   own = (layout.OBJECT_GRAPH_KEY, layout.SAVE_COUNTER)
   return {
@@ -104,10 +104,10 @@ def _keys_by_name(reader: Any) -> dict[str, str]:
 
 
 def start_by_names(estimator: tf.estimator.Estimator | None) -> None:
-  """Makes stock `warm_start_from=` find names in a checkpoint that has object keys alone.
+  """Makes stock `warm_start_from=` find names in a checkpoint that has object keys only.
 
   Args:
-    estimator: the Estimator that trains; None if there is none. Its settings are changed.
+    estimator: is about to train, and gets other warm start settings; None for none.
   """
   if estimator is None:
     return
@@ -119,9 +119,9 @@ def start_by_names(estimator: tf.estimator.Estimator | None) -> None:
       if reader.format.has_names:
         return
   except errors.CheckpointError:
-    return  # TensorFlow says what is wrong with it.
+    return  # TensorFlow says what is wrong with the checkpoint.
   _logger.info(
-    "warm_start_from=%s has no names; variables are found by those of its object graph.",
+    "warm_start_from=%s has no names; the names in its object graph are used.",
     settings.ckpt_to_initialize_from,
   )
   tfp.set_warm_start_settings(estimator, warm_start_settings(_ByName(settings)))
@@ -138,10 +138,10 @@ class _ByName(WarmStart):
     """Plans the start of the variables that stock TensorFlow would start.
 
     Args:
-      graph: the variables of the graph.
+      graph: its global variables.
 
     Returns:
-      The plan.
+      The source of each variable.
     """
     settings = self._settings
     names = tfp.variables_to_warm_start(settings.vars_to_warm_start)

@@ -1,7 +1,7 @@
-"""The state file of a directory as one training job reads and writes it.
+"""The state file of a directory, as one training job reads and writes it.
 
-A save reads the file once, before anything is written, and knows what it says after
-that. So a job notices if another program writes the file too.
+A save reads the file once, before anything is written. A job remembers what it wrote last,
+so it notices when another program writes the file too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class JobState:
   """The state file of one directory.
 
   Args:
-    directory: the directory.
+    directory: a model_dir, or the directory tf2/ in one.
     name: the file's name; None for `checkpoint`.
 
   Attributes:
@@ -37,7 +37,7 @@ class JobState:
     self._name = name or state_lib.STATE_FILE
     self._path = os.path.join(directory, self._name)
     self._is_cleaned = False
-    # What the file says at the moment, and what this job wrote into it last.
+    # What `read` found in the file, and what this job wrote into it last.
     self._found: bytes | None = None
     self._written: bytes | None = None
 
@@ -50,11 +50,11 @@ class JobState:
     """Reads the file.
 
     Returns:
-      What it says, with paths as they stand in it; None if it is not there, or is
-      damaged and there are no checkpoints that it may have named.
+      What the file says, with paths as they stand in it. None if there is no file, or a
+      damaged one in a directory without checkpoints.
 
     Raises:
-      CorruptCheckpointError: it is damaged, and there are checkpoints.
+      CorruptCheckpointError: the file is damaged, and there are checkpoints.
       CheckpointIOError: the file system refused.
     """
     try:
@@ -69,12 +69,12 @@ class JobState:
       return None
 
   def say_if_another_writes(self) -> None:
-    """Warns if `read` found something that this job did not write."""
+    """Warns if `read` found a file that this job did not write."""
     if self._written is None or self._found in (None, self._written):
       return
     _logger.warning(
-      "%s is not as this job left it: another program writes it too. It named %s, and "
-      "now names %s. Two jobs in one model_dir overwrite and delete each other's "
+      "%s is not as this job left it: another program writes it too. It named %s, and it "
+      "names %s now. Two jobs in one model_dir overwrite and delete each other's "
       "checkpoints; give each a model_dir of its own.",
       self._path,
       _latest(self._written),
@@ -82,15 +82,16 @@ class JobState:
     )
 
   def clean(self, directories: Sequence[str], before: float) -> bool:
-    """Removes what interrupted jobs left, before the first save; says so in the log.
+    """Removes what interrupted jobs left, once, and logs what it removed.
+
+    Nothing is removed while there is no state file, which says what is still needed.
 
     Args:
-      directories: where to look; each has a state file of this one's name.
-      before: as for `leftovers.clean`.
+      directories: where to look; each has a state file of the same name.
+      before: when this job began, in seconds since 1970; newer files stay.
 
     Returns:
-      Whether this was the first time. Before there is a state file, nobody can say
-      what is needed, and nothing is done.
+      Whether this call looked for leftovers.
     """
     if self._is_cleaned or not self.exists:
       return False
@@ -108,9 +109,9 @@ class JobState:
 
     Args:
       latest: the prefix of the latest checkpoint.
-      kept: the prefixes of all that are kept, the latest last.
+      kept: the prefixes of all checkpoints that are kept, the latest last.
       relative: whether absolute paths are written relative to the directory.
-      durable: whether to wait until it is on the disk. TensorFlow does not.
+      durable: whether to wait until the file is on the disk. TensorFlow does not.
 
     Raises:
       CheckpointIOError: the file system refused.
@@ -119,7 +120,7 @@ class JobState:
       self._stored(latest, relative),
       tuple(self._stored(prefix, relative) for prefix in kept),
     )
-    # If this fails half way, nobody else need have written what is found next.
+    # If writing fails half way, what is found next is not another program's work.
     self._written = None
     data = state_lib.format_state(state)
     files.write_atomic(self._path, data, sync=durable)
@@ -142,5 +143,5 @@ def _latest(data: bytes | None) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-  """Names for a message, of many only the first."""
+  """Joins names for a message; of many, it shows only the first."""
   return ", ".join(errors.shorten(names, _SHOWN))

@@ -1,20 +1,20 @@
-"""Lets Keras optimizers restore what a TensorFlow 1 optimizer keeps, from one graph.
+"""Edges of an object graph by which Keras finds the state of TensorFlow 1 optimizers.
 
 `tf.train.Checkpoint(model=..., optimizer=...)` with an optimizer of TensorFlow 1 stores
-its slots as slot variables, called as TensorFlow 1 calls them, and its steps nowhere:
-that is what the global step is for. Where the state means the same in Keras, the
-optimizer's node gets edges besides, by which Keras finds the same tensors:
+slots as slot variables, under TensorFlow 1's names. It stores no count of steps, which the
+global step is. Where the state means the same in Keras, the optimizer's node gets further
+edges, by which Keras finds the same tensors:
 
     iter, _iterations     the global step (Keras 2 legacy; Keras 3)
     _momentums/0, ...     the slots in the order of the model's trainable variables
                           (Keras 3); only where a Keras model says the order
-    learning_rate, ...    nodes without value, which leave the optimizer's own as it is
+    learning_rate, ...    nodes without values, which leave the optimizer's settings alone
 
-and layers get `_kernel` for `kernel`, as Keras 3 calls it. Nothing is stored for this
-but edges; where an object of the user is the global step, the step once more.
+Layers get `_kernel` beside `kernel`, as Keras 3 calls it. Only edges are stored for this,
+and the step once more where an object of the user owns the global step.
 
-The new optimizers of Keras 2 refuse whatever has slot variables, and Keras 2 legacy
-calls those of Ftrl and Adadelta otherwise: for them there is `estimator_ckpt.keras.load`.
+The new optimizers of Keras 2 refuse everything with slot variables, and Keras 2 legacy has
+other names for those of Ftrl and Adadelta. For these, use `estimator_ckpt.keras.load`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.key_plan import GLOBAL_STEP
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
 from estimator_ckpt.keras.graph import LEGACY_SETTINGS
 from estimator_ckpt.keras.objects import OptimizerObject, find_optimizers
 from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer
 
-_GLOBAL_STEP = "global_step"
-# Kinds whose slots mean the same in Keras. Momentum has the learning rate in it there,
-# and Adagrad in Keras 3 epsilon; these have to be converted.
+# Kinds whose slots mean the same in Keras. There, slots of Momentum include the learning
+# rate, and in Keras 3 those of Adagrad include epsilon; these have to be converted.
 _SAME = frozenset(["Adam", "RMSProp", "Ftrl", "Adadelta"])
 _SAME_IN_LEGACY = frozenset(["Adam", "Adagrad", "RMSProp", "GradientDescent"])
 _KERAS_3 = {"kernel": "_kernel", "embeddings": "_embeddings"}
@@ -40,16 +40,16 @@ def add_keras_edges(
   orders: Sequence[Sequence[str]],
   without_slots: Collection[str] = (),
 ) -> list[str]:
-  """Adds to an object graph what Keras optimizers look for.
+  """Adds the edges to an object graph.
 
   Args:
-    graph: the graph of the objects in training; it is added to.
-    orders: for each Keras model in it, the names of its trainable variables in order.
-    without_slots: names at the root of optimizers that keep nothing, as gradient
-      descent.
+    graph: the objects that are trained; it is changed.
+    orders: for each Keras model, the names of its trainable variables in order.
+    without_slots: attributes of the root that are optimizers without state, such as
+      gradient descent.
 
   Returns:
-    Keys that are to hold the global step once more.
+    Keys that have to hold the global step too.
   """
   found = [o for o in find_optimizers(graph) if o.optimizer.flavor is Flavor.TF1]
   for name in without_slots:
@@ -72,7 +72,7 @@ def add_keras_edges(
 
 def _step_node(graph: ObjectGraph) -> int | None:
   for node_id, attribute in graph.attributes():
-    if attribute.full_name == _GLOBAL_STEP:
+    if attribute.full_name == GLOBAL_STEP:
       return node_id
   return None
 
@@ -80,12 +80,12 @@ def _step_node(graph: ObjectGraph) -> int | None:
 def _add_iterations(
   graph: ObjectGraph, optimizer: OptimizerObject, step: int
 ) -> str | None:
-  """Adds the edges to the step; returns the key of a node of their own, if need be."""
+  """Adds the edges to the step; returns the key of a new node for it, if one is needed."""
   children = graph.nodes[optimizer.node_id].children
   key = None
   own = step
-  if graph.lookup((layout_lib.VAR_LIST, _GLOBAL_STEP)) != step:
-    # One node is restored into one object, and the user has one for it already.
+  if graph.lookup((layout_lib.VAR_LIST, GLOBAL_STEP)) != step:
+    # One node is restored into one object, and an object of the user has the step's node.
     key = layout_lib.object_key((*optimizer.path, "iter"))
     own = len(graph.nodes)
     graph.nodes.append(Node(attributes=[Attribute(layout_lib.VARIABLE_VALUE, "", key)]))

@@ -1,8 +1,8 @@
-"""Whether a model_dir without a checkpoint to restore is a new one.
+"""Checks of a model_dir, before a job trains in it.
 
-TensorFlow passes over a `checkpoint` file that it cannot read. Training then begins
-at step 0 in a model_dir that is full of checkpoints, and predictions are those of random
-weights; either looks like success.
+TensorFlow passes over a `checkpoint` file that it cannot read. Training then begins at
+step 0 in a model_dir that is full of checkpoints, and predictions come from random weights.
+Both look like success.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from estimator_ckpt.checkpoint import state_file as state_lib
 
 
 def check_name(directory: str) -> None:
-  """Raises if TensorFlow takes a directory's name for a pattern, to its harm.
+  """Checks that TensorFlow can find and delete checkpoints by a directory's name.
 
-  TensorFlow looks for a checkpoint's files by a pattern. With `[` or a backslash in the
-  path it does not find them again. With `*` or `?` it finds, and deletes, those of other
-  directories that match, too.
+  TensorFlow looks for the files of a checkpoint by a pattern. With `[` or a backslash in
+  the path, it does not find them again. With `*` or `?`, it also finds, and deletes, the
+  files of other directories that match.
 
   Args:
-    directory: a model_dir.
+    directory: the path of a model_dir.
 
   Raises:
-    OptionError: as said.
+    OptionError: TensorFlow would lose checkpoints, or delete those of other directories.
   """
   lost = [character for character in "[\\" if character in directory]
   if lost:
@@ -45,14 +45,14 @@ def check_name(directory: str) -> None:
 
 
 def check_state(directory: str, name: str | None = None) -> None:
-  """Raises if a directory has checkpoints, and a state file that is damaged.
+  """Checks that the state file of a directory with checkpoints can be read.
 
   Args:
-    directory: the directory, which need not exist.
+    directory: the path of a model_dir, which need not exist.
     name: the state file's name; None for `checkpoint`.
 
   Raises:
-    CorruptCheckpointError: as said.
+    CorruptCheckpointError: the directory has checkpoints, and its state file is damaged.
   """
   try:
     state_lib.read_state(directory, name or state_lib.STATE_FILE)
@@ -63,21 +63,21 @@ def check_state(directory: str, name: str | None = None) -> None:
 
 
 def check_latest(directory: str) -> None:
-  """Raises if a directory has checkpoints, and does not say which is the latest.
+  """Checks that the state file of a directory leads to a checkpoint, if there are any.
 
   Args:
-    directory: a model_dir, which need not exist.
+    directory: the path of a model_dir, which need not exist.
 
   Raises:
-    CorruptCheckpointError: its state file is damaged.
-    CheckpointNotFoundError: its state file names a checkpoint that is not there, while
+    CorruptCheckpointError: the directory has checkpoints, and its state file is damaged.
+    CheckpointNotFoundError: the state file names a checkpoint that is not there, while
       others are.
   """
   check_state(directory)
   try:
     current = state_lib.read_state(directory)
   except errors.CorruptCheckpointError:
-    return  # There is nothing to lose.
+    return  # There are no checkpoints to lose.
   if current is None or prefix_lib.is_checkpoint(current.model_checkpoint_path):
     return
   there = _checkpoints(directory)

@@ -1,9 +1,9 @@
 """The arguments of a model_fn, whatever kind of callable it is.
 
 An Estimator looks at the names of a model_fn's arguments, and passes those that it knows
-by keyword (`function_utils.fn_args` of TensorFlow 2.12 and 2.15). It sees positional
-arguments only, and of a `functools.partial` those that are not fixed. A decorated
-model_fn shows the same, and `config` besides, which says where the model_dir is.
+by keyword (`function_utils.fn_args` of TensorFlow 2.12 and 2.15). It sees only positional
+arguments, and of a `functools.partial` only those that are not fixed. A decorated model_fn
+shows the same arguments, and adds `config`, which says where the model_dir is.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _PARAMETERS = ("features", "labels", "mode", "params", "config")
 
 
 def model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
-  """The signature of a model_fn once it is decorated.
+  """The signature that a model_fn has once it is decorated.
 
   Args:
-    model_fn: what is to be decorated: a function, a method, a `functools.partial`, an
-      object with `__call__`, or one of these that is decorated already.
+    model_fn: a function, a method, a `functools.partial`, or an object with `__call__`;
+      it may be decorated already.
 
   Returns:
-    Its signature with a `config`. What an Estimator passes can be passed by position
-    and by keyword, also where the model_fn takes it by keyword only.
+    The signature of the model_fn, with a `config`. What an Estimator passes can be passed
+    by position and by keyword, even where the model_fn takes it by keyword only.
 
   Raises:
-    OptionError: it is no model_fn.
+    OptionError: `model_fn` is no model_fn.
   """
   if not callable(model_fn) or inspect.isclass(model_fn):
     raise errors.OptionError(
@@ -40,10 +40,10 @@ def model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
   names = list(signature.parameters)
   if "features" not in names:
     near = errors.nearest("features", names)
-    hint = f" Did you mean {near!r} to be it?" if near else ""
+    hint = f" Did you mean {near!r} to be 'features'?" if near else ""
     raise errors.OptionError(
       f"{getattr(model_fn, '__name__', model_fn)!r} is no model_fn: it has no parameter "
-      f"called 'features' but {names}.{hint} A model_fn takes some of "
+      f"called 'features'; it has {names}.{hint} A model_fn takes some of "
       f"{', '.join(_PARAMETERS)}."
     )
   fixed = _fixed_by_keyword(model_fn)
@@ -63,14 +63,14 @@ def model_fn_signature(model_fn: ModelFn) -> inspect.Signature:
 
 
 def call(model_fn: ModelFn, arguments: inspect.BoundArguments) -> Any:
-  """Calls a model_fn with what its decorated form was called with.
+  """Calls a model_fn with the arguments that its decorated form was called with.
 
   Args:
-    model_fn: the model_fn.
+    model_fn: the user's function, not decorated.
     arguments: bound to `model_fn_signature(model_fn)`.
 
   Returns:
-    What it returns.
+    What the model_fn returns.
   """
   parameters = inspect.signature(model_fn).parameters
   keywords: dict[str, Any] = {}
@@ -78,7 +78,7 @@ def call(model_fn: ModelFn, arguments: inspect.BoundArguments) -> Any:
   for name, value in arguments.arguments.items():
     kind = arguments.signature.parameters[name].kind
     if kind is inspect.Parameter.VAR_POSITIONAL:
-      # What stands before these has to be passed by position too.
+      # The arguments before these have to be passed by position too.
       positional = [*keywords.values(), *value]
       keywords = {}
     elif kind is inspect.Parameter.VAR_KEYWORD:
@@ -93,7 +93,7 @@ def call(model_fn: ModelFn, arguments: inspect.BoundArguments) -> Any:
 
 
 def _fixed_by_keyword(model_fn: ModelFn) -> frozenset[str]:
-  """The arguments that a partial fixes by keyword; it may be over another one."""
+  """The arguments that a partial, and any partial within, fixes by keyword."""
   fixed: set[str] = set()
   while hasattr(model_fn, "func") and hasattr(model_fn, "keywords"):
     fixed.update(model_fn.keywords)
@@ -102,7 +102,7 @@ def _fixed_by_keyword(model_fn: ModelFn) -> frozenset[str]:
 
 
 def _without_gaps(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
-  """The parameters, with a default for each behind one that has a default."""
+  """The parameters; each that follows one with a default gets a default too."""
   filled = []
   has_default = False
   for parameter in parameters:

@@ -1,16 +1,15 @@
 """Saving again over a checkpoint that others may be reading.
 
-A job that resumes first saves the step it starts from once more, over the checkpoint
-that the state file names. TensorFlow replaces its files one after the other, so an
-evaluator that follows the state file may meet a mixture, and a job that is killed then
-leaves one behind. Here what is written first stands aside:
+A job that resumes saves the step that it starts from once more, over the checkpoint
+that the state file names. TensorFlow replaces the files one after the other. Meanwhile, an
+evaluator that follows the state file may read a mixture, and a job that is killed leaves
+one. So the new checkpoint is written aside first:
 
     model.ckpt-5.tmp-eckpt-1a2b3c4d/model.ckpt-5.*
 
-If its index is the one that is there, checksum for checksum, and the data files are as
-long, nothing is replaced. If not, its data files get names that the old ones do not
-have, then the index is replaced, and the old data files are kept for those who have
-opened the old index.
+If both indexes are the same, checksum for checksum, and the data files have the same
+lengths, nothing is replaced. If not, the new data files get names that the old ones do not
+have, and the index is replaced. The old data files stay for readers of the old index.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from estimator_ckpt.checkpoint import state_file as state_lib
 
 
 def is_listed(prefix: str, state: state_lib.CheckpointState | None) -> bool:
-  """Whether a checkpoint is there and its directory's state file names it.
+  """Whether readers of the state file may find a checkpoint.
 
   Args:
-    prefix: the checkpoint.
-    state: what the state file says; None if there is none.
+    prefix: the path of the checkpoint.
+    state: what the state file of its directory says; None if there is no such file.
 
   Returns:
-    Whether readers may follow the state file to it.
+    Whether the state file names the checkpoint, and the checkpoint is there.
   """
   if state is None:
     return False
@@ -46,10 +45,10 @@ def is_listed(prefix: str, state: state_lib.CheckpointState | None) -> bool:
 
 @contextlib.contextmanager
 def aside(prefix: str) -> Iterator[str]:
-  """A directory beside a checkpoint for what may replace it; it is removed again.
+  """Makes a directory beside a checkpoint, for what replaces it; removes it at the end.
 
   Args:
-    prefix: the checkpoint.
+    prefix: the path of the checkpoint that may be replaced.
 
   Yields:
     The prefix to write.
@@ -57,7 +56,7 @@ def aside(prefix: str) -> Iterator[str]:
   Raises:
     CheckpointIOError: the file system refused.
   """
-  # A job that was killed leaves its own, and saves the same step again.
+  # A job that was killed while it saved this step has left its own directory.
   for path in files.glob_prefix(prefix + "."):
     if files.is_temporary(path) and files.is_dir(path) and not locks.is_in_use(path):
       files.remove_tree(path)
@@ -75,16 +74,16 @@ def replace(
 ) -> list[str]:
   """Puts a checkpoint in the place of another, unless both are the same.
 
-  No tensor is read or written. There is the old checkpoint or the new one at any time.
+  No tensor is read or written. At any time, there is the old checkpoint or the new one.
 
   Args:
-    prefix: the checkpoint that is there.
-    written: the one that was written aside.
-    index: the index that it is to have.
-    durable: whether the data files are on the disk, and the index is to be.
+    prefix: the path of the checkpoint that is replaced.
+    written: the path of the checkpoint that was written aside.
+    index: the index that the new checkpoint gets.
+    durable: whether the index is synced to the disk. The data files are there already.
 
   Returns:
-    Data files of the old one that nobody needs who opens it from now on.
+    Data files of the old checkpoint, which only readers of its index still need.
 
   Raises:
     CheckpointIOError: the file system refused. The old checkpoint is there.
@@ -108,15 +107,15 @@ def replace(
         pass
   index.header = dataclasses.replace(index.header, num_shards=count)
   if durable:
-    # The new names of the data files, before an index that needs them.
+    # The data files get their names on the disk before an index that needs them.
     files.sync_dir(os.path.dirname(prefix))
-  # TensorFlow does not sync what it writes either.
+  # Without durable, TensorFlow's data is not synced either.
   index.write(prefix, sync=durable)
   return list(names)
 
 
 def _are_as_long(prefix: str, written: str, num_shards: int) -> bool:
-  """Whether a checkpoint's data files are there, and none was truncated."""
+  """Whether all data files of a checkpoint are there, and none was truncated."""
   for shard in range(num_shards):
     path = data_path(prefix, shard, num_shards)
     if not files.exists(path):
@@ -127,10 +126,10 @@ def _are_as_long(prefix: str, written: str, num_shards: int) -> bool:
 
 
 def remove(paths: Sequence[str]) -> None:
-  """Removes data files that `replace` returned; some may have been removed meanwhile.
+  """Removes data files that `replace` returned.
 
   Args:
-    paths: the files.
+    paths: the files; some may have been removed meanwhile.
 
   Raises:
     CheckpointIOError: the file system refused.

@@ -1,4 +1,4 @@
-"""Running a restore plan in a session, with the graph that a saver built."""
+"""Carries a restore plan out in a session, by the ops that a saver added to the graph."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True)
 class RestoreOp:
-  """One RestoreV2 op: what it restores, and the inputs that say from where.
+  """One RestoreV2 op of the graph.
 
   Attributes:
-    op: the op.
-    saveables: what it restores.
-    targets: its outputs, in order.
-    reads: the key and the slice spec that it reads each from if it is not told.
+    op: its outputs are the tensors, its inputs 1 and 2 their keys and slice specs.
+    saveables: what the op restores.
+    targets: one for each output, in order.
+    reads: the key and the slice spec of each output, unless others are fed.
   """
 
   op: tf.Operation
@@ -45,16 +45,16 @@ def run(
   restore_ops: Sequence[RestoreOp],
   saver_def: Any,
 ) -> None:
-  """Restores what a plan has sources for.
+  """Restores everything that a plan has sources for.
 
   Args:
-    session: the session.
+    session: holds the variables.
     plan: its targets are those of `restore_ops`, one after the other.
-    restore_ops: the ops, each of which is run if it has a source for every target.
-    saver_def: the saver's.
+    restore_ops: each is run if the plan has a source for every target of it.
+    saver_def: names the tensor of the file name, and the op that restores everything.
 
   Raises:
-    CheckpointNotFoundError: a file disappeared meanwhile.
+    CheckpointNotFoundError: a file of the checkpoint disappeared meanwhile.
     CorruptCheckpointError: a data file is damaged. Nothing was restored then.
   """
   feed: dict[Any, Any] = {saver_def.filename_tensor_name: plan.prefix}
@@ -92,9 +92,9 @@ def run(
 
 
 def _damage(prefix: str, message: str) -> str:
-  """What is wrong with a checkpoint that TensorFlow could not read, in words.
+  """Says what is wrong with a checkpoint that TensorFlow could not read.
 
-  TensorFlow gives up at the first thing, and names neither the file nor the variable.
+  TensorFlow gives up at the first problem, and names neither the file nor the variable.
   """
   findings = verify(prefix).findings
   damages = [f for f in findings if f.severity is Severity.ERROR]
@@ -112,7 +112,7 @@ def _damage(prefix: str, message: str) -> str:
   lines.append(
     f"Take it from a backup, or restore an earlier one: {', '.join(others[-3:])}."
     if others
-    else "Take it from a backup; there is no other in its directory."
+    else "Take it from a backup; its directory has no other checkpoint."
   )
   return "\n".join(lines)
 
@@ -125,9 +125,9 @@ def initialize(
   """Initializes the variables that a plan has no source for.
 
   Args:
-    session: the session.
+    session: holds the variables.
     plan: its targets are those of `restore_ops`, one after the other.
-    restore_ops: the ops.
+    restore_ops: all RestoreV2 ops of the saver.
   """
   initializers = {v.op.name: v.initializer for v in tf.compat.v1.global_variables()}
   sources = iter(plan.sources)
@@ -142,12 +142,12 @@ def initialize(
 def _initialize_iterators(
   session: tf.compat.v1.Session, restore_ops: Sequence[RestoreOp]
 ) -> None:
-  """Runs the initializers of iterators, which have to have run before a restore.
+  """Runs the initializers of iterators, which have to run before a restore.
 
-  A session that starts from a checkpoint does not run a Scaffold's init_op, where these
-  belong. In local_init_op, which runs afterwards, they would undo what was restored.
+  They belong in a Scaffold's init_op, and a session that starts from a checkpoint does
+  not run it. The local_init_op runs after the restore, and would undo it.
   """
-  # A variable's saveable has a handle too, and thousands of them take their time.
+  # A variable's saveable has a handle too, and to look at thousands takes time.
   handles = [
     s.op
     for op in restore_ops
@@ -161,12 +161,12 @@ def _initialize_iterators(
     try:
       session.run(initializer)
     except tf.errors.InvalidArgumentError:
-      # Its dataset is fed; then whoever feeds it has initialized the iterator.
+      # Its dataset is fed, so whoever feeds it has initialized the iterator.
       continue
 
 
 class _Values:
-  """Reads what RestoreV2 cannot; a tensor that several parts are cut of once."""
+  """Reads what RestoreV2 cannot; a tensor that several parts are cut from, once."""
 
   def __init__(self, prefix: str):
     self._prefix = prefix

@@ -1,6 +1,6 @@
-"""Errors of a restore that are this library's and TensorFlow's at once.
+"""Errors of a restore, which are errors of this library and of TensorFlow.
 
-Code that is written against `tf.compat.v1.train.Saver` catches TensorFlow's classes.
+Code that was written for `tf.compat.v1.train.Saver` catches TensorFlow's classes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ class MissingVariableError(errors.VariableMismatchError, tf.errors.NotFoundError
 
 
 class VariableShapeError(errors.VariableMismatchError, tf.errors.InvalidArgumentError):
-  """The checkpoint has variables of the graph in another shape or dtype."""
+  """The checkpoint has variables of the graph with another shape or dtype."""
 
   def __init__(self, message: str):
     tf.errors.InvalidArgumentError.__init__(self, None, None, message)
 
 
 def of_plan(plan: RestorePlan) -> errors.VariableMismatchError:
-  """The error of a plan that has problems, with TensorFlow's words at its end.
+  """Makes the error of a restore that does not fit; it ends in TensorFlow's words.
 
   Args:
-    plan: the plan.
+    plan: a restore plan that has problems.
 
   Returns:
     An error of the class that TensorFlow raises for such a problem.

@@ -1,7 +1,7 @@
 """Which key of a checkpoint each tensor of a graph is restored from.
 
-A plan is made from the checkpoint's index alone, before anything is read or assigned,
-so that everything that does not fit is known and said at once. It needs no TensorFlow.
+A plan is made from the checkpoint's index alone, before a tensor is read or assigned. So
+one error can name everything that does not fit. This module needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ class RestoreTarget:
   """One tensor that a saver restores.
 
   Attributes:
-    name: its name-based key; a variable's name.
-    key: its object-based key, or None for what has none.
+    name: its key in a name-based checkpoint; of a variable, the variable's name.
+    key: its key in an object-based checkpoint, or None if it has none.
     dtype: TensorFlow's DataType number.
-    shape: the shape of the whole tensor, or None where it may vary. A table's
-      dimension that may vary is -1.
-    slice_spec: the part of the whole that this target is, as SaveV2 takes it, or "".
-    part_name: for a part of a partitioned variable that a name-based Saver stores
-      under a name of its own, that name.
-    part_shape: for a part, its own shape.
-    of_whole: for a part that has a name of its own, the same as a part of its variable.
+    shape: the shape of the whole tensor, or None where the shape may vary. In a table,
+      -1 is a dimension that may vary.
+    slice_spec: the part of the whole that this target is, as SaveV2 takes it; "" for a
+      whole.
+    part_name: the own name of a part, where a name-based Saver stores each part of a
+      partitioned variable under a name of its own; else None.
+    part_shape: the shape of a part; None for a whole.
+    of_whole: for a part with a name of its own, the same tensor as a part of its
+      variable; else None.
   """
 
   name: str
@@ -53,14 +55,14 @@ class RestoreSource(NamedTuple):
   """Where a target is read: a key of the bundle and a slice of it.
 
   Attributes:
-    key: the key.
-    slice_spec: the slice, as RestoreV2 takes it, or "" for all of it.
-    pieces: for a tensor that is stored in pieces, each a tensor of its own or an
-      incomplete tensor, their keys in order; `key` is the first.
-    axis: the dimension in which pieces that are tensors follow each other.
-    stand_in: set where RestoreV2 cannot read this, since it puts slices of a few types
-      together and no pieces. It reads this instead, something small of the same type,
-      and is fed the value.
+    key: names the tensor in the bundle.
+    slice_spec: the slice, as RestoreV2 takes it; "" for the whole tensor.
+    pieces: the keys of a tensor that is stored in pieces, in order. Each piece is a
+      tensor of its own, or an incomplete tensor. `key` is the first.
+    axis: the dimension in which pieces follow each other that are tensors.
+    stand_in: a key and a slice spec, where RestoreV2 cannot read the source: it joins
+      slices of some types only, and no pieces. RestoreV2 reads the stand-in, which is
+      small and of the same type, and its output is fed the value.
   """
 
   key: str
@@ -75,10 +77,10 @@ class RestoreProblem:
   """One target that a checkpoint does not fit.
 
   Attributes:
-    target: the target.
-    key: the key it was found under, or None for one that is missing.
-    found: what stands there, in words.
-    nearest: for a missing one, the name in the checkpoint that is most like it.
+    target: what the graph wants.
+    key: where it stands in the checkpoint; None if it is missing.
+    found: the type and shape there, in words; "" if it is missing.
+    nearest: the most similar name in the checkpoint, for a missing target.
   """
 
   target: RestoreTarget
@@ -98,14 +100,14 @@ class RestoreProblem:
 
 @dataclasses.dataclass(frozen=True)
 class RestorePlan:
-  """What a restore will do.
+  """Where a restore reads each target, and what does not fit.
 
   Attributes:
-    prefix: the checkpoint.
+    prefix: the path of the checkpoint.
     sources: for each target, in order, where it is read; None for a problem.
     missing: targets that the checkpoint lacks.
-    mismatched: targets that have another dtype or shape there.
-    unused: names of what the checkpoint has and no target takes.
+    mismatched: targets that the checkpoint has with another dtype or shape.
+    unused: names of tensors that no target takes.
   """
 
   prefix: str
@@ -120,7 +122,7 @@ class RestorePlan:
     return self.missing + self.mismatched
 
   def message(self) -> str:
-    """The problems in words, with what to do about them."""
+    """Says what does not fit, and what to do about it."""
     lines = [
       (
         f"The checkpoint {self.prefix} does not fit this graph: {len(self.missing)} missing, "
@@ -154,16 +156,16 @@ def plan_restore(
 ) -> RestorePlan:
   """Finds every target in a checkpoint of any format.
 
-  A target is looked up by its object key, then by its name, then through the object
-  graph's `full_name`, then as a part of the same name and shape.
+  A target is looked up by its object key, then by its name, then by the `full_name` in
+  the object graph, then as a part of the same name and shape.
 
   Args:
     targets: the tensors of the graph.
-    index: the checkpoint's index.
-    prefix: the checkpoint's prefix, for messages.
+    index: lists the tensors of the checkpoint.
+    prefix: the path of the checkpoint, whose object graph is read if it is needed.
 
   Returns:
-    The plan; look at its `problems` before using it.
+    The plan; look at its `problems` before you carry it out.
 
   Raises:
     CorruptCheckpointError: the object graph cannot be read.
@@ -214,7 +216,7 @@ def _mismatch(
 
 def _fits(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
   if -1 in shape and len(found) == len(shape) + 1 and found[-1] == 1:
-    found = found[:-1]  # A dense hash table stores its scalar values so.
+    found = found[:-1]  # So a dense hash table stores scalar values.
   return len(found) == len(shape) and all(b in (-1, a) for a, b in zip(found, shape))
 
 
@@ -252,13 +254,13 @@ class _Lookup:
     self._pieces: dict[str, list[str]] | None = None
     self._slot_parts: list[str] | None = None
     self._stand_ins: dict[int, tuple[str, str]] = {}
-    # Entries of what targets stand for, under every key that is theirs.
+    # Serialized entries of the tensors that targets take, under each of their keys.
     self._used: set[bytes] = set()
 
   def find_exact(self, target: RestoreTarget) -> RestoreSource | None:
-    """The source of a tensor that is there whole, in its type and shape.
+    """The source of a tensor that stands there whole, with its type and shape.
 
-    That is most of them, and `find` with all that it looks at takes much longer.
+    Most tensors do, and `find`, which looks at everything, takes much longer.
     """
     if target.slice_spec or target.shape is None:
       return None
@@ -274,7 +276,7 @@ class _Lookup:
   def _keys(self, target: RestoreTarget) -> tuple[str, ...]:
     if target.key is None:
       return (target.name,)
-    # Without an object graph there are names only, though one may look like a key.
+    # Without an object graph all keys are names, even those that look like object keys.
     has_objects = layout_lib.OBJECT_GRAPH_KEY in self._index
     return (target.key, target.name) if has_objects else (target.name, target.key)
 
@@ -291,7 +293,7 @@ class _Lookup:
     return next(filter(self._is_readable, sources), None) or self._fed(sources[0])
 
   def _find_slot_parts(self, target: RestoreTarget) -> RestoreSource | None:
-    """A slot that a name-based Saver stored by its parts' names, or by that of one."""
+    """A slot that a name-based Saver stored under the names of its parts."""
     if self._slot_parts is None:
       keys = self._index.keys()
       self._slot_parts = [key for key in keys if part_names.may_be_slot_part(key)]
@@ -321,7 +323,7 @@ class _Lookup:
     return False
 
   def _find_pieces(self, target: RestoreTarget) -> RestoreSource | None:
-    """Parts that are tensors of their own, as tf.train.Checkpoint stores them."""
+    """Parts that are tensors of their own; tf.train.Checkpoint stores them so."""
     if self._pieces is None:
       self._pieces = self._all_pieces()
     pieces = self._pieces.get(target.name, [])
@@ -343,7 +345,8 @@ class _Lookup:
   def _all_pieces(self) -> dict[str, list[str]]:
     numbered: dict[str, dict[int, str]] = {}
     for key in self._index.keys():
-      # Their full names do not tell parts apart; the paths of the guide's dict do.
+      # All parts have one full name. In a dict of variables by name, as TensorFlow's
+      # migration guide makes it, their paths have numbers.
       parsed = layout_lib.parse_object_key(key)
       name = parsed.path[-1] if parsed is not None and parsed.path else key
       part = part_names.split_part(name)
@@ -356,7 +359,7 @@ class _Lookup:
     }
 
   def _is_readable(self, source: RestoreSource) -> bool:
-    """Whether RestoreV2 reads it; it stitches only some types."""
+    """Whether RestoreV2 can read a source; it joins slices of some types only."""
     entry = self._index.entry(source.key)
     if tensorflow_stitches(entry.dtype):
       return True
@@ -374,7 +377,7 @@ class _Lookup:
     return source._replace(stand_in=self._stand_ins[dtype])
 
   def _stand_in(self, dtype: int) -> tuple[str, str]:
-    """The smallest thing of a type that RestoreV2 reads as it is stored."""
+    """The smallest tensor or slice of a type, as it is stored."""
     stored: list[tuple[int, str, str]] = []
     for key in self._index.keys():
       entry = self._index.entry(key)
@@ -392,7 +395,7 @@ class _Lookup:
     if self._full_names is None:
       graph = self.graph()
       self._full_names = graph.keys_by_full_name() if graph else {}
-    # Eager code that saves on keeps the paths, and has full names of its own.
+    # Eager code that restores and saves keeps the paths, and writes other full names.
     flat = layout_lib.object_key([layout_lib.VAR_LIST, name])
     guesses = [self._full_names.get(name), flat]
     scopes = name.split("/")
@@ -401,7 +404,7 @@ class _Lookup:
     key = next((k for k in guesses if k is not None and k in self._index), None)
     for suffix in ("-keys", "-values"):
       if name.endswith(suffix) and key is None:
-        # The full name of a table is without what its tensors add to it.
+        # The full name of a table has no suffix; the names of its tensors have one.
         key = f"{self._full_names.get(name[: -len(suffix)])}{suffix}"
     return key if key is not None and key in self._index else None
 
@@ -416,10 +419,10 @@ class _Lookup:
     return self._graph
 
   def unused(self, targets: Container[str]) -> list[str]:
-    """Names of what no target stands for; aliases of one tensor count as one."""
+    """Names of tensors that no target takes; a tensor with aliases counts once."""
     names: dict[tuple[bytes, ...], str] = {}
     for key, where in self._index.locations().items():
-      # A partitioned tensor's bytes are those of its slices.
+      # The bytes of a partitioned tensor are those of its slices.
       if self._used.issuperset(where[1:] or where):
         continue
       # A name may have other bytes than the object key that was taken.
@@ -427,12 +430,12 @@ class _Lookup:
         continue
       if key.startswith(layout_lib.SAVE_COUNTER + "/"):
         continue
-      # Of several aliases the name-based key is the one a user knows.
+      # A user knows the name-based key rather than an object key.
       if layout_lib.parse_object_key(key) is None or where not in names:
         names[where] = key
     if not names:
       return []
-    # The same tensor as a whole, under its object key, beside slices under its name.
+    # A tensor may stand there twice: whole under its object key, in slices by its name.
     graph = self.graph()
     own = graph.keys_by_full_name().items() if graph is not None else ()
     known = {key for name, key in own if name in targets and name in self._index}

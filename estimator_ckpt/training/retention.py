@@ -1,8 +1,8 @@
 """Which checkpoints stay when a new one has been saved, and which are deleted.
 
-The rules are those of `tf.compat.v1.train.Saver`: the `max_to_keep` latest stay, and of
-the others one for every `keep_checkpoint_every_n_hours`. The plan is a value. Nothing is
-read or deleted here.
+The rules are those of `tf.compat.v1.train.Saver`: the latest `max_to_keep` checkpoints
+stay, and of the older ones, one for every `keep_checkpoint_every_n_hours`. The plan is a
+value. Nothing is read or deleted here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class ListedCheckpoint(NamedTuple):
   """A checkpoint that counts for retention.
 
   Attributes:
-    prefix: its path.
+    prefix: its path without `.index`.
     saved: when it was saved, in seconds since 1970.
   """
 
@@ -26,7 +26,7 @@ class ListedCheckpoint(NamedTuple):
 
   @property
   def directory(self) -> str:
-    """The directory it is in."""
+    """The directory that holds it."""
     return os.path.dirname(self.prefix)
 
 
@@ -35,10 +35,11 @@ class RetentionPlan:
   """What happens to the checkpoints of a model_dir after a save.
 
   Attributes:
-    kept: those that stay and count, oldest first. The new one is the last.
-    deleted: the prefixes of those that are deleted, oldest first.
-    preserved: the prefixes of those that stay for good, and do not count any more.
-    preserve_after: the next one that is preserved was saved after this time.
+    kept: checkpoints that stay and count, oldest first. The new one is the last.
+    deleted: prefixes of checkpoints that are deleted, oldest first.
+    preserved: prefixes of checkpoints that stay for good, and no longer count.
+    preserve_after: only a checkpoint that was saved after this time is preserved next,
+      in seconds since 1970.
   """
 
   kept: tuple[ListedCheckpoint, ...]
@@ -53,10 +54,9 @@ class RetentionPlan:
 
   @property
   def prefixes_before_deletion(self) -> list[str]:
-    """The prefixes that it lists until the deletion is done.
+    """The prefixes that the state file lists until the deletion is done.
 
-    So a job that is killed in between leaves nothing that the next job would not find
-    there and delete.
+    If a job is killed in between, the next job finds there what is left to delete.
     """
     return [*self.deleted, *self.prefixes]
 
@@ -72,11 +72,11 @@ def plan_retention(
 
   Args:
     listed: the checkpoints that counted so far, oldest first.
-    saved: the new one, which may be among them.
-    max_to_keep: how many stay; 0 keeps all, and the state file then lists the new one
+    saved: the new checkpoint, which may be among them.
+    max_to_keep: how many stay. With 0 all stay, and the state file lists the new one
       alone, as TensorFlow's does.
-    preserve_after: see `RetentionPlan`.
-    keep_checkpoint_every_n_hours: how many hours of training one is preserved for.
+    preserve_after: the time from which on one is preserved, in seconds since 1970.
+    keep_checkpoint_every_n_hours: hours of training for which one is preserved.
 
   Returns:
     The plan.
@@ -91,7 +91,7 @@ def plan_retention(
     return RetentionPlan((saved,), (), (), preserve_after)
   kept = [each for each in listed if each.prefix != saved.prefix]
   kept.append(saved)
-  # A job that was killed may have left more than one too many.
+  # A job that was killed may have left several too many.
   deleted = []
   preserved = []
   for old in kept[:-max_to_keep]:

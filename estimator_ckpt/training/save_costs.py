@@ -1,4 +1,4 @@
-"""What a save costs: in the log, and as scalars in TensorBoard."""
+"""What a save cost: a line in the log, and scalars in TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class SaveCosts:
-  """What a save has cost; times are in seconds.
+  """What one save cost.
 
   Attributes:
-    waiting: how long training waited for the save before this one.
-    snapshot: how long training waited for the snapshot.
-    write: how long it took until the state file named the checkpoint.
-    size: the bytes of its data files; None where this process cannot see them.
+    waiting: seconds that training waited for the save before this one.
+    snapshot: seconds that training waited for the snapshot.
+    write: seconds from then until the state file named the checkpoint.
+    size: bytes of the data files; None where this process cannot see them.
     is_asynchronous: whether training went on during the write.
   """
 
@@ -49,20 +49,20 @@ class SaveCosts:
 def report(
   waiting: float, snapshot: float, write: float, prefix: str, is_asynchronous: bool
 ) -> None:
-  """Logs what a save has cost, and adds scalars to the summaries of its directory.
+  """Logs what a save cost, and adds scalars to the summaries of its directory.
 
-  Where nobody writes summaries of that directory, or the checkpoint has no step, there
-  are no scalars.
+  There are no scalars where nobody writes summaries of that directory, or where the
+  checkpoint has no step.
 
   Args:
-    waiting: see `SaveCosts`.
-    snapshot: see `SaveCosts`.
-    write: see `SaveCosts`.
-    prefix: the checkpoint.
-    is_asynchronous: see `SaveCosts`.
+    waiting: seconds that training waited for the save before this one.
+    snapshot: seconds that training waited for the snapshot.
+    write: seconds from then until the state file named the checkpoint.
+    prefix: the path of the checkpoint.
+    is_asynchronous: whether training went on during the write.
   """
   size = None
-  # In a cluster the chief need not see the servers' files.
+  # In a cluster, the chief may not see the files that the servers wrote.
   with contextlib.suppress(errors.CheckpointError):
     size = sum(map(files.size, files.glob_prefix(prefix + ".data-")))
   costs = SaveCosts(waiting, snapshot, write, size, is_asynchronous)
@@ -82,7 +82,7 @@ def report(
       continue
     summary.value.add(tag=f"checkpoint/{name}", simple_value=value)
   writer.add_summary(summary, int(match[1]))
-  # Nobody else flushes after the last save.
+  # After the last save nobody else flushes.
   writer.flush()
 
 

@@ -1,4 +1,4 @@
-"""What a saver saves: gathered from a graph and from the objects a user names."""
+"""What a saver saves: everything in a graph, and the objects that a user names."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from estimator_ckpt.training.tensorflow_private import tf
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-  """Something to save, with the TensorFlow objects that do it.
+  """One thing to save, with the TensorFlow objects that save it.
 
   Attributes:
-    saved: what it is.
-    saveables: what saves it; several for a partitioned variable, in the order of rows.
-    base: what the names of their tensors begin with.
+    saved: its names and its object key.
+    saveables: TensorFlow's objects; several for a partitioned variable, in the order of
+      the parts.
+    base: the beginning of the names of their tensors.
   """
 
   saved: key_plan.Saved
@@ -33,7 +34,7 @@ class Named:
   base: str
 
   def whole(self) -> Any:
-    """The tensor of a partitioned variable as a whole."""
+    """Joins the parts of a partitioned variable to one tensor."""
     specs = [saveable.specs[0] for saveable in self.saveables]
     axis = _cut_axis([_slice(spec) for spec in specs])
     return tf.concat([spec.tensor for spec in specs], axis)
@@ -44,10 +45,11 @@ class Gathered:
   """Everything that goes into a checkpoint.
 
   Attributes:
-    named: what is saved and restored, by name.
+    named: what is saved and restored.
     graph: the user's object graph, or None.
-    save_only: names, and functions that make the tensors, of what is only written.
-    python_states: objects of the user that keep their state in Python.
+    save_only: keys of tensors that are written and not restored, and functions that make
+      the tensors.
+    python_states: the user's objects that keep their state in Python.
   """
 
   named: list[Named]
@@ -59,19 +61,19 @@ class Gathered:
 
 
 def gather(var_list: Any, root: Any, sharded: bool) -> Gathered:
-  """Finds what is to be saved.
+  """Finds everything to save.
 
   Args:
     var_list: as for `tf.compat.v1.train.Saver`; None for everything in the graph.
-    root: a trackable whose object graph is to be stored, or None.
+    root: a trackable whose object graph is stored, or None.
     sharded: whether each device writes a data file of its own.
 
   Returns:
-    What is to be saved.
+    Everything that goes into a checkpoint.
 
   Raises:
-    OptionError: two things of one name, a thing that cannot be saved, or partitions
-      that are not the whole of their variable.
+    OptionError: two things have one name, a thing cannot be saved, or the partitions of a
+      variable do not make it up.
   """
   frozen = tfp.frozen_objects(var_list) if root is None else None
   if var_list is None or frozen is not None:
@@ -99,13 +101,13 @@ def gather(var_list: Any, root: Any, sharded: bool) -> Gathered:
 
 
 def keras_variable_orders(root: Any) -> list[list[str]]:
-  """The names of the trainable variables of the Keras models at a root, in order.
+  """Names the trainable variables of Keras models, in the order of each model.
 
   Args:
-    root: a `tf.train.Checkpoint`.
+    root: a `tf.train.Checkpoint`; its attributes are looked at.
 
   Returns:
-    The names, for each model that has made its variables.
+    The variables' names, for each model that has made its variables.
   """
   return [
     [variable.name.partition(":")[0] for variable in member.trainable_variables]
@@ -115,13 +117,13 @@ def keras_variable_orders(root: Any) -> list[list[str]]:
 
 
 def plain_optimizers(root: Any) -> list[str]:
-  """What the gradient descent optimizers of TensorFlow 1 at a root are called.
+  """Finds the gradient descent optimizers of TensorFlow 1, which have no state.
 
   Args:
-    root: a `tf.train.Checkpoint`.
+    root: a `tf.train.Checkpoint`; its attributes are looked at.
 
   Returns:
-    Their attributes' names.
+    The names of the attributes.
   """
   plain = tf.compat.v1.train.GradientDescentOptimizer
   return [name for name, member in vars(root).items() if isinstance(member, plain)]
@@ -130,11 +132,11 @@ def plain_optimizers(root: Any) -> list[str]:
 def _regrouped(
   by_name: dict[str, list[tfp.SaveableObject]],
 ) -> dict[str, list[tfp.SaveableObject]]:
-  """Puts the parts of a slot together that TensorFlow gave a name each.
+  """Puts the parts of a slot together where TensorFlow gave each part another name.
 
-  A slot of a partitioned variable gets the name of the variable and the end of its own.
-  If the optimizer works within a scope (`dnn/`, as in canned estimators), that scope
-  makes the end too long, `t_0/Adagrad` of `part_0/Adagrad`, and no two parts alike.
+  TensorFlow names a part of a slot by the name of its variable and the end of its own
+  name. If the optimizer works within a scope (`dnn/`, as in canned Estimators), the scope
+  makes that end too long: `t_0/Adagrad` of `part_0/Adagrad`. Then no two parts agree.
   """
   regrouped: dict[str, list[tfp.SaveableObject]] = {}
   for name, saveables in by_name.items():
@@ -143,7 +145,7 @@ def _regrouped(
     )
     for saveable in saveables:
       own = part_names.without_part(tfp.slice_key(saveable))
-      # The name of a slot's only part is as wrong, and its slice is the whole.
+      # The name of a slot's only part is as wrong, though its slice is the whole.
       misnamed = incomplete or (own is not None and part_names.is_slot_part(name, own))
       regrouped.setdefault(own if own and misnamed else name, []).append(saveable)
   return regrouped
@@ -161,7 +163,7 @@ def _is_tiled(saveables: Sequence[tfp.SaveableObject]) -> bool:
 
 def _named(name: str, saveables: list[tfp.SaveableObject], sharded: bool) -> Named:
   specs = saveables[0].specs
-  # A SaveableObject names its tensors itself, whatever a var_list calls it.
+  # A SaveableObject names its tensors itself, and may not follow the var_list.
   own_names: tuple[tuple[str, str], ...] = ()
   bases = [name, saveables[0].name]
   base = next((b for b in bases if all(s.name.startswith(b) for s in specs)), None)
@@ -254,7 +256,7 @@ def _is_variable(saveable: tfp.SaveableObject) -> bool:
 def _merge_tracked(
   named: Sequence[Named], tracked: Sequence[tfp.SaveableObject], graph: ObjectGraph
 ) -> list[Named]:
-  """Gives what the objects reach its object key, and adds what only they reach."""
+  """Sets the object key of each saveable that an object owns; adds those of objects only."""
   left = {tfp.slice_key(s): s for s in tracked if not tfp.is_save_only(s)}
   merged = []
   renamed = {}
@@ -269,7 +271,7 @@ def _merge_tracked(
       if item.saved.is_variable and tfp.slice_key(own[0]) != item.saved.base:
         renamed[key] = item.saved.base
     elif any(own):
-      # The objects have the parts of a partitioned variable.
+      # The objects track the parts of a partitioned variable one by one.
       part_keys = tuple(
         (saveable.specs[0].name, part.specs[0].slice_spec)
         for saveable, part in zip(own, item.saveables)
@@ -280,7 +282,7 @@ def _merge_tracked(
       )
     merged.append(item)
   full_names = {a.checkpoint_key: a.full_name for _, a in graph.attributes()}
-  # What a var_list calls a variable is its name in the checkpoint.
+  # The name that a var_list gives a variable is its name in the checkpoint.
   for node in graph.nodes:
     node.attributes[:] = [
       dataclasses.replace(a, full_name=renamed[a.checkpoint_key])
@@ -302,7 +304,7 @@ def _merge_tracked(
 
 
 def _object_key(saveable: tfp.SaveableObject) -> str:
-  """The key of a tracked saveable; its own name is only the beginning of it."""
+  """The object key of a tracked saveable, without the suffixes of its tensors."""
   names = [spec.name for spec in saveable.specs]
   return names[0] if len(names) == 1 else os.path.commonprefix(names).rstrip("-")
 
@@ -311,18 +313,19 @@ class RecordedSaveable(tfp.SaveableObject):
   """A saveable under another key, which remembers the op that restores it.
 
   Args:
-    inner: the saveable.
-    item: what it is one of.
-    key: what its tensors are written under (without suffix); None for their own names.
-    object_key: the object key it may be found under.
-    is_written: see below.
+    inner: TensorFlow's own, which assigns what was read.
+    item: the thing to save that `inner` belongs to.
+    key: the key that its tensors are written under, without their suffixes; None for
+      their own names.
+    object_key: the object key that a checkpoint may have it under, or None.
+    is_written: whether a save writes its tensors.
 
   Attributes:
-    restored: the op, once there is one.
-    variable_name: the name of its variable, or of a table or other resource.
-    is_variable: whether that is a variable.
+    restored: the op that restores it, from the time when the graph has one.
+    variable_name: the name of its variable, table or other resource.
+    is_variable: whether it saves a variable.
     targets: what it restores, one for each of its tensors.
-    is_written: whether its tensors are written at all.
+    is_written: whether a save writes its tensors.
   """
 
   def __init__(
@@ -341,8 +344,8 @@ class RecordedSaveable(tfp.SaveableObject):
     self.targets = []
     specs = []
     if self._is_renamed(item):
-      # What a var_list calls it says what is to be restored, as an average into its
-      # variable. The object has what the variable itself was.
+      # The name in a var_list says what to restore, such as an average into its
+      # variable. The object key would lead to the variable's own value.
       object_key = None
     for spec in inner.specs:
       own_name = None
@@ -364,13 +367,13 @@ class RecordedSaveable(tfp.SaveableObject):
     super().__init__(inner.op, specs, key or inner.name)
 
   def _is_renamed(self, item: Named) -> bool:
-    # What only objects reach has its key for a name.
+    # The name of a saveable that only an object owns is its object key.
     own_names = (self.variable_name, item.saved.object_key)
     reached = item.saved.object_key is not None
     return reached and self.is_variable and item.saved.base not in own_names
 
   def restore(self, restored_tensors: Any, restored_shapes: Any) -> Any:
-    """Adds the op that assigns what was read."""
+    """Adds the op that assigns the tensors that were read."""
     if len(restored_tensors) == 1 and not restored_shapes:
       self.restored = tfp.assign(self.inner, restored_tensors[0])
     else:
@@ -389,7 +392,7 @@ def _target(
   shape = _shape(saveable, spec)
   if not spec.slice_spec:
     part = restore_plan.RestoreTarget(name, key, dtype, shape)
-    # As in ExponentialMovingAverage.variables_to_restore, which names each part.
+    # ExponentialMovingAverage.variables_to_restore gives each part a name of its own.
     whole, part_spec = part_names.without_part(name), tfp.part_spec(saveable)
     if whole is None or part_spec is None:
       return part

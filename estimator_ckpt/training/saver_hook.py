@@ -1,7 +1,7 @@
 """The hook that saves for an Estimator while training goes on.
 
-The stock hook tells its listeners of a checkpoint as soon as `save` returns. This one
-tells them when the checkpoint is written, at the end of the step that is running then.
+The stock hook tells its listeners of a checkpoint when `save` returns. This hook tells
+them when the checkpoint is written, at the end of the step that is running then.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _logger = logging.getLogger(__name__)
 class AsynchronousSaverHook(tf.compat.v1.train.CheckpointSaverHook):
   """A CheckpointSaverHook whose listeners hear of whole checkpoints, in order.
 
-  An Estimator that finds a CheckpointSaverHook adds none of its own. Where the user has
-  one besides, in `train(hooks=...)`, that one saves and this one does nothing.
+  An Estimator that finds a CheckpointSaverHook adds none of its own. If the user gives
+  another one, in `train(hooks=...)`, the user's hook saves, and this one does nothing.
 
   Args:
-    model_dir: where it saves.
-    saver: what saves.
-    config: the RunConfig, which says when to save.
+    model_dir: the directory of the checkpoints.
+    saver: saves, with `asynchronous=True`.
+    config: says after how many steps or seconds to save.
   """
 
   _listeners: Any
@@ -41,13 +41,13 @@ class AsynchronousSaverHook(tf.compat.v1.train.CheckpointSaverHook):
       save_graph_def=config.checkpoint_save_graph_def,
     )
     self._checkpoint_saver = saver
-    # The step of a save that the listeners have not heard of.
+    # The step of the save that the listeners have not heard of yet.
     self._untold: int | None = None
     self._is_needed = True
 
   def after_create_session(self, session: Any, coord: Any) -> None:
     """Saves, unless another hook does."""
-    # What a session that was lost did not write, nobody hears of.
+    # A session that was lost did not write its last checkpoint.
     self._untold = None
     self._is_needed = not any(
       isinstance(hook, tf.compat.v1.train.CheckpointSaverHook)
@@ -59,7 +59,7 @@ class AsynchronousSaverHook(tf.compat.v1.train.CheckpointSaverHook):
       super().after_create_session(session, coord)
 
   def after_run(self, run_context: Any, run_values: Any) -> None:
-    """Raises what the last write raised, tells listeners of it, and saves when due."""
+    """Raises the error of the last write, or tells listeners of it; saves when due."""
     if not self._is_needed:
       return
     if not self._checkpoint_saver.is_writing and self._tell(run_context.session):
@@ -91,7 +91,7 @@ class AsynchronousSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     return should_stop
 
   def _tell(self, session: Any, listeners: Any = None) -> bool:
-    """Waits for the last write, and tells listeners; whether one wants to stop."""
+    """Waits for the last write, tells listeners; returns whether one wants to stop."""
     self._checkpoint_saver.wait_until_finished()
     step, self._untold = self._untold, None
     if step is None:
@@ -109,16 +109,16 @@ class AsynchronousSaverHook(tf.compat.v1.train.CheckpointSaverHook):
 def hook_for(
   spec: Any, saver: CheckpointSaver, model_dir: str | None, config: Any
 ) -> AsynchronousSaverHook | None:
-  """The hook that an EstimatorSpec needs for asynchronous saves.
+  """Makes the hook that an EstimatorSpec needs for asynchronous saves.
 
   Args:
-    spec: the EstimatorSpec of a training.
-    saver: its saver.
-    model_dir: the Estimator's.
+    spec: an EstimatorSpec that trains.
+    saver: saves, with `asynchronous=True`.
+    model_dir: the directory of the checkpoints; None where the model_fn has no config.
     config: the Estimator's RunConfig.
 
   Returns:
-    The hook, or None if the spec has one that saves, or the job saves nothing.
+    The hook; None if the spec has a hook that saves, or if the job saves nothing.
   """
   own = (*spec.training_hooks, *spec.training_chief_hooks)
   saves = any(isinstance(h, tf.compat.v1.train.CheckpointSaverHook) for h in own)

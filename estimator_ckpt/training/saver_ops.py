@@ -1,4 +1,4 @@
-"""The ops that a saver adds to a graph: what SaveV2 writes, and what RestoreV2 reads."""
+"""The SaveV2 and RestoreV2 ops that a saver adds to a graph."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from estimator_ckpt.training.tensorflow_private import tf
 
 
 class SaverBuilder(tfp.BulkSaverBuilder):
-  """Writes extra tensors beside the saveables, and remembers what the ops are about.
+  """Writes extra tensors beside the saveables, and remembers what the ops do.
 
   Attributes:
-    restores: the RestoreV2 ops.
-    written: what the SaveV2 ops write.
+    restores: the RestoreV2 ops that were added.
+    written: the tensors that the SaveV2 ops write.
 
   Args:
-    extras: keys, and functions that make their tensors.
+    extras: keys of the extra tensors, and functions that make the tensors.
     bulk: whether one op restores everything.
   """
 
@@ -36,7 +36,7 @@ class SaverBuilder(tfp.BulkSaverBuilder):
   def save_op(
     self, filename_tensor: Any, saveables: Sequence[saveables_lib.RecordedSaveable]
   ) -> Any:
-    """Adds the SaveV2 op of a device, as the base class."""
+    """Adds the SaveV2 op of a device, and returns it, as the base class does."""
     specs = [spec for s in saveables if s.is_written for spec in s.specs]
     names = [spec.name for spec in specs]
     slices = [spec.slice_spec for spec in specs]
@@ -57,9 +57,9 @@ class SaverBuilder(tfp.BulkSaverBuilder):
     preferred_shard: int,
     restore_sequentially: bool,
   ) -> list[Any]:
-    """Adds the RestoreV2 ops of a device; returns their outputs, as the base class."""
-    # One op reads everything; a lenient saver has one for each saveable, since an op
-    # whose key is missing fails as a whole.
+    """Adds the RestoreV2 ops of a device; returns their outputs, as the base class does."""
+    # An op fails as a whole if one of its keys is missing. So a saver that may leave
+    # variables out has an op for each saveable.
     groups = [list(saveables)] if self._bulk else [[s] for s in saveables]
     tensors: list[Any] = []
     for group in groups:
@@ -82,11 +82,11 @@ class SaverBuilder(tfp.BulkSaverBuilder):
 def extra_tensors(
   plan: key_plan.SavePlan, gathered: saveables_lib.Gathered, step: Any
 ) -> list[tuple[str, Any]]:
-  """What is written beside the saveables.
+  """Lists the tensors that are written beside those of the saveables.
 
   Args:
-    plan: the keys.
-    gathered: what is saved.
+    plan: says which keys the checkpoint has.
+    gathered: everything that is saved.
     step: the global step variable, or None.
 
   Returns:
@@ -106,8 +106,8 @@ def extra_tensors(
   if plan.needs_step_key:
     extras.append((key_plan.GLOBAL_STEP, lambda: tf.identity(step)))
   if plan.needs_save_counter:
-    # The step, so that eager code that goes on saving counts on from it and does not
-    # write over older numbers.
+    # Eager code numbers its checkpoints by this counter. It goes on from the step, so it
+    # does not write over older checkpoints.
     def save_counter() -> Any:
       return tf.constant(1, tf.int64) if step is None else tf.cast(step, tf.int64)
 

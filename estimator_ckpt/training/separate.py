@@ -1,13 +1,13 @@
-"""A dual checkpoint kept apart: two bundles over the same data.
+"""A dual checkpoint as two bundles over the same data.
 
     model_dir/checkpoint                  model_dir/tf2/checkpoint
     model_dir/model.ckpt-5.index          model_dir/tf2/model.ckpt-5.index
     model_dir/model.ckpt-5.data-...   =   model_dir/tf2/model.ckpt-5.data-...   (hard links)
 
-The one in model_dir lists TF1 names only, the one in tf2/ has what a TF2 checkpoint has.
-The TF2 bundle is made first, then the TF1 bundle, then the state files are written, and
-then old bundles are removed. So whatever a crash leaves, the state files name whole
-bundles, and a pair is there until the next one is.
+The bundle in model_dir has TF1 names only; the one in tf2/ has what a TF2 checkpoint has.
+The TF2 bundle is made first, then the TF1 bundle. Then the state files are written, and old
+bundles are removed. So after a crash, the state files name whole bundles, and the old pair
+stays until the new one is whole.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ _said: set[str] = set()
 
 
 def tf2_prefix(prefix: str) -> str:
-  """Where the TF2 bundle of a checkpoint is.
+  """The path of the TF2 bundle of a pair.
 
   Args:
-    prefix: the TF1 bundle.
+    prefix: the path of the TF1 bundle.
+
+  Returns:
+    The same name in the directory tf2/.
 
   Example:
     >>> tf2_prefix("model_dir/model.ckpt-5")
@@ -50,13 +53,13 @@ def tf2_prefix(prefix: str) -> str:
 def publish(
   prefix: str, written: str, plan: SavePlan, durable: bool = False
 ) -> list[str]:
-  """Makes the two bundles of one that was written aside.
+  """Makes two bundles of one that was written aside.
 
   Args:
-    prefix: the TF1 bundle.
-    written: what was written, in the same directory's file system.
-    plan: what it was written by, a dual one.
-    durable: whether its data files are on the disk, and the bundles are to be.
+    prefix: the path of the TF1 bundle.
+    written: the path of the bundle that was written, on the same file system.
+    plan: the bundle was written by it; its format is dual.
+    durable: whether the bundles are synced to the disk. The data files are there already.
 
   Returns:
     Data files of an older bundle at `prefix`, as `overwrite.replace` returns them.
@@ -81,11 +84,11 @@ def publish(
 
 
 def split(written: str, plan: SavePlan) -> tuple[Index, Index]:
-  """The indexes of the two bundles.
+  """Makes the indexes of two bundles from that of one.
 
   Args:
-    written: a bundle with the keys of a plan, without its aliases.
-    plan: the plan.
+    written: the path of a bundle that has the keys of the plan, without the aliases.
+    plan: says which keys are TF1 names, and which of them a TF2 checkpoint has.
 
   Returns:
     The TF1 index and the TF2 index.
@@ -109,11 +112,12 @@ def _remove(index: Index, keys: Iterable[str]) -> None:
 
 
 def record(prefix: str, state_file: str | None = None) -> None:
-  """Enters a pair into the state file of tf2/, and removes what lost its TF1 bundle.
+  """Enters a pair into the state file of tf2/, and removes bundles without a TF1 bundle.
 
   Args:
-    prefix: the TF1 bundle; its own state file is written, and old ones are removed.
-    state_file: the state files' name; None for `checkpoint`.
+    prefix: the path of the TF1 bundle. The state file beside it is written, and old TF1
+      bundles are removed already.
+    state_file: the name of both state files; None for `checkpoint`.
 
   Raises:
     CheckpointIOError: the file system refused.
@@ -130,30 +134,30 @@ def record(prefix: str, state_file: str | None = None) -> None:
       listed.update(zip(paths, (*times, *[time.time()] * len(paths))))
   listed.pop(latest, None)
   listed[latest] = time.time()
-  # What is to be removed stays listed until it is, for the case that this is killed.
+  # A bundle stays listed until it is removed. So a job that is killed leaves none unlisted.
   _write(directory, latest, listed, name)
   for path in [path for path in listed if _lost_its_pair(path)]:
     del listed[path]
-    # An absolute path in a copied state file leads to somebody else's.
+    # An absolute path in a copied state file leads to another job's bundle.
     if os.path.dirname(path) == directory:
       _remove_bundle(path)
   _write(directory, latest, listed, name)
 
 
 def left_behind(prefix: str, state_file: str | None = None) -> str | None:
-  """The TF2 bundle that readers of tf2/ stay at, if nothing is kept apart any more.
+  """Finds the TF2 bundle of an earlier job, which readers of tf2/ go on to read.
 
   Args:
-    prefix: a checkpoint that is about to be written, without a pair.
-    state_file: the state files' name; None for `checkpoint`.
+    prefix: the path of a checkpoint that is about to be written, without a pair.
+    state_file: the name of the state file in tf2/; None for `checkpoint`.
 
   Returns:
-    The latest one there, or None if no pair was ever written.
+    The path of the latest TF2 bundle; None if no pair was ever written.
   """
   directory = os.path.dirname(tf2_prefix(prefix))
   with contextlib.suppress(errors.CheckpointError):
     current = state_lib.read_state(directory, state_file or state_lib.STATE_FILE)
-    # What eager code saved there has no name.
+    # A checkpoint that eager code saved there has no name.
     if current and GLOBAL_STEP in Index.read(current.model_checkpoint_path):
       return current.model_checkpoint_path
   return None
@@ -164,7 +168,7 @@ def _lost_its_pair(path: str) -> bool:
   if files.exists(index_path(os.path.join(os.path.dirname(directory), name))):
     return False
   try:
-    # What eager code saved there is its own, was never one of a pair, and has no name.
+    # A checkpoint that eager code saved there is no half of a pair, and has no name.
     return GLOBAL_STEP in Index.read(path)
   except errors.CheckpointNotFoundError:
     return True
@@ -187,13 +191,13 @@ def _remove_bundle(prefix: str) -> None:
 
 
 def whole(prefix: str) -> str:
-  """The bundle of a pair to restore: the TF1 one, or the other if only that is whole.
+  """Chooses the bundle of a pair to restore: the TF2 one if only that is whole.
 
   Args:
-    prefix: the TF1 bundle.
+    prefix: the path of the TF1 bundle.
 
   Returns:
-    A prefix; the given one if neither is whole.
+    The path of one of the bundles; the given one if neither is whole.
   """
   other = tf2_prefix(prefix)
   if _is_whole(prefix) or not _is_whole(other):
@@ -220,7 +224,7 @@ def _say_copied(directory: str) -> None:
     _said.add(directory)
     _logger.warning(
       "The file system of %s has no hard links, so the data of each checkpoint is "
-      "copied to %s/: twice the bytes, and longer saves.",
+      "copied to %s/. That takes twice the space, and saves take longer.",
       directory,
       DIRECTORY,
     )

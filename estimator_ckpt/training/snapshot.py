@@ -5,9 +5,9 @@
 
 A read of a resource variable shares the variable's buffer, and TensorFlow's optimizers
 copy a buffer that is shared before they write to it. So the snapshot itself costs no
-copy, and what training does not change meanwhile exists once. What TensorFlow changes in
-place, as reference variables and the entries of a dense hash table, is copied when the
-snapshot is taken.
+copy, and a variable that training does not change meanwhile exists once. TensorFlow
+changes reference variables and the entries of a dense hash table in place, so these are
+copied when the snapshot is taken.
 
 Checked on TensorFlow 2.12 and 2.15: `PrepareToUpdateVariable` and
 `EnsureSparseVariableAccess` in core/framework/resource_var.h and
@@ -25,12 +25,12 @@ from estimator_ckpt import errors
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
 
-# Ops whose outputs nothing changes. A table's export may be the table's own memory.
+# Ops whose outputs nothing changes. The export of a table may be the table's memory.
 _NEW_VALUES = frozenset(["Const", "SerializeIterator"])
-# The write runs on the thread that calls it. In TensorFlow's pool, which has a thread for
-# each core, it would take the place of an op of the training step.
+# The write runs on the thread that calls it. TensorFlow's pool has a thread for each core:
+# there the write would take the place of an op of the training step.
 _OWN_THREAD = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
-# What DeepCopy takes in place of the types that it does not know.
+# Types that DeepCopy does not know, and the types of the same bits that it copies.
 _SAME_BITS = {
   tf.qint8: tf.int8,
   tf.quint8: tf.uint8,
@@ -45,9 +45,9 @@ class WrittenTensor:
   """One tensor that is saved.
 
   Attributes:
-    key: its key.
-    slice_spec: the part of a tensor that it is, as SaveV2 takes it, or "".
-    tensor: the tensor.
+    key: where it stands in the checkpoint.
+    slice_spec: the part of a whole that it is, as SaveV2 takes it; "" for a whole.
+    tensor: its value in the graph.
   """
 
   key: str
@@ -59,10 +59,10 @@ class Snapshot:
   """Ops that take a snapshot and write it; they are added to the default graph.
 
   Args:
-    written: what is saved.
+    written: the tensors that are saved.
 
   Raises:
-    OptionError: a tensor is on another machine, or of a type that cannot be copied.
+    OptionError: a tensor is on another machine, or has a type that cannot be copied.
   """
 
   def __init__(self, written: Sequence[WrittenTensor]):
@@ -74,7 +74,7 @@ class Snapshot:
       name = tf.compat.v1.get_default_graph().unique_name("stage")
       dtypes = [value.dtype.base_dtype for value in values]
       self._clear = tf.raw_ops.StageClear(dtypes=dtypes, shared_name=name)
-      # Never two snapshots: what a write that failed has left goes first.
+      # There is one snapshot at most: one that a failed write left is dropped first.
       with tf.control_dependencies([self._clear]):
         self._stage = tf.raw_ops.Stage(values=values, shared_name=name)
       self._prefix = tf.compat.v1.placeholder(tf.string, [], name="prefix")
@@ -86,25 +86,25 @@ class Snapshot:
       )
 
   def take(self, session: tf.compat.v1.Session, feed: Mapping[Any, Any]) -> None:
-    """Takes a snapshot. No other one is being written.
+    """Takes a snapshot; must not be called while one is being written.
 
     Args:
-      session: the session.
-      feed: values of tensors that are saved as they are fed.
+      session: holds the variables.
+      feed: tensors that are saved with a given value, and these values.
     """
     session.run(self._stage, dict(feed))
 
   def write(self, session: tf.compat.v1.Session, prefix: str) -> None:
-    """Writes the snapshot, as a bundle with one data file; then it is gone.
+    """Writes the snapshot as a bundle with one data file, and drops it.
 
     Args:
-      session: the session that it was taken in.
-      prefix: what is written.
+      session: the one that the snapshot was taken in.
+      prefix: the path of the bundle.
     """
     session.run(self._save, {self._prefix: prefix}, options=_OWN_THREAD)
 
   def drop(self, session: tf.compat.v1.Session) -> None:
-    """Lets a snapshot go that was not written."""
+    """Drops a snapshot that was not written."""
     session.run(self._clear)
 
 
@@ -118,7 +118,7 @@ def _check_is_local(written: WrittenTensor) -> None:
 
 
 def _detached(written: WrittenTensor) -> Any:
-  """A tensor whose value stays while training goes on."""
+  """A tensor whose value does not change while training goes on."""
   tensor = written.tensor
   is_read = _is_read(tensor)
   if tensor.dtype == tf.variant or tensor.op.type in _NEW_VALUES:
@@ -142,13 +142,13 @@ def _detached(written: WrittenTensor) -> Any:
 
 
 def _is_read(tensor: Any) -> bool:
-  """Whether a tensor is what a resource variable's read gave, unchanged."""
+  """Whether a tensor is the unchanged result of a resource variable's read."""
   while tensor.op.type == "Identity":
     tensor = tensor.op.inputs[0]
   return tensor.op.type == "ReadVariableOp"
 
 
-# The types that DeepCopy knows; checked on 2.12 and 2.15.
+# The types that DeepCopy knows; checked on TensorFlow 2.12 and 2.15.
 _COPIED = frozenset(
   "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
   "bool string complex64 complex128".split()

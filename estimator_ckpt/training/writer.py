@@ -9,8 +9,8 @@ from typing import Callable
 class Writer:
   """Runs writes one after the other.
 
-  Whoever starts a write waits for the one before. A write that fails is kept, and
-  raised by the next `wait`, which is called in the training thread.
+  The caller of `start` has waited for the write before. The error of a write is kept, and
+  the next `wait` raises it, in the training thread.
   """
 
   def __init__(self) -> None:
@@ -25,11 +25,11 @@ class Writer:
   def start(
     self, write: Callable[[], None], failed: Callable[[BaseException], None]
   ) -> None:
-    """Starts a write; none is under way.
+    """Starts a write; must not be called while one is under way.
 
     Args:
-      write: writes.
-      failed: is called on the writing thread with what `write` raised.
+      write: is run on the writing thread.
+      failed: is called on the writing thread with the error of `write`.
     """
 
     def run() -> None:
@@ -39,7 +39,7 @@ class Writer:
         self._error = error
         failed(error)
 
-    # A program that ends waits for it, as it would for a save.
+    # Python waits for a thread that is no daemon before the program ends.
     self._thread = threading.Thread(target=run, name="checkpoint-writer", daemon=False)
     self._thread.start()
 
@@ -47,7 +47,7 @@ class Writer:
     """Waits until nothing is being written.
 
     Returns:
-      What the last write raised, if nobody has raised it since.
+      The error of the last write, if `wait` has not raised it yet; else None.
     """
     if self._thread is not None:
       self._thread.join()
@@ -55,7 +55,7 @@ class Writer:
     return self._error
 
   def wait(self) -> None:
-    """Waits until nothing is being written, and raises what the last write raised."""
+    """Waits until nothing is being written, and raises the error of the last write."""
     error = self.join()
     self._error = None
     if error is not None:

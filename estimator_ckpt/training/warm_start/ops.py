@@ -1,8 +1,8 @@
-"""The ops of a warm start: one multi-tensor read, and an assignment for each variable.
+"""The ops of a warm start: one read of many tensors, and an assignment for each variable.
 
-A tensor that TensorFlow's RestoreV2 cannot deliver as it is wanted is put together in the
-graph: one that was saved in several tensors, one in slices of a type that TensorFlow does
-not stitch, one whose vocabulary changed. No tensor passes through Python.
+Three kinds of tensors are put together in the graph, since TensorFlow's RestoreV2 cannot do
+it: a tensor that was saved as several, a tensor in slices of a type that RestoreV2 does not
+join, and a tensor whose vocabulary changed. No tensor passes through Python.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from estimator_ckpt.warm_start.source_tensors import SourceTensor
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
 from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
-# What RestoreV2 takes a slice out of; tensor_bundle.cc has a fixed list. Checked with
-# every type on TensorFlow 2.12 and 2.15.
+# The types that RestoreV2 takes slices of; tensor_bundle.cc has a fixed list. Every type
+# was checked on TensorFlow 2.12 and 2.15.
 _STITCHED = frozenset(
   dtypes.number(name)
   for name in (
@@ -40,8 +40,9 @@ class WarmStartOps(NamedTuple):
 
   Attributes:
     assignments: for each variable, or part of one, the op that starts it.
-    variables: the same variables.
-    rows_kept: for variables with a changed vocabulary, how many entries had an old one.
+    variables: the variable or part that each assignment starts.
+    rows_kept: for each variable with a changed vocabulary, the number of entries of the
+      new vocabulary that the old one has; int32 scalars.
   """
 
   assignments: list[tf.Operation]
@@ -53,16 +54,16 @@ def build(plan: WarmStartPlan) -> WarmStartOps:
   """Adds the ops of a warm start to the default graph.
 
   Args:
-    plan: what is to be started; its targets are variables of the graph.
+    plan: says what is started; its targets are variables of the graph.
 
   Returns:
-    The ops; nothing has run.
+    The ops, none of which has run.
 
   Raises:
     CheckpointNotFoundError: a data file is missing.
     CorruptCheckpointError: a data file is too short.
-    UnsupportedCheckpointError: slices that are no grid, of a type that TensorFlow does
-      not stitch.
+    UnsupportedCheckpointError: slices that are no grid, of a type that RestoreV2 does
+      not join.
   """
   _check_data_files(plan)
   names = {item.target.name for item in plan.started}
@@ -78,7 +79,7 @@ def build(plan: WarmStartPlan) -> WarmStartOps:
       parts = by_name[item.target.name]
       by_op = {v.op.name: v for v in parts}
       for saveable in saveables[item.target.name]:
-        # Only the saveable of a part has to tell which one it is of.
+        # A single variable needs no look-up; the saveables of parts need one.
         variable = parts[0] if len(parts) == 1 else by_op[tfp.slice_key(saveable)]
         part = _Part(item, saveable.specs[0], variable, reads)
         pending.append((part, saveable, variable))
@@ -97,21 +98,21 @@ def build(plan: WarmStartPlan) -> WarmStartOps:
 def run_rows_kept(
   session: tf.compat.v1.Session, rows_kept: dict[str, tf.Tensor]
 ) -> dict[str, int]:
-  """How many entries of changed vocabularies had an old one.
+  """Counts the entries of changed vocabularies that started from an old one.
 
   Args:
-    session: the session that the variables were started in.
-    rows_kept: that of the WarmStartOps.
+    session: the one that the variables were started in.
+    rows_kept: see `WarmStartOps`.
 
   Returns:
-    The numbers by variable.
+    The counts by the names of variables.
   """
   counts = session.run(rows_kept) if rows_kept else {}
   return {name: int(count) for name, count in counts.items()}
 
 
 def _check_data_files(plan: WarmStartPlan) -> None:
-  """Finds now what TensorFlow would find while the session begins."""
+  """Finds damaged data files now; TensorFlow would find them when the session begins."""
   index = plan.source.index
   shards = Shards.of(plan.prefix, index)
   for key in {key for item in plan.started for key in item.source.keys}:
@@ -151,7 +152,7 @@ class _Reads:
         )
 
   def tensor(self, read: _Read) -> tf.Tensor:
-    """What was asked for."""
+    """The tensor that `add` asked for."""
     return self._tensors[read.device][read.position]
 
 
@@ -177,7 +178,7 @@ class _Part:
     ]
 
   def value(self, rows_kept: dict[str, tf.Tensor]) -> tf.Tensor:
-    """The value the part is to have; notes how many rows of a vocabulary were kept."""
+    """The value that the part starts with; adds its count to `rows_kept`."""
     pieces = [(bounds, self._reads.tensor(read)) for bounds, read in self._pieces]
     if self._wanted is None:
       return pieces[0][1]
@@ -194,7 +195,7 @@ class _Part:
     shape = [end - start for start, end in self._bounds]
     backup = self._backup(change, shape)
     start, end = self._bounds[axis]
-    # Behind the vocabulary's entries stand the rows for other words.
+    # The rows behind the entries of the vocabulary are for words that it does not have.
     entries = max(0, min(end, change.new_size) - start)
     if not entries or not self._item.source.shape[axis]:
       return backup
@@ -249,7 +250,7 @@ def _whole(shape: Sequence[int]) -> Bounds:
 def _pieces(
   source: SourceTensor, wanted: Bounds | None
 ) -> list[tuple[str, str, Bounds]]:
-  """What has to be read for a part of a tensor: keys, slice specs, and their bounds."""
+  """Lists what to read for a part of a tensor: keys, slice specs, and bounds."""
   key = source.keys[0]
   if wanted is None:
     return [(key, "", ())]
@@ -269,7 +270,7 @@ def _pieces(
     return [(key, spec, wanted)]
   if not source.slices:
     return [(key, "", whole)]
-  # A slice as it is stored is read whatever its type, if its spec is written the same.
+  # RestoreV2 reads a slice of any type as it is stored, if the slice spec is the same.
   dims = " ".join(map(str, source.shape))
   stored = [
     (key, f"{dims} {part}", slices.bounds(part, source.shape)) for part in source.slices
@@ -280,14 +281,14 @@ def _pieces(
 def _intersection(one: Bounds, other: Bounds) -> Bounds | None:
   common = tuple((max(a[0], b[0]), min(a[1], b[1])) for a, b in zip(one, other))
   empty = any(start >= end for start, end in common)
-  # An empty variable has no elements, but it has a value.
+  # An empty variable has no elements, and still needs a value.
   return None if empty and one != other else common
 
 
 def _stitch(
   pieces: Sequence[tuple[Bounds, tf.Tensor]], wanted: Bounds, source: SourceTensor
 ) -> tf.Tensor:
-  """Cuts pieces to what is wanted and puts them together."""
+  """Cuts pieces to the bounds that are wanted, and joins them."""
   cut = []
   for bounds, tensor in pieces:
     common = _intersection(bounds, wanted)
@@ -309,7 +310,7 @@ def _concat(
     return pieces[0][1]
   groups: dict[tuple[int, int], list[tuple[Bounds, tf.Tensor]]] = {}
   for piece in pieces:
-    # Two pieces of the same bounds leave no dimension to tell them apart.
+    # Two pieces of the same bounds differ in no dimension.
     along = piece[0][axis] if axis < len(wanted) else (-1, -1)
     groups.setdefault(along, []).append(piece)
   position = wanted[axis][0] if axis < len(wanted) else 0
@@ -317,7 +318,7 @@ def _concat(
     if start != position:
       raise errors.UnsupportedCheckpointError(
         f"{source.key}: its {len(source.slices)} slices of {dtypes.name(source.dtype)} are "
-        "no grid, and TensorFlow does not stitch that type. Save it unpartitioned."
+        "no grid, and TensorFlow cannot join slices of that type. Save it unpartitioned."
       )
     position = end
   parts = [_concat(groups[key], wanted, axis + 1, source) for key in sorted(groups)]

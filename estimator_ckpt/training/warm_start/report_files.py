@@ -1,4 +1,4 @@
-"""Where the report of a warm start goes: the log, a file in the model_dir, TensorBoard."""
+"""Writes the report of a warm start: to the log, to the model_dir, and to TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 
 def log(plan: WarmStartPlan) -> None:
-  """Logs in short what was started; as a warning, if something was passed over.
+  """Logs a summary of what was started; as a warning, if the plan has problems.
 
   Args:
     plan: the plan that was carried out.
@@ -30,18 +30,20 @@ def log(plan: WarmStartPlan) -> None:
 def write(
   plan: WarmStartPlan, rows_kept: Mapping[str, int], model_dir: str, step: int
 ) -> None:
-  """Writes in full what was started.
+  """Writes the whole report.
 
   Args:
     plan: the plan that was carried out.
-    rows_kept: for variables with a changed vocabulary, how many entries had an old one.
-    model_dir: where `warm_start.json` is written, and TensorBoard's summary; it is made.
+    rows_kept: for each variable with a changed vocabulary, the number of entries of the
+      new vocabulary that the old one has.
+    model_dir: the directory of `warm_start.json` and of TensorBoard's summary; it is made
+      if it does not exist.
     step: the step that training begins with.
 
   Raises:
     CheckpointIOError: the file system refused.
   """
-  # Nobody else makes it, if neither checkpoints nor summaries are saved.
+  # A job that saves neither checkpoints nor summaries makes no directory.
   files.mkdirs(model_dir)
   data = json.dumps(report.as_json(plan, rows_kept), indent=2).encode() + b"\n"
   files.write_atomic(os.path.join(model_dir, REPORT_FILE), data, sync=False)

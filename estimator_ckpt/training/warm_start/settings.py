@@ -1,8 +1,8 @@
-"""A WarmStart for whoever takes `tf.estimator.WarmStartSettings`.
+"""A WarmStart in the form of `tf.estimator.WarmStartSettings`.
 
-An Estimator with a model_fn of its own takes `warm_start=` in its decorator, and a canned
-one `with_checkpointing(estimator, warm_start=...)`. This is for where only an Estimator's
-own argument `warm_start_from=` can be reached.
+An Estimator with a model_fn of your own takes `warm_start=` in its decorator, and a canned
+one takes `with_checkpointing(estimator, warm_start=...)`. The settings are for code that
+reaches only an Estimator's argument `warm_start_from=`.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 
 class _Settings(tf.estimator.WarmStartSettings):
-  """Settings that are worked out when an Estimator uses them.
+  """Settings that start variables when an Estimator unpacks them.
 
-  Which variables there are, and so which keys of the checkpoint they take, is known only
-  in the graph. An Estimator unpacks its settings there, with `warm_start(*settings)`, if
-  the model_dir has no checkpoint; read from tensorflow-estimator 2.12 and 2.15. It is
-  then that the variables get their initializers. Nothing is left for TensorFlow to do.
+  The variables are known only in the graph. There an Estimator unpacks its settings, with
+  `warm_start(*settings)`, if the model_dir has no checkpoint (read from
+  tensorflow-estimator 2.12 and 2.15). The variables then get their initializers, and
+  nothing is left for TensorFlow to do.
   """
 
   def __new__(cls, warm_start: WarmStart) -> _Settings:
     try:
       prefix = prefix_lib.resolve(warm_start.checkpoint)
     except errors.CheckpointError:
-      # A job that resumes does not need it any more; `plan` raises where one does.
+      # A job that resumes needs no source; `plan` raises in a job that needs one.
       prefix = warm_start.checkpoint
     settings = super().__new__(cls, prefix, [])
     settings._warm_start = warm_start
     return settings
 
   def __reduce__(self) -> tuple[Any, ...]:
-    # Copies of a tuple are made from its items, which do not tell the warm start.
+    # A tuple is copied from its items, and the warm start is not among them.
     return (_Settings, (self._warm_start,))
 
   def __iter__(self) -> Iterator[Any]:
@@ -49,7 +49,7 @@ class _Settings(tf.estimator.WarmStartSettings):
     variables = tf.compat.v1.global_variables()
     if variables:
       plan = self._warm_start.plan(variables)
-      # When the settings were made, there may have been none, or another.
+      # When the settings were made, there may have been no checkpoint, or another one.
       values[0] = plan.prefix
       plan.raise_for_problems()
       ops = warm_start_ops.build(plan)
@@ -66,7 +66,7 @@ class _Settings(tf.estimator.WarmStartSettings):
 def _report_when_started(
   training: tfp.Training, plan: WarmStartPlan, ops: warm_start_ops.WarmStartOps
 ) -> None:
-  """Reports when the session has initialized the variables, which the chief's does."""
+  """Reports once the session has initialized the variables; only the chief's does."""
 
   def report(session: tf.compat.v1.Session) -> None:
     rows_kept = warm_start_ops.run_rows_kept(session, ops.rows_kept)
@@ -81,18 +81,18 @@ def _report_when_started(
 def warm_start_settings(
   warm_start: WarmStart | str | os.PathLike[str],
 ) -> tf.estimator.WarmStartSettings:
-  """Makes what an Estimator's own `warm_start_from=` takes, from any checkpoint.
+  """Makes settings for an Estimator's own `warm_start_from=`, from any checkpoint.
 
-  What was started is logged when training begins, and written to the model_dir.
-  TensorFlow's line "Warm-started 0 variables" counts what was left for it to do.
+  When training begins, the variables that were started are logged, and written to the
+  model_dir. TensorFlow's log line "Warm-started 0 variables" does not count them.
 
   Args:
     warm_start: a WarmStart, or the path of a checkpoint.
 
   Returns:
     The settings. `train`, `evaluate` and `predict` use them if the model_dir has no
-    checkpoint; then they raise CheckpointNotFoundError if there is none to start from
-    either, and VariableMismatchError if something does not fit.
+    checkpoint. They raise CheckpointNotFoundError if there is no checkpoint to start from,
+    and VariableMismatchError if something does not fit.
 
   Example:
     tf.estimator.DNNClassifier(
