@@ -67,13 +67,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def shows_options(function: _F) -> _F:
   """Puts the options that a function passes to a saver into its signature.
 
-  `help` then names them, with their defaults, and not `**options` alone.
+  `help` then shows their names and defaults, rather than `**options` alone.
 
   Args:
-    function: a function that ends in `**options`.
+    function: its last parameter is `**options`.
 
   Returns:
-    The function.
+    The same function, with another signature.
   """
   signature = inspect.signature(function)
   *own, rest = signature.parameters.values()
@@ -84,7 +84,7 @@ def shows_options(function: _F) -> _F:
     if p.kind is keyword
   ]
   options.append(inspect.Parameter("warm_start", keyword, default=None))
-  # What is left are the other arguments of a Saver and, in a factory, of a Scaffold.
+  # The rest stands for other arguments of a Saver and, in a factory, of a Scaffold.
   rest = rest.replace(annotation=inspect.Parameter.empty)
   shown = signature.replace(parameters=[*own, *options, rest])
   function.__signature__ = shown  # type: ignore[attr-defined]
@@ -102,7 +102,7 @@ def tf1_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
     A Scaffold.
 
   Raises:
-    OptionError: an unknown option or a value that cannot be meant.
+    OptionError: an unknown option or value.
   """
   return make_scaffold(CheckpointFormat.TF1, **options)
 
@@ -118,7 +118,7 @@ def tf2_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
     A Scaffold.
 
   Raises:
-    OptionError: an unknown option or a value that cannot be meant.
+    OptionError: an unknown option or value.
   """
   return make_scaffold(CheckpointFormat.TF2, **options)
 
@@ -127,8 +127,7 @@ def tf2_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
 def dual_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
   """Makes a Scaffold that writes dual checkpoints and restores any format.
 
-  Call it where the graph is built: within `with tf.Graph().as_default()`, or in a
-  model_fn.
+  Call it where the graph is built: in `with tf.Graph().as_default()` or in a model_fn.
 
       scaffold = eckpt.dual_scaffold(max_to_keep=3)
       with tf.compat.v1.train.MonitoredTrainingSession(
@@ -136,15 +135,15 @@ def dual_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
         ...
 
   Args:
-    **options: those of `dual_checkpointing`, without functions for `checkpoint` and
-      `warm_start`; any argument of `tf.compat.v1.train.Scaffold` except `saver`; and
-      `scaffold`, a Scaffold to take over: its saver is replaced and its settings kept.
+    **options: the options of `dual_checkpointing`; any argument of
+      `tf.compat.v1.train.Scaffold` except `saver`; and `scaffold`, a Scaffold to take
+      over, whose saver is replaced and whose settings are kept.
 
   Returns:
     A Scaffold.
 
   Raises:
-    OptionError: an unknown option or a value that cannot be meant.
+    OptionError: an unknown option or value.
   """
   return make_scaffold(CheckpointFormat.DUAL, **options)
 
@@ -152,17 +151,17 @@ def dual_scaffold(**options: Any) -> tf.compat.v1.train.Scaffold:
 def make_scaffold(
   checkpoint_format: CheckpointFormat | str, **options: Any
 ) -> tf.compat.v1.train.Scaffold:
-  """As `dual_scaffold`, for any format.
+  """Makes a Scaffold that writes checkpoints of a format and restores any format.
 
   Args:
-    checkpoint_format: what is written.
-    **options: see `dual_scaffold`.
+    checkpoint_format: "tf1", "tf2", "dual", or a CheckpointFormat.
+    **options: as for `dual_scaffold`.
 
   Returns:
     A Scaffold.
 
   Raises:
-    OptionError: an unknown option or a value that cannot be meant.
+    OptionError: an unknown option or value.
   """
   scaffold = options.pop("scaffold", None)
   check_options(options, _SAVER_OPTIONS | _SCAFFOLD_OPTIONS)
@@ -185,7 +184,7 @@ def make_scaffold(
 
 
 def saver_of(scaffold: tf.compat.v1.train.Scaffold | None) -> Any:
-  """The saver of a Scaffold, also where an evaluation's Scaffold does not show it."""
+  """The saver of a Scaffold, even if an evaluation's Scaffold hides it."""
   if scaffold is None:
     return None
   hidden = getattr(scaffold, "checkpoint_saver", None)
@@ -193,13 +192,13 @@ def saver_of(scaffold: tf.compat.v1.train.Scaffold | None) -> Any:
 
 
 def user_init_fn(scaffold: tf.compat.v1.train.Scaffold) -> InitFn | None:
-  """The init_fn that a user gave to a Scaffold, below those of decorators and factories.
+  """The init_fn that a user gave to a Scaffold, without what decorators and factories add.
 
   Args:
-    scaffold: any Scaffold.
+    scaffold: the user's own, or one that a decorator or factory made of it.
 
   Returns:
-    The function, or None for none.
+    The user's function; None if the user gave none.
   """
   init_fn = tfp.user_init_fn(scaffold)
   while init_fn is not None and hasattr(init_fn, "of_user"):
@@ -210,15 +209,16 @@ def user_init_fn(scaffold: tf.compat.v1.train.Scaffold) -> InitFn | None:
 def make_init_fn(
   saver: CheckpointSaver, user_init_fn: InitFn | None, apart: bool = False
 ) -> InitFn | None:
-  """The init_fn of a Scaffold: the saver's warm start first, then the user's own.
+  """Makes the init_fn of a Scaffold: the saver's warm start first, then the user's own.
 
   Args:
-    saver: the Scaffold's saver.
-    user_init_fn: the user's, or None.
-    apart: see `WarmStartingSaver.init_fn`.
+    saver: starts the variables, if it is a WarmStartingSaver.
+    user_init_fn: the user's function, or None.
+    apart: whether variables start only when the init_fn is called, and not in the
+      init_op; see `WarmStartingSaver.init_fn`.
 
   Returns:
-    The function, or None for none.
+    The init_fn; None if there is nothing to do.
   """
   if not isinstance(saver, WarmStartingSaver):
     return user_init_fn
@@ -230,14 +230,14 @@ def make_init_fn(
 def check_options(
   options: dict[str, Any], known: frozenset[str] = _SAVER_OPTIONS
 ) -> None:
-  """Raises for an option that does not exist, naming the nearest that does.
+  """Checks that all options exist.
 
   Args:
-    options: what was given.
-    known: what may be.
+    options: the options by name.
+    known: the names that exist.
 
   Raises:
-    OptionError: as said.
+    OptionError: an unknown option; the message names the nearest that exists.
   """
   for name in options:
     if name not in known:
@@ -251,22 +251,22 @@ def check_options(
 def make_saver(
   checkpoint_format: CheckpointFormat | str, replaced: Any = None, **options: Any
 ) -> CheckpointSaver:
-  """A saver of a format, with the settings of the one it takes the place of.
+  """Makes a saver of a format, with the settings of the saver that it replaces.
 
   Args:
-    checkpoint_format: what is written.
+    checkpoint_format: "tf1", "tf2", "dual", or a CheckpointFormat.
     replaced: the saver of a user's Scaffold: None, a `tf.compat.v1.train.Saver`, a
       `tf.train.Checkpoint`, whose objects become `checkpoint=`, or the saver of another
       decorator or factory.
-    **options: arguments of CheckpointSaver; they win over the replaced one's.
-      `checkpoint` and `warm_start` may be functions that return them.
+    **options: arguments of CheckpointSaver, which win over the settings of `replaced`.
+      `checkpoint` and `warm_start` may be functions that return the value.
 
   Returns:
-    The saver, not built yet; the replaced one itself if it writes the format already
-    and nothing is added to its options.
+    The saver, not built yet. It is `replaced` itself, if that one writes the format
+    already and no option is added.
 
   Raises:
-    OptionError: `replaced` is of another kind, or contradicts the options.
+    OptionError: `replaced` is of another class, or contradicts the options.
   """
   settings: dict[str, Any] = {}
   if isinstance(replaced, (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)):
@@ -285,7 +285,7 @@ def make_saver(
     raise errors.OptionError(
       f"The Scaffold's saver is a {type(replaced).__module__}.{type(replaced).__name__}, "
       "and only tf.compat.v1.train.Saver and tf.train.Checkpoint can be taken over. Leave "
-      "it out, or give its settings as options."
+      "the saver out, or give its settings as options."
     )
   given = dict(options)
   called = _called(options)
@@ -306,7 +306,7 @@ class MadeWith:
   """What a decorator or factory made a saver with.
 
   Attributes:
-    options: its options, as they were given.
+    options: the options of the decorator or factory, as they were given.
     replaced: the saver of the user's own Scaffold, or None.
   """
 
@@ -317,17 +317,17 @@ class MadeWith:
 def _made_again(
   saver: CheckpointSaver, checkpoint_format: CheckpointFormat, options: dict[str, Any]
 ) -> CheckpointSaver:
-  """A saver that a second decorator or factory takes over."""
+  """Makes the saver of two decorators or factories, which may agree or add options."""
   if saver.checkpoint_format is not checkpoint_format:
     raise errors.OptionError(
       f"The Scaffold writes {saver.checkpoint_format.value!r} checkpoints already, by a "
-      f"factory or decorator of estimator_ckpt, and another one asks for "
+      f"factory or decorator of estimator_ckpt, and another decorator or factory asks for "
       f"{checkpoint_format.value!r}. Leave one of them out."
     )
   made = saver.made_with
   if made is None:
     raise errors.OptionError(
-      "The Scaffold has a CheckpointSaver of its own. Leave it out, or leave out the "
+      "The Scaffold has a CheckpointSaver of its own. Leave out that saver, or the "
       "decorator or factory."
     )
   for name in options.keys() & made.options.keys():
@@ -339,7 +339,7 @@ def _made_again(
   if options.keys() <= made.options.keys():
     return saver
   if made.options.get("asynchronous"):
-    # The hook that saves has this saver, and cannot be given another.
+    # The hook that saves has this saver, and cannot get another one.
     added = ", ".join(sorted(options.keys() - made.options.keys()))
     raise errors.OptionError(
       f"A second decorator or factory adds {added} to one that has asynchronous=True. "
@@ -357,13 +357,13 @@ def _is_same(a: Any, b: Any) -> bool:
     return a.keys() == b.keys() and all(_is_same(a[key], b[key]) for key in a)
   if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
     return len(a) == len(b) and all(map(_is_same, a, b))
-  # Variables and arrays have an == of their own, which gives no truth value.
+  # The == of variables and arrays gives no truth value.
   plain = (str, int, float, os.PathLike)
   return isinstance(a, plain) and isinstance(b, plain) and a == b
 
 
 def _called(options: dict[str, Any]) -> dict[str, Any]:
-  """The options, with functions for objects replaced by what they return."""
+  """The options; functions for `checkpoint` and `warm_start` are called."""
   called = dict(options)
   for name in ("checkpoint", "warm_start"):
     value = options.get(name)
