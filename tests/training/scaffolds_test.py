@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
+from estimator_ckpt.training import retention
 from estimator_ckpt.training.saver import CheckpointSaver
 from tests import models
 
@@ -319,15 +320,16 @@ def test_a_save_that_fails_leaves_the_last_checkpoint(saving, monkeypatch, step)
 
 def test_the_state_is_written_when_all_else_is(saving, monkeypatch):
   session, saver, path, first = saving
-  record = saver.record
+  plan_retention = retention.plan_retention
   seen = []
 
-  def recording(prefix, *arguments):
-    seen.append((eckpt.detect_format(prefix).value, os.path.exists(prefix + ".meta")))
+  def planning(listed, saved, *arguments):
+    has_meta = os.path.exists(saved.prefix + ".meta")
+    seen.append((eckpt.detect_format(saved.prefix).value, has_meta))
     assert tf.train.latest_checkpoint(os.path.dirname(path)) == first
-    record(prefix, *arguments)
+    return plan_retention(listed, saved, *arguments)
 
-  monkeypatch.setattr(saver, "record", recording)
+  monkeypatch.setattr(retention, "plan_retention", planning)
   saver.save(session, path, global_step=2)
   assert seen == [("dual", True)]
 
