@@ -16,7 +16,7 @@ may be large.
 
 from __future__ import annotations
 
-from estimator_ckpt.bundle import coding, files, wire
+from estimator_ckpt.bundle import files, wire
 from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError
 
 _META_SUFFIX = ".meta"
@@ -102,19 +102,15 @@ def _version_in_saved_model(path: str) -> str | None:
   head = files.read_range(path, 0, _HEAD_SIZE)
   # The first field is a small number, the schema's version.
   while offset < len(head):
-    tag, position = coding.read_varint(head, offset)
+    tag, _, offset = wire.read_head(head, offset)
     if tag & 7 == wire.LENGTH_DELIMITED:
-      _, position = coding.read_varint(head, position)
       is_meta_graph = tag >> 3 == _META_GRAPHS
-      return _version_in_meta_graph(path, position) if is_meta_graph else None
-    _, offset = coding.read_varint(head, position)
+      return _version_in_meta_graph(path, offset) if is_meta_graph else None
   return None
 
 
 def _version_in_meta_graph(path: str, offset: int) -> str | None:
-  head = files.read_range(path, offset, _HEAD_SIZE)
-  tag, position = coding.read_varint(head, 0)
-  size, position = coding.read_varint(head, position)
+  tag, size, position = wire.read_head(files.read_range(path, offset, _HEAD_SIZE))
   if tag != _META_INFO_DEF << 3 | wire.LENGTH_DELIMITED or size > _MAX_META_INFO_SIZE:
     return None
   message = files.read_range(path, offset + position, size)
