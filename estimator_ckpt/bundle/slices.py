@@ -81,7 +81,7 @@ def parse_slice_name(key: bytes) -> tuple[bytes, int]:
 
 
 def parse_slice_key(key: bytes) -> tuple[str, TensorSlice]:
-  """The inverse of `slice_key`.
+  """Takes a slice's key apart, so that an error can name the slice.
 
   Args:
     key: the key.

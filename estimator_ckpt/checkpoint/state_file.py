@@ -8,8 +8,12 @@ It is the text form of TensorFlow's CheckpointState message:
     all_model_checkpoint_timestamps: 1700000000.5
     last_preserved_timestamp: 1700000000.0
 
-Paths in it may be relative to the directory. TensorFlow writes them so or absolute;
-this package writes relative ones, so that a directory can be copied and moved.
+Paths in it may be relative to the directory. TensorFlow writes relative or absolute
+ones. This package writes relative ones, so that a directory can be copied and moved.
+
+The parser reads what TensorFlow 2.15 reads, checked there: lists in brackets too, as in a
+file that somebody edited. It refuses nested messages, as TensorFlow does: the message
+has none, and no TensorFlow from 1.15 to 2.21 writes one.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ _TOKEN = re.compile(
   |(?P<name>[A-Za-z_][A-Za-z0-9_.]*)
   |(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
   |(?P<number>[-+.0-9][-+.0-9A-Za-z]*)
-  |(?P<sign>[:{}<>\[\],;])""",
+  |(?P<sign>[:\[\],;])""",
   re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(
@@ -48,8 +52,6 @@ _SIMPLE_ESCAPES = {
   '"': b'"',
   "?": b"?",
 }
-_OPENING = frozenset("{<")
-_CLOSING = frozenset("}>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,22 +192,12 @@ def _tokens(data: bytes) -> list[tuple[str, str]]:
 
 
 def _parse_fields(tokens: list[tuple[str, str]], fields: dict[str, list[str]]) -> None:
-  """Collects the values of the outermost fields; several adjacent texts are one."""
-  depth = 0
+  """Collects the values of fields; several adjacent texts are one."""
   name = ""
   wants_value = in_list = False
   previous = ""
   for kind, token in tokens:
-    if token in _OPENING:
-      depth += 1
-      wants_value = False
-    elif token in _CLOSING:
-      depth -= 1
-      if depth < 0:
-        raise CorruptCheckpointError(f"a {token} that closes nothing")
-    elif depth:
-      pass
-    elif kind == "text" and previous == "text":
+    if kind == "text" and previous == "text":
       fields[name][-1] += token
     elif kind == "sign":
       if token == ":":
@@ -221,7 +213,7 @@ def _parse_fields(tokens: list[tuple[str, str]], fields: dict[str, list[str]]) -
     else:
       raise CorruptCheckpointError(f"{token[:40]} where a field's name should be")
     previous = kind
-  if depth or in_list or wants_value:
+  if in_list or wants_value:
     raise CorruptCheckpointError("it ends within a field")
 
 
