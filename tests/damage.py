@@ -7,7 +7,8 @@ from typing import Any, Callable
 
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle.table import read_table, write_table
+from estimator_ckpt.bundle.table import read_table
+from estimator_ckpt.bundle.table_writer import write_table
 
 Draw = Callable[[st.SearchStrategy], Any]
 

@@ -25,7 +25,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import IO
 
-from estimator_ckpt.bundle import files, locks, paths, shards
+from estimator_ckpt.bundle import copies, files, locks, paths, shards
 from estimator_ckpt.bundle.file_names import (
   INDEX_SUFFIX,
   data_path,
@@ -139,7 +139,7 @@ class BundleWriter:
       self._directory.remove_made()
 
   def add_file(
-    self, path: str, how: str = "auto", progress: files.Progress | None = None
+    self, path: str, how: str = "auto", progress: copies.Progress | None = None
   ) -> int:
     """Adds a data file that is there already, of another bundle or this one.
 
@@ -227,7 +227,7 @@ class BundleWriter:
       unneeded: list[str] = []
       with contextlib.suppress(CheckpointError):
         unneeded = new
-        if all(files.hard_link(path, to) for path, to in zip(old, new)):
+        if all(copies.hard_link(path, to) for path, to in zip(old, new)):
           index.header = dataclasses.replace(index.header, num_shards=count)
           self._write_index(index)
           self.num_shards, unneeded = count, []

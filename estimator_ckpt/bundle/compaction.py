@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import checksum, dtypes, files
+from estimator_ckpt.bundle import checksum, copies, dtypes
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -70,7 +70,7 @@ def plan_compaction(index: Index) -> Compaction:
 
 
 def compact_data(
-  index: Index, shards: Shards, bundle: BundleWriter, progress: files.Progress
+  index: Index, shards: Shards, bundle: BundleWriter, progress: copies.Progress
 ) -> Index:
   """Writes the data files anew, with nothing but what an index points at.
 

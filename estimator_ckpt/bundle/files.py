@@ -1,8 +1,8 @@
 """Files: everything this package does to a file system passes through here.
 
 A path is local, or it has a scheme (`gs://`, `s3://`, `memory://`) and is handed to
-`estimator_ckpt.bundle.remote`. Errors are `CheckpointNotFoundError` and
-`CheckpointIOError`; they name the path and what was being done to it.
+`estimator_ckpt.bundle.remote`. Errors are those of `estimator_ckpt.bundle.file_errors`.
+Whole files are linked and copied by `estimator_ckpt.bundle.copies`.
 
 New files get the mode that the umask leaves, as those of TensorFlow do. What is not
 complete yet has a name that `is_temporary` recognises.
@@ -14,40 +14,18 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from typing import IO, Callable
+from typing import IO
 
 from estimator_ckpt.bundle import locks, remote
+from estimator_ckpt.bundle.file_errors import file_errors
 from estimator_ckpt.bundle.paths import is_local as is_local
 from estimator_ckpt.bundle.paths import is_temporary as is_temporary
 from estimator_ckpt.bundle.paths import local_path as local_path
 from estimator_ckpt.bundle.paths import parent
 from estimator_ckpt.bundle.paths import temporary_path as temporary_path
-from estimator_ckpt.errors import CheckpointIOError, CheckpointNotFoundError
-
-try:
-  import fcntl
-except ImportError:  # Not a POSIX system: no reflinks.
-  fcntl = None  # type: ignore[assignment]
-
-Progress = Callable[[int], None]
+from estimator_ckpt.errors import CheckpointNotFoundError
 
 _CHUNK_SIZE = 4 << 20
-# Linux: make a file share another's blocks.
-_FICLONE = 0x40049409
-# What file systems answer to a link that they cannot make.
-_CANNOT_LINK = frozenset(
-  (
-    errno.EXDEV,
-    errno.EPERM,
-    errno.EACCES,
-    errno.EMLINK,
-    errno.ENOSYS,
-    errno.EOPNOTSUPP,
-    errno.ENOTSUP,
-    errno.ENOTTY,
-    errno.EINVAL,
-  )
-)
 
 
 def read(path: str) -> bytes:
@@ -57,7 +35,7 @@ def read(path: str) -> bytes:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "read"):
+  with file_errors(path, "read"):
     with _open(path, "rb") as file:
       return file.read()
 
@@ -77,7 +55,7 @@ def read_range(path: str, offset: int, size: int) -> bytes:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "read"):
+  with file_errors(path, "read"):
     if not is_local(path):
       return remote.file_system(path).read_range(path, offset, size)
     with open(local_path(path), "rb", buffering=0) as file:
@@ -110,7 +88,7 @@ def read_chunks(path: str, offset: int, size: int) -> Iterator[bytes]:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "read"):
+  with file_errors(path, "read"):
     with _open(path, "rb") as file:
       file.seek(offset)
       while size > 0:
@@ -128,7 +106,7 @@ def size(path: str) -> int:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "read"):
+  with file_errors(path, "read"):
     if is_local(path):
       return os.stat(local_path(path)).st_size
     return remote.file_system(path).size(path)
@@ -141,7 +119,7 @@ def modified_time(path: str) -> float:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "read"):
+  with file_errors(path, "read"):
     if is_local(path):
       return os.stat(local_path(path)).st_mtime
     return remote.file_system(path).modified_time(path)
@@ -162,7 +140,7 @@ def settled_since(path: str) -> float:
   """
   if not is_local(path):
     return modified_time(path)
-  with _errors(path, "read"):
+  with file_errors(path, "read"):
     status = os.stat(local_path(path))
   return max(status.st_mtime, status.st_ctime)
 
@@ -171,7 +149,7 @@ def exists(path: str) -> bool:
   """Whether there is a file or a directory at a path."""
   if is_local(path):
     return os.path.exists(local_path(path))
-  with _errors(path, "looked for"):
+  with file_errors(path, "looked for"):
     return remote.file_system(path).exists(path)
 
 
@@ -179,7 +157,7 @@ def is_dir(path: str) -> bool:
   """Whether there is a directory at a path."""
   if is_local(path):
     return os.path.isdir(local_path(path))
-  with _errors(path, "looked for"):
+  with file_errors(path, "looked for"):
     return remote.file_system(path).is_dir(path)
 
 
@@ -190,7 +168,7 @@ def list_dir(path: str) -> list[str]:
     CheckpointNotFoundError: no such directory.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "listed"):
+  with file_errors(path, "listed"):
     if is_local(path):
       return sorted(os.listdir(local_path(path) or "."))
     return sorted(remote.file_system(path).list_dir(path))
@@ -228,7 +206,7 @@ def mkdirs(path: str) -> list[str]:
     CheckpointIOError: the file system refused.
   """
   made: list[str] = []
-  with _errors(path, "made"):
+  with file_errors(path, "made"):
     if not is_local(path):
       remote.file_system(path).mkdirs(path)
       return made
@@ -271,7 +249,7 @@ def create(path: str, sync: bool = True) -> Iterator[IO[bytes]]:
   Raises:
     CheckpointIOError: the file system refused, or the file exists.
   """
-  with _errors(path, "written"):
+  with file_errors(path, "written"):
     if is_local(path):
       flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
       opened: IO[bytes] = open(os.open(local_path(path), flags, 0o666), "wb")
@@ -295,7 +273,7 @@ def write_now(file: IO[bytes], data: bytes, path: str) -> None:
   Raises:
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "written"):
+  with file_errors(path, "written"):
     file.write(data)
     if is_local(path):
       file.flush()
@@ -317,7 +295,7 @@ def write_atomic(
       new file, if all that failed is to wait for its name.
   """
   temporary = temporary_path(path)
-  with _errors(path, "written", needed=len(data)):
+  with file_errors(path, "written", needed=len(data)):
     with create(temporary, sync=False) as file:
       file.write(data)
       if is_local(path):
@@ -340,7 +318,7 @@ def rename(path: str, to: str) -> None:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, f"renamed to {to}"):
+  with file_errors(path, f"renamed to {to}"):
     if is_local(path):
       os.replace(local_path(path), local_path(to))
     else:
@@ -354,7 +332,7 @@ def remove(path: str) -> None:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "removed"):
+  with file_errors(path, "removed"):
     if is_local(path):
       os.remove(local_path(path))
     else:
@@ -367,7 +345,7 @@ def remove_tree(path: str) -> None:
   Raises:
     CheckpointIOError: the file system refused.
   """
-  with _errors(path, "removed"):
+  with file_errors(path, "removed"):
     if is_local(path):
       for name in list_dir(path):
         inner = f"{path}/{name}"
@@ -393,7 +371,7 @@ def sync(path: str) -> None:
   if not is_local(path):
     return
   # Windows syncs only what is open for writing.
-  with _errors(path, "synced"), open(local_path(path), "rb+") as file:
+  with file_errors(path, "synced"), open(local_path(path), "rb+") as file:
     os.fsync(file.fileno())
 
 
@@ -405,7 +383,7 @@ def sync_dir(path: str) -> None:
   """
   if not is_local(path) or os.name != "posix":
     return
-  with _errors(path, "synced"):
+  with file_errors(path, "synced"):
     descriptor = os.open(local_path(path) or ".", os.O_RDONLY)
     try:
       os.fsync(descriptor)
@@ -417,101 +395,6 @@ def sync_dir(path: str) -> None:
       os.close(descriptor)
 
 
-def hard_link(path: str, to: str) -> bool:
-  """Makes a second name for a file's bytes.
-
-  Args:
-    path: the file; behind a symbolic link, the file that it leads to.
-    to: the new name, which must not exist.
-
-  Returns:
-    Whether the file system could do that.
-
-  Raises:
-    CheckpointNotFoundError: no such file.
-    CheckpointIOError: another error than that it cannot.
-  """
-  if not (is_local(path) and is_local(to)):
-    return False
-  with _errors(path, f"linked as {to}"):
-    try:
-      os.link(os.path.realpath(local_path(path)), local_path(to))
-    except OSError as error:
-      if error.errno not in _CANNOT_LINK:
-        raise
-      return False
-  return True
-
-
-def reflink(path: str, to: str) -> bool:
-  """Makes a file that shares another's blocks until one of them changes.
-
-  Args:
-    path: the file.
-    to: the new file, which must not exist.
-
-  Returns:
-    Whether the file system could do that.
-
-  Raises:
-    CheckpointNotFoundError: no such file.
-    CheckpointIOError: another error than that it cannot.
-  """
-  if fcntl is None or not (is_local(path) and is_local(to)):
-    return False
-  with _errors(path, "read"):
-    source = open(local_path(path), "rb")
-  with source, create(to) as target:
-    try:
-      fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
-      return True
-    except OSError as error:
-      if error.errno not in _CANNOT_LINK:
-        raise
-  remove(to)
-  return False
-
-
-def copy_on_server(path: str, to: str) -> bool:
-  """Has the object store that a file is in copy it.
-
-  Args:
-    path: the file.
-    to: the new file, which must not exist.
-
-  Returns:
-    Whether it could do that; False for local files too.
-
-  Raises:
-    CheckpointNotFoundError: no such file.
-  """
-  if is_local(path) or path.partition("://")[0] != to.partition("://")[0]:
-    return False
-  with _errors(path, f"copied to {to}"):
-    return remote.copy_on_server(path, to)
-
-
-def copy(path: str, to: str, progress: Progress | None = None) -> None:
-  """Copies a file's bytes; a copy that cannot be completed is removed.
-
-  Args:
-    path: the file.
-    to: the new file, which must not exist.
-    progress: is called with the number of bytes of each part that was copied.
-
-  Raises:
-    CheckpointNotFoundError: no such file.
-    CheckpointIOError: the file system refused.
-  """
-  needed = size(path)
-  with _errors(to, f"copied from {path}", needed):
-    with create(to) as target:
-      for chunk in read_chunks(path, 0, needed):
-        target.write(chunk)
-        if progress is not None:
-          progress(len(chunk))
-
-
 def _sync(file: IO[bytes]) -> None:
   file.flush()
   os.fsync(file.fileno())
@@ -521,42 +404,3 @@ def _open(path: str, mode: str) -> IO[bytes]:
   if is_local(path):
     return open(local_path(path), mode)
   return remote.file_system(path).open(path, mode)
-
-
-class _errors:
-  """Turns errors of the operating system into this package's, with the path."""
-
-  def __init__(self, path: str, done: str, needed: int | None = None):
-    self._path = path
-    self._done = done
-    self._needed = needed
-
-  def __enter__(self) -> None:
-    pass
-
-  def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-    if not isinstance(error, OSError) or isinstance(error, CheckpointNotFoundError):
-      return
-    if isinstance(error, CheckpointIOError) and (
-      self._needed is None or error.errno != errno.ENOSPC
-    ):
-      return
-    if isinstance(error, FileNotFoundError):
-      raise CheckpointNotFoundError(
-        f"{self._path}: no such file or directory"
-      ) from error
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    message = f"{self._path} cannot be {self._done}: {reason}"
-    if error.errno == errno.ENOSPC and self._needed is not None:
-      message += f"; it needs {self._needed:,} bytes{_free_space(self._path)}"
-    translated = CheckpointIOError(message)
-    translated.errno = error.errno
-    raise translated from error
-
-
-def _free_space(path: str) -> str:
-  try:
-    space = os.statvfs(os.path.dirname(local_path(path)) or ".")
-  except (OSError, AttributeError):
-    return ""
-  return f", and {space.f_bavail * space.f_frsize:,} are free"

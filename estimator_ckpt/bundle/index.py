@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator_ckpt.bundle import files, slices, table, v1_checkpoint
+from estimator_ckpt.bundle import files, slices, table, table_writer, v1_checkpoint
 from estimator_ckpt.bundle.file_names import data_path, index_path
 from estimator_ckpt.bundle.messages import (
   BIG_ENDIAN,
@@ -351,7 +351,7 @@ class Index:
     # Slice keys start with a zero byte, which no tensor's key does.
     for values in (self._slice_values, self._values):
       items.extend((key, values[key]) for key in sorted(values))
-    return table.write_table(items)
+    return table_writer.write_table(items)
 
   def write(self, prefix: str, sync: bool = True) -> None:
     """Writes the index file of the bundle at a prefix, in place of what is there.

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import IO, cast
 
-from estimator_ckpt.bundle import files, paths, shards
+from estimator_ckpt.bundle import copies, files, paths, shards
 from estimator_ckpt.bundle.commit import check_replaceable
 from estimator_ckpt.bundle.compaction import plan_compaction
 from estimator_ckpt.bundle.index import Index
@@ -69,7 +69,7 @@ class BundleRehearsal:
     """Has nothing to remove."""
 
   def add_file(
-    self, path: str, how: str = "auto", progress: files.Progress | None = None
+    self, path: str, how: str = "auto", progress: copies.Progress | None = None
   ) -> int:
     """Counts a data file that is there already.
 

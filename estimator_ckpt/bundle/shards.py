@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator_ckpt.bundle import checksum, dtypes, files, strings
+from estimator_ckpt.bundle import checksum, copies, dtypes, files, strings
 from estimator_ckpt.bundle.file_names import data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -243,7 +243,7 @@ def read_scalar_string(
 
 
 def place(
-  path: str, to: str, how: str = "auto", progress: files.Progress | None = None
+  path: str, to: str, how: str = "auto", progress: copies.Progress | None = None
 ) -> str:
   """Makes a data file out of another without changing that.
 
@@ -264,16 +264,16 @@ def place(
     CheckpointIOError: the file system refused, or cannot do what was asked for.
   """
   check_placement(how)
-  if how in ("auto", "link") and files.hard_link(path, to):
+  if how in ("auto", "link") and copies.hard_link(path, to):
     return "link"
-  if how in ("auto", "reflink") and files.reflink(path, to):
+  if how in ("auto", "reflink") and copies.reflink(path, to):
     return "reflink"
   if how in ("auto", "copy"):
-    if files.copy_on_server(path, to):
+    if copies.copy_on_server(path, to):
       if progress is not None:
         progress(files.size(to))
       return "server copy"
-    files.copy(path, to, progress)
+    copies.copy(path, to, progress)
     return "copy"
   raise cannot_place(path, to, how)
 

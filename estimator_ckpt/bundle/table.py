@@ -12,26 +12,25 @@
 A key shares its first bytes with the key before it, but for those at a restart. The
 index block has one entry for each data block: a key that is at least the block's last
 and less than the next one's first, and the block's handle.
+
+Reading is here; `estimator_ckpt.bundle.table_writer` writes.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Callable, NamedTuple, Union
 
 from estimator_ckpt.bundle import checksum, coding, snappy
 from estimator_ckpt.errors import CorruptCheckpointError
 
-BLOCK_SIZE = 262144
-RESTART_INTERVAL = 16
-
-_FOOTER_SIZE = 48
-_HANDLES_SIZE = 40
-_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
-_TRAILER_SIZE = 5
-_PLAIN = 0
-_SNAPPY = 1
+FOOTER_SIZE = 48
+HANDLES_SIZE = 40
+MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
+TRAILER_SIZE = 5
+PLAIN = 0
+SNAPPY = 1
 
 # What the entries take in memory, in bytes for each byte of the file. Keys are stored
 # without what they share with the key before, so a small file can spell long ones;
@@ -157,7 +156,7 @@ def read_block(data: Data, handle: Handle, name: str) -> Items:
   try:
     items: Items = []
     what = f"data block at byte {handle[0]}"
-    block = _read_block(data, handle, len(data) - _FOOTER_SIZE, what)
+    block = _read_block(data, handle, len(data) - FOOTER_SIZE, what)
     _read_entries(block, items, _budget(data), what)
     return items
   except CorruptCheckpointError as error:
@@ -166,7 +165,7 @@ def read_block(data: Data, handle: Handle, name: str) -> Items:
 
 def has_end(data: Data) -> bool:
   """Whether a file ends as a table does; what was cut short while written does not."""
-  return len(data) >= _FOOTER_SIZE and data[-len(_MAGIC) :] == _MAGIC
+  return len(data) >= FOOTER_SIZE and data[-len(MAGIC) :] == MAGIC
 
 
 def has_plain_footer(data: bytes) -> bool:
@@ -174,11 +173,11 @@ def has_plain_footer(data: bytes) -> bool:
 
   Readers skip what stands behind the handles, and longer forms of their numbers.
   """
-  footer = data[-_FOOTER_SIZE : -len(_MAGIC)]
-  metaindex, position = _read_handle(footer, 0, _HANDLES_SIZE)
-  index, _ = _read_handle(footer, position, _HANDLES_SIZE)
+  footer = data[-FOOTER_SIZE : -len(MAGIC)]
+  metaindex, position = _read_handle(footer, 0, HANDLES_SIZE)
+  index, _ = _read_handle(footer, position, HANDLES_SIZE)
   handles = b"".join(map(coding.encode_varint, (*metaindex, *index)))
-  return footer == handles.ljust(_HANDLES_SIZE, b"\x00")
+  return footer == handles.ljust(HANDLES_SIZE, b"\x00")
 
 
 def _read_table(data: bytes, places: Places | None = None) -> Items:
@@ -198,20 +197,20 @@ def _budget(data: Data) -> int:
 def _read_blocks(
   data: Data, ends: list[int] | None = None
 ) -> Iterator[tuple[Handle, Items]]:
-  if len(data) < _FOOTER_SIZE:
+  if len(data) < FOOTER_SIZE:
     raise CorruptCheckpointError(
       f"too short to be an index file: {len(data)} bytes, and its footer alone has"
-      f" {_FOOTER_SIZE}"
+      f" {FOOTER_SIZE}"
     )
-  footer = data[-_FOOTER_SIZE:]
-  if footer[_HANDLES_SIZE:] != _MAGIC:
+  footer = data[-FOOTER_SIZE:]
+  if footer[HANDLES_SIZE:] != MAGIC:
     raise CorruptCheckpointError(
       "not an index file, or a truncated one: it does not end with the magic number"
-      f" {_MAGIC.hex()} but with {footer[_HANDLES_SIZE:].hex()}"
+      f" {MAGIC.hex()} but with {footer[HANDLES_SIZE:].hex()}"
     )
-  metaindex, position = _read_handle(footer, 0, _HANDLES_SIZE)
-  index, _ = _read_handle(footer, position, _HANDLES_SIZE)
-  body_size = len(data) - _FOOTER_SIZE
+  metaindex, position = _read_handle(footer, 0, HANDLES_SIZE)
+  index, _ = _read_handle(footer, position, HANDLES_SIZE)
+  body_size = len(data) - FOOTER_SIZE
   budget = _budget(data)
   # TensorFlow leaves the metaindex empty and does not read it; its checksum counts.
   _read_block(data, metaindex, body_size, "metaindex block")
@@ -231,7 +230,7 @@ def _read_blocks(
     # spell out a huge table.
     if handle[0] < behind:
       raise CorruptCheckpointError(f"{what} overlaps the one before")
-    behind = handle[0] + handle[1] + _TRAILER_SIZE
+    behind = handle[0] + handle[1] + TRAILER_SIZE
     items: Items = []
     block = _read_block(data, handle, body_size, what)
     budget = _read_entries(block, items, budget, what, ends, handle[0])
@@ -260,20 +259,20 @@ def _read_block(data: Data, handle: Handle, body_size: int, what: str) -> bytes:
   """A block's contents, checksum verified and uncompressed."""
   offset, size = handle
   end = offset + size
-  if end + _TRAILER_SIZE > body_size:
+  if end + TRAILER_SIZE > body_size:
     raise CorruptCheckpointError(
-      f"{what}: bytes {offset} to {end + _TRAILER_SIZE} of a file that has"
+      f"{what}: bytes {offset} to {end + TRAILER_SIZE} of a file that has"
       f" {body_size} before its footer"
     )
-  stored = data[offset : end + _TRAILER_SIZE]
+  stored = data[offset : end + TRAILER_SIZE]
   crc = checksum.unmask(int.from_bytes(stored[size + 1 :], "little"))
   if checksum.crc32c(stored[: size + 1]) != crc:
     raise CorruptCheckpointError(f"{what}: checksum does not match, it is damaged")
   block = stored[:size]
   kind = stored[size]
-  if kind == _SNAPPY:
+  if kind == SNAPPY:
     return snappy.decompress(block)
-  if kind != _PLAIN:
+  if kind != PLAIN:
     raise CorruptCheckpointError(f"{what}: unknown compression {kind}")
   return block
 
@@ -358,149 +357,3 @@ def _read_entries(
   if any(a >= b for a, b in zip(restarts, restarts[1:])):
     raise CorruptCheckpointError(f"{what}: restarts out of order")
   return budget
-
-
-def write_table(
-  items: Iterable[tuple[bytes, bytes]],
-  block_size: int = BLOCK_SIZE,
-  restart_interval: int = RESTART_INTERVAL,
-) -> bytes:
-  """Writes a table, byte for byte as TensorFlow does.
-
-  Args:
-    items: (key, value) pairs in strictly ascending order of keys.
-    block_size: a data block ends when it reaches this size. The default is
-      TensorFlow's.
-    restart_interval: every how many keys one is written whole. The default is
-      TensorFlow's.
-
-  Returns:
-    The file's bytes.
-
-  Raises:
-    ValueError: keys out of order.
-
-  >>> read_table(write_table([(b"a", b"1"), (b"b", b"2")]), "example")
-  [(b'a', b'1'), (b'b', b'2')]
-  """
-  file: list[bytes] = []
-  file_size = 0
-  handles: Items = []
-  block: list[bytes] = []
-  small = bytes
-  from_bytes = int.from_bytes
-  large = 2 * block_size
-  restarts = [0]
-  size = 0
-  until_restart = restart_interval
-  key = b""
-  first = True
-  pending: bytes | None = None
-
-  def end_block() -> bytes:
-    nonlocal file_size
-    handle = _append_block(file, file_size, block, restarts)
-    file_size += size + 4 * len(restarts) + 4 + _TRAILER_SIZE
-    return handle
-
-  for next_key, value in items:
-    if next_key <= key and not first:
-      raise ValueError(f"keys out of order: {next_key!r} after {key!r}")
-    first = False
-    key_size = len(next_key)
-    value_size = len(value)
-    if size and key_size + value_size >= large:
-      pending = end_block()
-      block, restarts, size, until_restart = [], [0], 0, restart_interval
-    if pending is not None:
-      handles.append((_separator(key, next_key), pending))
-      pending = None
-    shared = 0
-    if until_restart == 0:
-      restarts.append(size)
-      until_restart = restart_interval
-    elif size:
-      # The first bit in which the keys, cut to one length, differ.
-      shared = min(len(key), key_size)
-      differing = from_bytes(key[:shared], "big") ^ from_bytes(next_key[:shared], "big")
-      shared -= (differing.bit_length() + 7) >> 3
-    until_restart -= 1
-    unshared = key_size - shared
-    if shared < 128 and unshared < 128 and value_size < 128:
-      entry = small((shared, unshared, value_size)) + next_key[shared:] + value
-    else:
-      entry = b"".join(
-        (
-          *map(coding.encode_varint, (shared, unshared, value_size)),
-          next_key[shared:],
-          value,
-        )
-      )
-    block.append(entry)
-    size += len(entry)
-    key = next_key
-    if size + 4 * len(restarts) + 4 >= block_size:
-      pending = end_block()
-      block, restarts, size, until_restart = [], [0], 0, restart_interval
-  if size:
-    pending = end_block()
-  if pending is not None:
-    handles.append((_successor(key), pending))
-
-  metaindex = _append_block(file, file_size, [], [0])
-  file_size += 8 + _TRAILER_SIZE
-  index_block, index_restarts = _index_entries(handles)
-  index = _append_block(file, file_size, index_block, index_restarts)
-  file.append((metaindex + index).ljust(_HANDLES_SIZE, b"\x00") + _MAGIC)
-  return b"".join(file)
-
-
-def _append_block(
-  file: list[bytes], offset: int, entries: list[bytes], restarts: list[int]
-) -> bytes:
-  """Appends a block and its trailer to the file; returns its handle."""
-  contents = b"".join(entries) + struct.pack(
-    f"<{len(restarts) + 1}I", *restarts, len(restarts)
-  )
-  typed = contents + bytes((_PLAIN,))
-  file.append(typed + checksum.mask(checksum.crc32c(typed)).to_bytes(4, "little"))
-  return coding.encode_varint(offset) + coding.encode_varint(len(contents))
-
-
-def _index_entries(handles: Items) -> tuple[list[bytes], list[int]]:
-  """The entries of the index block; every key in it is whole."""
-  entries = []
-  restarts = []
-  size = 0
-  for key, handle in handles:
-    entry = b"".join(
-      (
-        b"\x00",
-        coding.encode_varint(len(key)),
-        coding.encode_varint(len(handle)),
-        key,
-        handle,
-      )
-    )
-    restarts.append(size)
-    entries.append(entry)
-    size += len(entry)
-  return entries, restarts or [0]
-
-
-def _separator(last: bytes, following: bytes) -> bytes:
-  """A short key that is at least `last` and less than `following`."""
-  for index, (a, b) in enumerate(zip(last, following)):
-    if a != b:
-      if a + 1 < b:
-        return last[:index] + bytes((a + 1,))
-      return last
-  return last
-
-
-def _successor(last: bytes) -> bytes:
-  """A short key that is at least `last`."""
-  for index, byte in enumerate(last):
-    if byte != 255:
-      return last[:index] + bytes((byte + 1,))
-  return last

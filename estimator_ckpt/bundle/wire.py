@@ -50,9 +50,7 @@ class Field(NamedTuple):
   end: int
 
 
-def scan(
-  message: bytes | memoryview, position: int = 0
-) -> list[tuple[int, Any, int]]:
+def scan(message: bytes | memoryview, position: int = 0) -> list[tuple[int, Any, int]]:
   """Reads the fields of a message, in the order they stand.
 
   Plain tuples: a graph of 100,000 variables has a million fields, and a `Field` for
@@ -105,10 +103,9 @@ def scan(
       raise CorruptCheckpointError(
         f"truncated message: field {tag >> 3} has {size} bytes, {end - begin} are left"
       )
-    value = message[begin:position]
-    if wire_type != LENGTH_DELIMITED:
-      value = int.from_bytes(value, "little")
-    append((tag, value, position))
+    data = message[begin:position]
+    is_data = wire_type == LENGTH_DELIMITED
+    append((tag, data if is_data else int.from_bytes(data, "little"), position))
   return fields
 
 

@@ -214,7 +214,7 @@ class ProgressBar:
 
   Example:
     with ProgressBar("copying", total=size) as bar:
-      files.copy(path, to, progress=bar.advance)
+      copies.copy(path, to, progress=bar.advance)
   """
 
   _DELAY = 1.0

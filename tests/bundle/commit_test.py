@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from estimator_ckpt.bundle import commit, files, shards, strings
+from estimator_ckpt.bundle import commit, copies, files, shards, strings
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -105,7 +105,7 @@ def test_replacing_leaves_only_the_new_bundle(prefix):
 def test_where_no_links_can_be_made_a_replaced_bundle_has_an_empty_data_file(
   prefix, monkeypatch
 ):
-  monkeypatch.setattr(files, "hard_link", lambda path, to: False)
+  monkeypatch.setattr(copies, "hard_link", lambda path, to: False)
   for count, value in ((1, b"one"), (2, b"two"), (1, b"three")):
     _write(prefix, value, overwrite=True)
     assert _read(prefix) == value

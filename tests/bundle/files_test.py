@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import copies, files
 from estimator_ckpt.errors import CheckpointIOError, CheckpointNotFoundError
 
 
@@ -68,11 +68,11 @@ def test_missing_files_are_not_found(path):
   with pytest.raises(CheckpointNotFoundError):
     files.rename(path, path + "2")
   with pytest.raises(CheckpointNotFoundError):
-    files.hard_link(path, path + "2")
+    copies.hard_link(path, path + "2")
   with pytest.raises(CheckpointNotFoundError):
-    files.reflink(path, path + "2")
+    copies.reflink(path, path + "2")
   with pytest.raises(CheckpointNotFoundError):
-    files.copy(path, path + "2")
+    copies.copy(path, path + "2")
   assert not files.exists(path)
   assert not files.exists(path + "2")
 
@@ -104,7 +104,7 @@ def test_new_files_have_the_mode_the_umask_leaves(tmp_path, mask, mode):
   before = os.umask(mask)
   try:
     files.write_atomic(str(tmp_path / "a"), b"1")
-    files.copy(str(tmp_path / "a"), str(tmp_path / "b"))
+    copies.copy(str(tmp_path / "a"), str(tmp_path / "b"))
   finally:
     os.umask(before)
   for name in "ab":
@@ -114,7 +114,7 @@ def test_new_files_have_the_mode_the_umask_leaves(tmp_path, mask, mode):
 def test_replacing_a_file_leaves_its_other_links_alone(tmp_path):
   old, link = str(tmp_path / "old"), str(tmp_path / "link")
   files.write_atomic(old, b"before")
-  assert files.hard_link(old, link)
+  assert copies.hard_link(old, link)
   files.write_atomic(old, b"after")
   assert files.read(link) == b"before"
   assert files.read(old) == b"after"
@@ -225,14 +225,14 @@ def test_directories_are_made_with_those_above(tmp_path):
 def test_a_hard_link_shares_the_bytes(tmp_path):
   source, link = str(tmp_path / "source"), str(tmp_path / "link")
   files.write_atomic(source, b"abc")
-  assert files.hard_link(source, link)
+  assert copies.hard_link(source, link)
   assert os.stat(source).st_ino == os.stat(link).st_ino
 
 
 def test_a_hard_link_of_a_symbolic_link_is_one_of_its_target(tmp_path):
   files.write_atomic(str(tmp_path / "target"), b"abc")
   os.symlink("target", tmp_path / "symlink")
-  assert files.hard_link(str(tmp_path / "symlink"), str(tmp_path / "link"))
+  assert copies.hard_link(str(tmp_path / "symlink"), str(tmp_path / "link"))
   assert os.stat(tmp_path / "target").st_ino == os.lstat(tmp_path / "link").st_ino
 
 
@@ -240,19 +240,19 @@ def test_a_hard_link_of_a_symbolic_link_is_one_of_its_target(tmp_path):
 def test_a_file_system_without_hard_links_is_told_apart(path, monkeypatch, code):
   files.write_atomic(path, b"abc")
   _fail(monkeypatch, "link", code)
-  assert not files.hard_link(path, path + "2")
+  assert not copies.hard_link(path, path + "2")
 
 
 def test_a_full_disk_is_no_lack_of_hard_links(path, monkeypatch):
   files.write_atomic(path, b"abc")
   _fail(monkeypatch, "link", errno.ENOSPC)
   with pytest.raises(CheckpointIOError, match="No space left"):
-    files.hard_link(path, path + "2")
+    copies.hard_link(path, path + "2")
 
 
 def test_a_reflink_has_the_bytes_or_leaves_nothing(path):
   files.write_atomic(path, bytes(range(256)) * 64)
-  if files.reflink(path, path + "2"):
+  if copies.reflink(path, path + "2"):
     assert files.read(path + "2") == files.read(path)
     assert os.stat(path).st_ino != os.stat(path + "2").st_ino
   else:
@@ -263,7 +263,7 @@ def test_a_copy_has_the_bytes_and_tells_its_progress(path, monkeypatch):
   monkeypatch.setattr(files, "_CHUNK_SIZE", 4)
   files.write_atomic(path, b"0123456789")
   parts = []
-  files.copy(path, path + "2", parts.append)
+  copies.copy(path, path + "2", parts.append)
   assert files.read(path + "2") == b"0123456789"
   assert parts == [4, 4, 2]
 
@@ -272,5 +272,5 @@ def test_a_copy_that_fails_is_removed(path, monkeypatch):
   files.write_atomic(path, b"0123456789")
   _fail(monkeypatch, "fsync", errno.ENOSPC)
   with pytest.raises(CheckpointIOError, match="it needs 10 bytes"):
-    files.copy(path, path + "2")
+    copies.copy(path, path + "2")
   assert not files.exists(path + "2")

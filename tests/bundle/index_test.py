@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import files, slices, table
+from estimator_ckpt.bundle import files, slices, table, table_writer
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader, TensorSlice
 from estimator_ckpt.errors import (
@@ -36,7 +36,7 @@ def _partitioned(index, key, number=1):
 
 
 def _parse(items):
-  return Index.parse(table.write_table(items), "model.ckpt-3.index")
+  return Index.parse(table_writer.write_table(items), "model.ckpt-3.index")
 
 
 def _again(index):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from estimator_ckpt.bundle import files, remote, shards, strings
+from estimator_ckpt.bundle import copies, files, remote, shards, strings
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -107,7 +107,7 @@ def test_empty_files_are_there(root, tmp_path):
   with files.create(f"{root}/created"):
     pass
   assert files.size(f"{root}/created") == 0
-  files.copy(f"{root}/created", f"{root}/copied")
+  copies.copy(f"{root}/created", f"{root}/copied")
   assert files.list_dir(root) == ["copied", "created"]
 
 

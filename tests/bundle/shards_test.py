@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from estimator_ckpt.bundle import checksum, dtypes, files, shards, strings
+from estimator_ckpt.bundle import checksum, copies, dtypes, files, shards, strings
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.errors import (
@@ -130,7 +130,7 @@ def test_auto_takes_what_the_file_system_can_do(tmp_path, monkeypatch):
 
   monkeypatch.setattr(os, "link", no_link)
   assert shards.place(source, str(tmp_path / "b")) in ("reflink", "copy")
-  monkeypatch.setattr(files, "reflink", lambda path, to: False)
+  monkeypatch.setattr(copies, "reflink", lambda path, to: False)
   parts = []
   assert shards.place(source, str(tmp_path / "c"), progress=parts.append) == "copy"
   assert sum(parts) == len(_DATA)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import checksum, coding, table
+from estimator_ckpt.bundle import checksum, coding, table, table_writer
 from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError
 
 _MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
@@ -61,11 +61,11 @@ def _raises(data, problem):
 def test_a_table_has_known_bytes():
   blocks = _block([_entry(0, b"alpha", b"1"), _entry(2, b"t", b"2")])
   expected = _table(blocks, separators=[b"b"])
-  assert table.write_table([(b"alpha", b"1"), (b"alt", b"2")]) == expected
+  assert table_writer.write_table([(b"alpha", b"1"), (b"alt", b"2")]) == expected
 
 
 def test_an_empty_table_round_trips():
-  assert table.read_table(table.write_table([]), "x") == []
+  assert table.read_table(table_writer.write_table([]), "x") == []
 
 
 @pytest.mark.parametrize("restart_interval", [1, 2, 16, 1024])
@@ -80,7 +80,7 @@ def test_a_table_holds_what_a_dict_holds(block_size, restart_interval, seed):
     sizes = [0, 3, 20, 127, 128, 2 * block_size if block_size < 5000 else 900]
     model[key] = rng.randbytes(rng.choice(sizes))
   items = sorted(model.items())
-  data = table.write_table(items, block_size, restart_interval)
+  data = table_writer.write_table(items, block_size, restart_interval)
   assert table.read_table(data, "x") == items
 
 
@@ -95,7 +95,7 @@ def test_a_table_holds_what_a_dict_holds(block_size, restart_interval, seed):
 )
 def test_any_items_round_trip(model, block_size, restart_interval):
   items = sorted(model.items())
-  data = table.write_table(items, block_size, restart_interval)
+  data = table_writer.write_table(items, block_size, restart_interval)
   assert table.read_table(data, "x") == items
 
 
@@ -112,16 +112,18 @@ def _count_blocks(data):
 def test_a_block_ends_when_it_reaches_the_block_size():
   # 3 + 2 + 20 bytes each, and one restart and the count of them.
   items = [(b"%d_" % number, bytes(20)) for number in range(8)]
-  assert _count_blocks(table.write_table(items, block_size=4 * 25 + 8)) == 2
-  assert _count_blocks(table.write_table(items, block_size=4 * 25 + 9)) == 2
-  assert _count_blocks(table.write_table(items, block_size=3 * 25 + 8)) == 3
+  assert _count_blocks(table_writer.write_table(items, block_size=4 * 25 + 8)) == 2
+  assert _count_blocks(table_writer.write_table(items, block_size=4 * 25 + 9)) == 2
+  assert _count_blocks(table_writer.write_table(items, block_size=3 * 25 + 8)) == 3
 
 
 def test_an_entry_of_twice_the_block_size_ends_the_block_before_it():
   small, large = (b"a", b"1"), (b"b", bytes(199))
-  assert _count_blocks(table.write_table([small, large], block_size=100)) == 2
-  assert _count_blocks(table.write_table([small, (b"b", bytes(198))], 100)) == 1
-  assert _count_blocks(table.write_table([large, (b"c", b"1")], block_size=100)) == 2
+  assert _count_blocks(table_writer.write_table([small, large], block_size=100)) == 2
+  assert _count_blocks(table_writer.write_table([small, (b"b", bytes(198))], 100)) == 1
+  assert (
+    _count_blocks(table_writer.write_table([large, (b"c", b"1")], block_size=100)) == 2
+  )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_an_entry_of_twice_the_block_size_ends_the_block_before_it():
 )
 def test_writing_keys_out_of_order_is_an_error(keys):
   with pytest.raises(ValueError, match="keys out of order"):
-    table.write_table([(key, b"") for key in keys])
+    table_writer.write_table([(key, b"") for key in keys])
 
 
 def test_snappy_blocks_are_read():
@@ -167,7 +169,7 @@ def test_too_short():
 
 
 def test_bad_magic_and_trailing_bytes():
-  good = table.write_table([(b"a", b"1")])
+  good = table_writer.write_table([(b"a", b"1")])
   _raises(good[:-1] + b"x", "not an index file, or a truncated one")
   _raises(good + b"\0", "not an index file, or a truncated one")
   _raises(b"hello, this is just some text" * 5, "not an index file")
@@ -250,7 +252,7 @@ def test_keys_may_not_be_out_of_all_proportion_to_the_file():
 
 def test_every_bit_of_a_table_counts():
   items = [(b"net/%03d/kernel" % n, bytes((n,)) * (n % 7)) for n in range(20)]
-  data = table.write_table(items, block_size=120, restart_interval=3)
+  data = table_writer.write_table(items, block_size=120, restart_interval=3)
   for position in range(len(data)):
     for bit in range(8):
       damaged = bytearray(data)
@@ -265,7 +267,9 @@ def test_every_bit_of_a_table_counts():
 
 
 def test_every_truncation_is_refused():
-  data = table.write_table([(b"a%d" % n, b"v" * 9) for n in range(9)], block_size=40)
+  data = table_writer.write_table(
+    [(b"a%d" % n, b"v" * 9) for n in range(9)], block_size=40
+  )
   for size in range(len(data)):
     with pytest.raises(CorruptCheckpointError):
       table.read_table(data[:size], "x")

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from estimator_ckpt.bundle import checksum, dtypes, strings, table
+from estimator_ckpt.bundle import checksum, dtypes, strings, table, table_writer
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
@@ -135,7 +135,7 @@ def test_tables_of_several_blocks_are_written_byte_for_byte(tmp_path):
     data = file.read()
   items = table.read_table(data, prefix)
   assert len(items) == len(arrays) + 1
-  assert table.write_table(items) == data
+  assert table_writer.write_table(items) == data
 
 
 def _write(prefix, arrays, num_shards, partitioned=None):

@@ -16,6 +16,7 @@ from estimator_ckpt.bundle import (
   dtypes,
   slice_specs,
   table,
+  table_writer,
   v1_checkpoint,
   wire,
 )
@@ -235,7 +236,7 @@ def _write(
     proto = _message((field, values))
     saved = _message((1, name), (2, part.serialize()), (3, proto))
     items.append((slice_key("w", part), _message((2, saved))))
-  path.write_bytes(table.write_table(sorted(items)))
+  path.write_bytes(table_writer.write_table(sorted(items)))
   return str(path)
 
 

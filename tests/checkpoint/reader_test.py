@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import checksum, dtypes, files, strings
+from estimator_ckpt.bundle import checksum, copies, dtypes, strings
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
@@ -365,7 +365,7 @@ def test_remote_checkpoints_are_read(tmp_path):
   bundle.write(tmp_path)
   root = f"memory:/{tmp_path}"
   for name in os.listdir(tmp_path):
-    files.copy(str(tmp_path / name), f"{root}/{name}")
+    copies.copy(str(tmp_path / name), f"{root}/{name}")
   with open_checkpoint(f"{root}/model.ckpt-3") as checkpoint:
     assert _same(checkpoint["w"], large)
     assert _same(checkpoint["p"], large.reshape(100, 200))

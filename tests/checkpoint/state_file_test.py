@@ -241,4 +241,3 @@ def test_any_bytes_are_a_state_or_a_checkpoint_error(data):
   except CorruptCheckpointError:
     return
   assert state_lib.parse_state(state_lib.format_state(state), "x") == state
-

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from estimator_ckpt import CheckpointFormat, detect_format
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import copies, files
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
@@ -282,8 +282,8 @@ def test_data_files_are_copied_when_asked_for(prefix, tmp_path):
 
 
 def test_data_files_are_copied_where_nothing_else_works(prefix, tmp_path, monkeypatch):
-  monkeypatch.setattr(files, "hard_link", lambda path, to: False)
-  monkeypatch.setattr(files, "reflink", lambda path, to: False)
+  monkeypatch.setattr(copies, "hard_link", lambda path, to: False)
+  monkeypatch.setattr(copies, "reflink", lambda path, to: False)
   seen = []
   progress = lambda done, total: seen.append((done, total))  # noqa: E731
   report = convert(prefix, tmp_path / "out", "tf1", progress=progress)

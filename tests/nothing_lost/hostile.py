@@ -22,7 +22,8 @@ from estimator_ckpt.bundle.file_names import data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader
 from estimator_ckpt.bundle.slices import parse_slice_key
-from estimator_ckpt.bundle.table import read_table, write_table
+from estimator_ckpt.bundle.table import read_table
+from estimator_ckpt.bundle.table_writer import write_table
 from estimator_ckpt.checkpoint import formats, leftovers, object_graph, tensor_names
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.files.summary import inspect_checkpoint

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import copies, files
 from estimator_ckpt.checkpoint import best_file, state_file
 from estimator_ckpt.checkpoint.verify import verify
 from tests import models
@@ -236,14 +236,14 @@ def test_one_that_is_deleted_while_it_is_linked_leaves_nothing(job, monkeypatch)
   exporter = eckpt.BestCheckpointExporter()
   job.export(exporter, 1, loss=0.5)
   before = sorted(os.listdir(job.best))
-  link = files.hard_link
+  link = copies.hard_link
 
   def deleting(path, to):
     if path.endswith(".data-00000-of-00001"):
       os.remove(path)
     return link(path, to)
 
-  monkeypatch.setattr(files, "hard_link", deleting)
+  monkeypatch.setattr(copies, "hard_link", deleting)
   assert job.export(exporter, 2, loss=0.1) is None
   assert sorted(os.listdir(job.best)) == before
   assert _best(job.best) == [("model.ckpt-1", 1, 0.5)]
@@ -366,8 +366,8 @@ def test_what_was_removed_by_hand_does_not_count(job):
 
 
 def test_without_links_files_are_copied_and_it_says_so_once(job, monkeypatch, caplog):
-  monkeypatch.setattr(files, "hard_link", lambda path, to: False)
-  monkeypatch.setattr(files, "reflink", lambda path, to: False)
+  monkeypatch.setattr(copies, "hard_link", lambda path, to: False)
+  monkeypatch.setattr(copies, "reflink", lambda path, to: False)
   exporter = eckpt.BestCheckpointExporter(keep=2)
   with caplog.at_level(logging.WARNING):
     job.export(exporter, 1, loss=0.5)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import table
+from estimator_ckpt.bundle import table, table_writer
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint.verify import Severity, checkpoint, verify
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
@@ -53,7 +53,7 @@ def test_a_damaged_entry_of_an_object_is_one_finding_among_others(tmp_path, key)
   entries = dict(table.read_table((tmp_path / "model.ckpt-7.index").read_bytes(), ""))
   entries[key.encode()] = b"\x08\xff"
   path = tmp_path / "model.ckpt-7.index"
-  path.write_bytes(table.write_table(sorted(entries.items())))
+  path.write_bytes(table_writer.write_table(sorted(entries.items())))
   codes = [code for _, code, _ in _codes(verify(prefix))]
   assert codes.count("entry-damaged") == 1
   assert len(codes) > 1
