@@ -9,7 +9,7 @@ _PART = re.compile(r"(?P<before>.+)/part_(?P<number>\d+)(?P<after>(/.*)?)", re.D
 _SLOT_PART = re.compile(r"(?:^|/)(?:(?:part|art|rt|t)?_)?\d+/")
 
 
-class Part(NamedTuple):
+class PartName(NamedTuple):
   """A part's name, taken apart.
 
   Attributes:
@@ -21,7 +21,7 @@ class Part(NamedTuple):
   number: int
 
 
-def split_part(name: str) -> Part | None:
+def split_part(name: str) -> PartName | None:
   """Takes the name of a part, or of a part of a slot, apart.
 
   Args:
@@ -32,12 +32,12 @@ def split_part(name: str) -> Part | None:
 
   Example:
     >>> split_part("net/embedding/part_2/Momentum")
-    Part(whole='net/embedding/Momentum', number=2)
+    PartName(whole='net/embedding/Momentum', number=2)
   """
   match = _PART.fullmatch(name)
   if match is None:
     return None
-  return Part(match["before"] + match["after"], int(match["number"]))
+  return PartName(match["before"] + match["after"], int(match["number"]))
 
 
 def without_part(name: str) -> str | None:

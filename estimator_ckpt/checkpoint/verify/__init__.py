@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estimator_ckpt.checkpoint.verify.checkpoint import verify as verify
 from estimator_ckpt.checkpoint.verify.findings import Finding as Finding
-from estimator_ckpt.checkpoint.verify.findings import Report as Report
 from estimator_ckpt.checkpoint.verify.findings import Severity as Severity
+from estimator_ckpt.checkpoint.verify.findings import VerifyReport as VerifyReport
 
-__all__ = ["Finding", "Report", "Severity", "verify"]
+__all__ = ["Finding", "VerifyReport", "Severity", "verify"]

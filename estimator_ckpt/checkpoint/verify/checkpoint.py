@@ -20,8 +20,8 @@ from estimator_ckpt.checkpoint.verify.entries import (
   check_entries,
   check_overlaps,
 )
-from estimator_ckpt.checkpoint.verify.findings import Finding, Findings, Report
-from estimator_ckpt.checkpoint.verify.graph import (
+from estimator_ckpt.checkpoint.verify.findings import Finding, Findings, VerifyReport
+from estimator_ckpt.checkpoint.verify.references import (
   check_graph,
   check_save_counter,
   check_without_graph,
@@ -40,7 +40,7 @@ KEPT_APART = "tf2"
 
 def verify(
   path: str | os.PathLike[str], *, fast: bool = False, progress: Progress | None = None
-) -> Report:
+) -> VerifyReport:
   r"""Verifies a checkpoint, or every checkpoint of a directory.
 
   Args:
@@ -110,7 +110,7 @@ def _report(
   prefixes: list[str],
   fast: bool,
   progress: Progress | None,
-) -> Report:
+) -> VerifyReport:
   bundles = []
   for prefix in prefixes:
     bundle = _Bundle(prefix)
@@ -125,7 +125,7 @@ def _report(
   kept = [bundle for bundle in bundles if not bundle.is_gone()]
   for bundle in kept:
     findings += bundle.findings.found
-  return Report(
+  return VerifyReport(
     path,
     tuple(bundle.prefix for bundle in kept),
     tuple(findings),

@@ -60,7 +60,7 @@ def check_entries(index: Index, shards: Shards, findings: Findings) -> list[Exte
     What has bytes in a data file, in the order of the keys: tensors that are whole,
     and slices. Entries with an error are not among them.
   """
-  checker = _Checker(index, shards, findings)
+  checker = _EntryChecker(index, shards, findings)
   for key in index.keys():
     checker.check(key)
   checker.check_slice_keys()
@@ -140,7 +140,7 @@ def _check_alias(first: Extent, alias: Extent, file: str, findings: Findings) ->
     )
 
 
-class _Checker:
+class _EntryChecker:
   """Checks the entries of one index."""
 
   def __init__(self, index: Index, shards: Shards, findings: Findings):

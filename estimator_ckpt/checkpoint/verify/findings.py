@@ -38,8 +38,8 @@ class Finding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-  """What verifying found.
+class VerifyReport:
+  """What verifying a checkpoint, or a directory of them, found.
 
   Attributes:
     path: what was asked for.

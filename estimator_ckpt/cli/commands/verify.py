@@ -12,7 +12,7 @@ from estimator_ckpt.cli.exit_statuses import FAILED, FINE, NO
 from estimator_ckpt.errors import CheckpointError
 
 if TYPE_CHECKING:
-  from estimator_ckpt.checkpoint.verify.findings import Finding, Report
+  from estimator_ckpt.checkpoint.verify.findings import Finding, VerifyReport
 
 HELP = "Checks a checkpoint, or all of a directory, down to every tensor's checksum."
 EXAMPLES = """\
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
   return FINE if all(report.ok for report in reports) else NO
 
 
-def _lines(report: Report, fast: bool, seconds: float) -> Iterator[str]:
+def _lines(report: VerifyReport, fast: bool, seconds: float) -> Iterator[str]:
   by_code: dict[str, list[Finding]] = {}
   for finding in report.findings:
     by_code.setdefault(finding.code, []).append(finding)
@@ -122,7 +122,7 @@ def _lines(report: Report, fast: bool, seconds: float) -> Iterator[str]:
   yield what
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: VerifyReport) -> str:
   errors = sum(finding.severity.value == "error" for finding in report.findings)
   warnings = len(report.findings) - errors
   if not report.findings:
@@ -150,7 +150,7 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
   yield from terminal.wrap(f"  {text}", indent=0)
 
 
-def _json(report: Report, fast: bool) -> dict[str, Any]:
+def _json(report: VerifyReport, fast: bool) -> dict[str, Any]:
   return {
     "path": report.path,
     "ok": report.ok,

@@ -1,4 +1,4 @@
-"""Verifying the object graph: whether what it refers to is there.
+"""Verifying what an object graph refers to: keys, slots, names, and that all is reached.
 
 TensorFlow restores what it finds, and says nothing of two objects that share a key: it
 restores one of them.
@@ -29,7 +29,7 @@ def check_graph(index: Index, graph: ObjectGraph, findings: Findings) -> None:
     graph: its object graph.
     findings: is added to.
   """
-  checker = _Checker(index, graph, findings)
+  checker = _GraphChecker(index, graph, findings)
   checker.check_keys()
   checker.check_shared_keys()
   checker.check_slots()
@@ -76,7 +76,7 @@ def check_without_graph(index: Index, findings: Findings) -> None:
     )
 
 
-class _Checker:
+class _GraphChecker:
   """Checks one object graph."""
 
   def __init__(self, index: Index, graph: ObjectGraph, findings: Findings):

@@ -12,7 +12,7 @@ from estimator_ckpt.checkpoint.object_graph import (
   SlotVariable,
 )
 from estimator_ckpt.checkpoint.verify.findings import Findings
-from estimator_ckpt.checkpoint.verify.graph import (
+from estimator_ckpt.checkpoint.verify.references import (
   check_graph,
   check_save_counter,
   check_without_graph,
