@@ -10,6 +10,7 @@ from estimator_ckpt.bundle.shards import Shards, read_scalar_string
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.errors import OptionError, nearest
 
 # What has a form in a name-based checkpoint, and what its key has behind the name.
@@ -104,7 +105,7 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   """
   if graph is None:
     return CheckpointFormat.TF1
-  # A tf.train.Checkpoint's own counter is no variable of the model, and `global_step`
+  # A tf.train.Checkpoint's own counter is no variable of the model, and the step
   # is a key of what this package writes as TF2 too.
   counter = layout.object_key([layout.SAVE_COUNTER])
   names = {
@@ -114,7 +115,7 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
     and attribute.name in _FIRST_KEY
     and attribute.checkpoint_key != counter
   }
-  if names - {"global_step"} and all(name in index for name in names):
+  if names - {GLOBAL_STEP} and all(name in index for name in names):
     return CheckpointFormat.DUAL
   return CheckpointFormat.TF2
 

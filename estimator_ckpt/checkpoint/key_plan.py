@@ -13,8 +13,8 @@ from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 
-GLOBAL_STEP = "global_step"
 _TABLE_SUFFIXES = frozenset(["-keys", "-values"])
 
 

@@ -5,6 +5,9 @@ ones have, or with the attributes in which Keras keeps its state: `_variables` a
 `_iterations` since TensorFlow 2.11, `iter` and `learning_rate` before. What is reached
 through an optimizer alone belongs to it, except `_trainable_variables`, where Keras 3
 lists the model's.
+
+`Role` and the roles that names tell are in `estimator_ckpt.checkpoint.roles`, which needs
+no object graph.
 """
 
 from __future__ import annotations

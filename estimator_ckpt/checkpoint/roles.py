@@ -7,6 +7,10 @@ Between them may stand `part_0` or `t_0`, where the variable was partitioned or 
 before them a variable scope the optimizer was used in. Keras 2 puts its optimizer
 first: `Adam/dense/kernel/m`, since TensorFlow 2.11 `Adam/m/dense/kernel`.
 
+This module reads names, and imports nothing; `estimator_ckpt.checkpoint.object_roles`
+says the same of what an object graph has. A checkpoint has names, a graph, or both, so
+who asks needs one or the other: they are two modules, with one `Role`.
+
 Only what is certain is said. A name that looks like a slot, but of no variable there
 is, or with another shape, stays a variable whose role says what is unclear.
 """
@@ -19,6 +23,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+# The step of an Estimator: its variable's name, and its key in every format.
 GLOBAL_STEP = "global_step"
 
 # The slots of TensorFlow 1's optimizers, by the name an optimizer has unless told

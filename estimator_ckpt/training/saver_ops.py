@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator_ckpt.checkpoint import key_plan
+from estimator_ckpt.checkpoint import key_plan, roles
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import saveables as saveables_lib
@@ -104,7 +104,7 @@ def extra_tensors(
     extras.append((layout_lib.OBJECT_GRAPH_KEY, lambda: tf.constant(data)))
   extras += [(key, lambda: tf.cast(step, tf.int64)) for key in plan.step_keys]
   if plan.needs_step_key:
-    extras.append((key_plan.GLOBAL_STEP, lambda: tf.identity(step)))
+    extras.append((roles.GLOBAL_STEP, lambda: tf.identity(step)))
   if plan.needs_save_counter:
     # Eager code numbers its checkpoints by this counter. It goes on from the step, so it
     # does not write over older checkpoints.

@@ -25,7 +25,8 @@ from estimator_ckpt.bundle.file_names import data_path, index_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint import state_file as state_lib
-from estimator_ckpt.checkpoint.key_plan import GLOBAL_STEP, SavePlan
+from estimator_ckpt.checkpoint.key_plan import SavePlan
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.training import dual_index, overwrite
 
 DIRECTORY = "tf2"
