@@ -30,7 +30,7 @@ _VALUE_SUFFIX = _ATTRIBUTES + layout.VARIABLE_VALUE
 _Group = tuple[list[str], BundleEntry]
 
 
-class Part(NamedTuple):
+class StoredPart(NamedTuple):
   """A piece of a tensor that has bytes of its own.
 
   Attributes:
@@ -58,7 +58,7 @@ class SavedTensor:
   name: str
   keys: tuple[str, ...]
   entry: BundleEntry
-  parts: tuple[Part, ...]
+  parts: tuple[StoredPart, ...]
   object_paths: tuple[str, ...] = ()
 
   @property
@@ -115,9 +115,11 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   paths = _paths_by_key(named, graph) if graph is not None else {}
   tensors = []
   for keys, entry in _groups(index, named, names):
-    parts: tuple[Part, ...] = (Part(None, entry),)
+    parts: tuple[StoredPart, ...] = (StoredPart(None, entry),)
     if entry.slices:
-      parts = tuple(Part(*pair) for pair in index.slice_entries(_sliced(index, keys)))
+      parts = tuple(
+        StoredPart(*pair) for pair in index.slice_entries(_sliced(index, keys))
+      )
     object_paths = [path for key in keys if key in paths for path in paths[key]]
     name = keys[0]
     if _ATTRIBUTES in name:

@@ -271,7 +271,10 @@ class ObjectGraph:
         yield node_id, attribute
 
   def nodes_by_key(self) -> dict[str, int]:
-    """Node numbers by the checkpoint keys of what the nodes store."""
+    """The number of the node that stores each checkpoint key.
+
+    Of two nodes with one key, it is the later one: TensorFlow restores that alone.
+    """
     return {
       attribute.checkpoint_key: node_id for node_id, attribute in self.attributes()
     }

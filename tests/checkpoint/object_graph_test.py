@@ -115,3 +115,14 @@ def test_a_name_of_several_objects_is_no_way_to_find_one():
     "Variable": None,
     "c": "c/.ATTRIBUTES/VARIABLE_VALUE",
   }
+
+
+def test_of_two_nodes_with_one_key_the_later_is_the_one():
+  graph = ObjectGraph()
+  graph.add_variable([("a",)], "a", key="shared")
+  graph.add_variable([("b",)], "b", key="shared")
+  own = graph.add_variable([("c",)], "c")
+  assert graph.nodes_by_key() == {
+    "shared": graph.lookup(("b",)),
+    own: graph.lookup(("c",)),
+  }
