@@ -1,4 +1,4 @@
-"""Writing a bundle such that there is the old one or the new one, never a mixture.
+"""Writing a bundle: readers find the old one or the new one, never a mixture.
 
     1. PREFIX.index.tmp-eckpt-of-NNNNN-xxxxxxxx   a file tells what is coming, and whose
     2. PREFIX.data-00000-of-NNNNN ...             the data files, synced
@@ -193,10 +193,11 @@ class BundleWriter:
     self.placed.append("write")
 
   def commit(self, index: Index) -> None:
-    """Writes the index, which makes the bundle be there.
+    """Writes the index. From then on the bundle is there.
 
     Args:
-      index: the index; the number of shards in its header is set.
+      index: which tensors there are, and where. The number of data files is set in
+        its header.
 
     Raises:
       CheckpointIOError: the file system refused. What was there before is there, or
@@ -328,10 +329,10 @@ def check_no_writer(prefix: str, own: str = "") -> list[str]:
     own: a temporary file that this process holds.
 
   Returns:
-    The temporary files beside the index, which belong to nobody any more.
+    The temporary files beside the index whose writers have ended.
 
   Raises:
-    CheckpointExistsError: one is.
+    CheckpointExistsError: a process is writing it.
   """
   start = index_path(prefix) + ".tmp-"
   paths = files.glob_prefix(start)
@@ -379,7 +380,7 @@ def clean_directory(directory: str) -> list[str]:
   Bundles that are being written are left alone.
 
   Args:
-    directory: the directory.
+    directory: where bundles are written; it may hold other files.
 
   Returns:
     What was removed.
@@ -411,7 +412,7 @@ def _check_no_index(prefix: str, overwrite: bool) -> None:
 def _replaced_files(
   prefix: str, overwrite: bool, leftovers: Collection[str] = ()
 ) -> list[str]:
-  """The data files that a new bundle replaces, which have to be another's on purpose."""
+  """Data files that a new bundle replaces; an error where that was not asked for."""
   replaced = [path for path in _data_files(prefix) if path not in leftovers]
   if replaced and not overwrite:
     raise CheckpointExistsError(

@@ -1,4 +1,4 @@
-"""Writing data files anew, with nothing but what an index points at."""
+"""Writing data files anew, with only the bytes that an index points at."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Run = list[tuple[str, BundleEntry]]
 
 @dataclasses.dataclass(frozen=True)
 class Compaction:
-  """What data files will have when they are written anew.
+  """The contents of data files that are to be written anew.
 
   Attributes:
     index: an index for the new files.
@@ -35,10 +35,10 @@ class Compaction:
 
 
 def plan_compaction(index: Index) -> Compaction:
-  """Plans data files with nothing but what an index points at.
+  """Plans data files with only the bytes that an index points at.
 
   Args:
-    index: the index; it is only read.
+    index: which tensors there are; it is only read.
 
   Returns:
     The plan. Each old file becomes one, if anything of it is left.
@@ -72,13 +72,13 @@ def plan_compaction(index: Index) -> Compaction:
 def compact_data(
   index: Index, shards: Shards, bundle: BundleWriter, progress: copies.Progress
 ) -> Index:
-  """Writes the data files anew, with nothing but what an index points at.
+  """Writes the data files anew, with only the bytes that an index points at.
 
   A few megabytes at a time are in memory. Numbers are checked against their checksums
   on the way.
 
   Args:
-    index: the index.
+    index: which tensors are copied.
     shards: the data files it is for.
     bundle: where the new ones go; each file becomes one, if anything of it is left.
     progress: is called with the number of bytes of each part that is copied.
@@ -111,7 +111,7 @@ def _bounds(run: _Run) -> tuple[int, int]:
 def _runs(entries: _Run) -> Iterator[_Run]:
   """Groups entries, ordered by offset, whose bytes overlap or touch.
 
-  Those of a tensor as a whole and those of its slices may be the same, and stay so.
+  A whole tensor and its slices may share bytes; they share them afterwards too.
   """
   run: _Run = []
   end = 0

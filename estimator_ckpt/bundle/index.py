@@ -237,7 +237,7 @@ class Index:
         self._slice_values[new_slice] = self._slice_values[old_slice]
 
   def location(self, key: str) -> tuple[bytes, ...]:
-    """What tells whether two keys stand for the same bytes: equal for aliases.
+    """A value that is equal for two keys of the same bytes, as aliases are.
 
     Args:
       key: the tensor's key.
@@ -311,7 +311,7 @@ class Index:
 
     Args:
       key: the tensor's key.
-      entry: the entry.
+      entry: where the tensor's bytes are.
       tensor_slice: with it, `entry` is that of a slice of the tensor; the tensor
         itself needs an entry that lists it.
 

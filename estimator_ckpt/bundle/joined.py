@@ -24,7 +24,7 @@ _STITCHED = frozenset((1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 18))
 
 
 def tensorflow_stitches(dtype: int) -> bool:
-  """Whether TensorFlow reads a slice that is not stored as it is; checked on 1.15 to 2.21.
+  """Whether TensorFlow puts a type's slices together; checked on 1.15 to 2.21.
 
   Args:
     dtype: TensorFlow's number of the type.

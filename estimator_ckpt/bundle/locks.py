@@ -82,7 +82,7 @@ def is_in_use(path: str) -> bool:
 
 @contextlib.contextmanager
 def turn(directory: str) -> Iterator[bool]:
-  """Waits until no other process is between the lines of such a context.
+  """Waits until no other process is within this context, for the same directory.
 
   Args:
     directory: a local directory.

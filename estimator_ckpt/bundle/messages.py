@@ -44,7 +44,7 @@ _INT32_MAX = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True)
 class BundleHeader:
-  """What a bundle says of itself, under the key `""`.
+  """The header of a bundle, under the key `""`.
 
   Attributes:
     num_shards: the number of data files.
@@ -214,7 +214,7 @@ class BundleEntry(NamedTuple):
 
   @property
   def content(self) -> tuple[object, ...]:
-    """What is equal for tensors with equal bytes, wherever these are.
+    """The part of the entry that is equal for tensors with equal bytes.
 
     >>> a, b = (BundleEntry(1, (2,), offset=at, size=8, crc32c=5) for at in (0, 8))
     >>> a.content == b.content

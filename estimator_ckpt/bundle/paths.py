@@ -69,5 +69,5 @@ def temporary_path(path: str, note: str = "") -> str:
 
 
 def is_temporary(path: str) -> bool:
-  """Whether this package made the name up for a file that was not complete yet."""
+  """Whether a name is one that this package gives to an incomplete file."""
   return _TEMPORARY.search(path) is not None

@@ -5,8 +5,8 @@ checksums alone, and so does the index that is made of it. Where they stand in b
 files is found once; after that they are copied, thousands in one go, and neither file
 is taken apart and put together again.
 
-This is kept beside `table_writer.write_table` because every save of a job passes through it,
-and training waits. Processor time of a save, with the rewriting in full and repeated:
+This is kept beside `table_writer.write_table` because every save of a job rewrites its
+index, and training waits. Processor time of the rewriting, in full and repeated:
 
     variables      60    600   6,000   60,000
     in full, ms   0.5    2.9      34      433

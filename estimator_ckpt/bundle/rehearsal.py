@@ -66,7 +66,7 @@ class BundleRehearsal:
     return self
 
   def __exit__(self, *unused: object) -> None:
-    """Has nothing to remove."""
+    """Removes nothing: nothing was written."""
 
   def add_file(
     self, path: str, how: str = "auto", progress: copies.Progress | None = None
@@ -129,7 +129,8 @@ class BundleRehearsal:
     """Counts the index.
 
     Args:
-      index: the index; the number of shards in its header is set.
+      index: which tensors there are, and where. The number of data files is set in
+        its header.
     """
     index.header = dataclasses.replace(index.header, num_shards=self._num_shards)
     self.bytes_by["write"] += len(index.serialize())

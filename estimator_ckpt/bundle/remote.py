@@ -24,7 +24,7 @@ from estimator_ckpt.errors import MissingDependencyError
 
 
 class RemoteFiles(Protocol):
-  """What a file system has to do; each path comes with its scheme."""
+  """The operations of a file system. Paths come with their schemes."""
 
   def open(self, path: str, mode: str) -> IO[bytes]:
     """Opens a file, mode `rb` or `wb`."""
@@ -85,7 +85,7 @@ def file_system(path: str) -> RemoteFiles:
   """Chooses the file system of a path that has a scheme.
 
   Args:
-    path: the path.
+    path: a path with a scheme, such as `gs://bucket/model_dir`.
 
   Returns:
     The file system.

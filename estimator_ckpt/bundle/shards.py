@@ -245,7 +245,7 @@ def read_scalar_string(
 def place(
   path: str, to: str, how: str = "auto", progress: copies.Progress | None = None
 ) -> str:
-  """Makes a data file out of another without changing that.
+  """Makes a data file out of another one, which stays as it is.
 
   Args:
     path: the data file that is there.
@@ -279,7 +279,7 @@ def place(
 
 
 def cannot_place(path: str, to: str, how: str) -> CheckpointIOError:
-  """The error of a file system that cannot do what was insisted on.
+  """The error for a file system that cannot do what the user asked for.
 
   Args:
     path: the data file that is there.

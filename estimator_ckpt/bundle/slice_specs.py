@@ -29,7 +29,7 @@ def serialize(tensor_slice: TensorSlice, shape: Sequence[int]) -> str:
   """The slice spec of a slice.
 
   Args:
-    tensor_slice: the slice.
+    tensor_slice: which part of the tensor.
     shape: the whole tensor's shape.
 
   Returns:

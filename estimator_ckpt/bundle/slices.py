@@ -27,7 +27,7 @@ def slice_key(name: str, tensor_slice: TensorSlice) -> bytes:
 
   Args:
     name: the tensor's key.
-    tensor_slice: the slice.
+    tensor_slice: which part of the tensor.
 
   Returns:
     The key.
@@ -64,7 +64,7 @@ def parse_slice_name(key: bytes) -> tuple[bytes, int]:
   """The name within a slice's key.
 
   Args:
-    key: the key.
+    key: a key of the table, as bytes.
 
   Returns:
     The tensor's key as bytes, and the position behind it.
@@ -84,7 +84,7 @@ def parse_slice_key(key: bytes) -> tuple[str, TensorSlice]:
   """Takes a slice's key apart, so that an error can name the slice.
 
   Args:
-    key: the key.
+    key: a key of the table, as bytes.
 
   Returns:
     The tensor's key and the slice.
@@ -118,7 +118,7 @@ def bounds(
   """Where a slice begins and ends in each dimension.
 
   Args:
-    tensor_slice: the slice.
+    tensor_slice: which part of the tensor.
     shape: the whole tensor's shape.
 
   Returns:
@@ -151,8 +151,8 @@ def check_tiling(tensor_slices: Sequence[TensorSlice], shape: Sequence[int]) -> 
   """Checks that slices cover a tensor, each element once.
 
   Args:
-    tensor_slices: the slices.
-    shape: the tensor's shape.
+    tensor_slices: which parts of the tensor there are.
+    shape: of the whole tensor.
 
   Raises:
     CorruptCheckpointError: a slice lies outside, two overlap, or a part is missing.
@@ -175,8 +175,8 @@ def count_covered(tensor_slices: Sequence[TensorSlice], shape: Sequence[int]) ->
   """Counts the elements that slices cover, and checks that they cover none twice.
 
   Args:
-    tensor_slices: the slices.
-    shape: the tensor's shape.
+    tensor_slices: which parts of the tensor there are.
+    shape: of the whole tensor.
 
   Returns:
     How many elements are in a slice.

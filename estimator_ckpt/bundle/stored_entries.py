@@ -1,4 +1,4 @@
-"""Where an index says that bytes are, and whether the data files reach that far."""
+"""The entries that have bytes, and whether the data files are long enough for them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from estimator_ckpt.bundle.shards import Shards
 def stored_entries(
   index: Index, aliases: bool = True
 ) -> Iterator[tuple[str, TensorSlice | None, BundleEntry]]:
-  """Every entry that points at bytes: that of a tensor, or of a slice of one.
+  """Iterates over the entries that point at bytes, of tensors and of slices.
 
   Args:
-    index: the index.
+    index: which tensors there are.
     aliases: whether an entry comes again for each further key of the same bytes.
 
   Yields:
@@ -45,15 +45,15 @@ def check_sizes(index: Index, shards: Shards) -> list[int]:
   """Checks that the data files reach as far as the index says.
 
   Args:
-    index: the index.
+    index: which tensors there are.
     shards: the data files.
 
   Returns:
     The files' sizes.
 
   Raises:
-    CheckpointNotFoundError: one is missing.
-    CorruptCheckpointError: one is too short.
+    CheckpointNotFoundError: a data file is missing.
+    CorruptCheckpointError: a data file is too short.
   """
   sizes = [shards.size(shard_id) for shard_id in range(shards.num_shards)]
   for key, _, entry in stored_entries(index, aliases=False):

@@ -164,14 +164,15 @@ def read_block(data: Data, handle: Handle, name: str) -> Items:
 
 
 def has_end(data: Data) -> bool:
-  """Whether a file ends as a table does; what was cut short while written does not."""
+  """Whether a file ends as a table does. A table that was cut short does not."""
   return len(data) >= FOOTER_SIZE and data[-len(MAGIC) :] == MAGIC
 
 
 def has_plain_footer(data: bytes) -> bool:
-  """Whether the footer of a sound table is as one writes it, zeros at its end and all.
+  """Whether the footer of a sound table is spelled as writers spell it.
 
-  Readers skip what stands behind the handles, and longer forms of their numbers.
+  Readers do not notice other spellings: they skip what stands behind the handles, and
+  accept longer forms of the numbers.
   """
   footer = data[-FOOTER_SIZE : -len(MAGIC)]
   metaindex, position = _read_handle(footer, 0, HANDLES_SIZE)

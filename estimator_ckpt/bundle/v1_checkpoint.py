@@ -96,11 +96,11 @@ class V1Checkpoint:
     prefix: its path.
     paths: its files.
     entries: what an index would have: keys, entries, and which slice the entry is of.
-    sizes: how many bytes the data file would have that stands for each file.
+    sizes: for each file, the bytes of the data file that a bundle would have for it.
   """
 
   def __init__(self, prefix: str):
-    """Reads all of it, one block at a time, and keeps no values.
+    """Reads the whole checkpoint, one block at a time, and keeps no values.
 
     Args:
       prefix: the checkpoint's path, for which `is_v1` is true.
@@ -252,7 +252,7 @@ def _begins_as_index(head: bytes) -> bool:
 
 
 def prefix_of(path: str) -> str:
-  """The prefix of the checkpoint that a file would be of: other than its path if sharded.
+  """The prefix of the checkpoint that a file belongs to: its own path unless sharded.
 
   >>> prefix_of("model.ckpt-3"), prefix_of("model.ckpt-3-00001-of-00002")
   ('model.ckpt-3', 'model.ckpt-3-?????-of-00002')
@@ -262,7 +262,7 @@ def prefix_of(path: str) -> str:
 
 
 def base(prefix: str) -> str:
-  """A prefix without the mark of a sharded checkpoint: what a bundle would be called.
+  """A prefix without the mark of a sharded checkpoint, as a bundle has it.
 
   >>> base("model.ckpt-7-?????-of-00002"), base("model.ckpt-7")
   ('model.ckpt-7', 'model.ckpt-7')
@@ -274,11 +274,10 @@ def base(prefix: str) -> str:
 def prefixes_among(directory: str, names: list[str]) -> list[str]:
   """The checkpoints of the format V1 among the files of a directory.
 
-  Only files that are called as checkpoints are, with a step or `.ckpt` at the end, are
-  looked into.
+  Looks only into files that are named as checkpoints: with a step or `.ckpt` at the end.
 
   Args:
-    directory: the directory.
+    directory: where the files are.
     names: what is in it.
 
   Returns:

@@ -155,7 +155,7 @@ def expect(field: Field, wire_type: int, message_name: str) -> None:
   """Checks that a known field has the wire type its number calls for.
 
   Args:
-    field: the field.
+    field: as `read_fields` yields it.
     wire_type: what it has to have.
     message_name: the message's name, for the error.
 
@@ -173,7 +173,7 @@ def read_text(field: Field, message_name: str) -> str:
   """The text of a string field; bytes that are not UTF-8 survive a round trip.
 
   Args:
-    field: the field.
+    field: as `read_fields` yields it.
     message_name: the message's name, for the error.
 
   Returns:

@@ -159,7 +159,7 @@ def write_best(directory: str, best: BestCheckpoints) -> None:
   """Writes the `best.json` of a directory; readers see the old file or the new one.
 
   Args:
-    directory: the directory.
+    directory: where the best checkpoints are.
     best: what it is to say.
 
   Raises:

@@ -133,7 +133,7 @@ def plan_save(
   layout: layout_lib.Layout = "default",
   has_global_step: bool = False,
 ) -> SavePlan:
-  """Gives everything that is saved its keys.
+  """Plans the keys of everything that is saved.
 
   Args:
     saved: what is saved; names are distinct.
@@ -219,7 +219,7 @@ def _plan_objects(
 def _with_names(
   plan: SavePlan, saved: Sequence[Saved], has_global_step: bool
 ) -> SavePlan:
-  """The plan with the names that its format has beside the object keys."""
+  """Adds to a plan the names that its format has beside the object keys."""
   step = frozenset([GLOBAL_STEP] if has_global_step else [])
   name_only = set(plan.name_only)
   plan = dataclasses.replace(
@@ -245,7 +245,7 @@ def _with_names(
 
 
 def _with_aliases(plan: SavePlan, saved: Sequence[Saved]) -> SavePlan:
-  """The plan with each name as an alias of an object key."""
+  """Adds to a plan each name, as an alias of an object key."""
   incomplete: dict[str, tuple[str, tuple[str, ...]]] = {}
   for item in saved:
     for name, slice_spec in item.part_names:

@@ -33,7 +33,7 @@ _CONVERSIONS = "checkpoint.unfinished."
 
 
 def is_tensorflows(name: str) -> bool:
-  """Whether TensorFlow gives such a name to what is not complete yet."""
+  """Whether a name is one that TensorFlow gives to an incomplete file."""
   return _TENSORFLOWS.search(name) is not None
 
 
@@ -74,7 +74,7 @@ def unfinished(
   """What looks like an unfinished save or conversion, also of one that is at work.
 
   Args:
-    directory: the directory.
+    directory: where the files are.
     names: what it has.
     complete: the names of its checkpoints.
 
@@ -150,7 +150,7 @@ def _is_left(path: str, before: float) -> bool:
 
 
 def _is_unfinished(name: str, latest: str) -> bool:
-  """Whether a name is one of something that was to get another name when complete."""
+  """Whether a name is that of a file which gets another name when complete."""
   if files.is_temporary(name):
     return not name.startswith(_CONVERSIONS)
   if "_temp" in name:

@@ -129,7 +129,7 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
 
 
 def _sliced(index: Index, keys: tuple[str, ...]) -> str:
-  """Of the keys of a partitioned tensor, one that has its slices."""
+  """One of the keys of a partitioned tensor: a key whose entry has slices."""
   return next(key for key in keys if index.entry(key).slices)
 
 
@@ -180,7 +180,7 @@ class ObjectPaths:
     return sorted(paths, key=_plainness) if len(paths) > 1 else paths
 
   def _spell(self, node_id: int) -> str | None:
-    """The shortest path of a node and a slash; parents have many children."""
+    """The shortest path of a node, with a slash behind it, made once for all children."""
     steps: list[tuple[int, str]] = []
     while node_id not in self._spelled:
       step = self._shortest.parent(node_id)
@@ -260,7 +260,7 @@ def _groups(
 
 
 def _entry(index: Index, keys: list[str]) -> BundleEntry:
-  """The entry of a tensor; the one that tells its slices, where a key has that."""
+  """The entry of a tensor: one with slices, if any of its keys has that."""
   entries = [index.entry(key) for key in keys]
   return next((entry for entry in entries if entry.slices), entries[0])
 

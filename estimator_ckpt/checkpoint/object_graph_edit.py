@@ -39,7 +39,7 @@ def copy_graph(graph: ObjectGraph) -> ObjectGraph:
 
 
 def set_full_names(graph: ObjectGraph, names: Mapping[str, str]) -> None:
-  """Says what the variables are called in a name-based checkpoint.
+  """Sets the names that variables have in a name-based checkpoint.
 
   Args:
     graph: the graph to change.

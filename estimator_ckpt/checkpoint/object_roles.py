@@ -32,7 +32,7 @@ def optimizer_nodes(graph: ObjectGraph) -> list[int]:
 
 
 def classify_objects(graph: ObjectGraph) -> dict[str, Role]:
-  """Says what is an optimizer's, by what the object graph alone tells.
+  """Tells which keys are an optimizer's, from the object graph alone.
 
   Args:
     graph: the object graph.

@@ -88,7 +88,7 @@ def is_slot_part(key: str, name: str) -> bool:
 
 
 def may_be_slot_part(key: str) -> bool:
-  """Whether it is worth asking `is_slot_part` about a key.
+  """Whether `is_slot_part` can be true of a key, by a quick look.
 
   Args:
     key: a key of a checkpoint.

@@ -85,7 +85,7 @@ def checkpoints_in(directory: str) -> list[str]:
   """The prefixes of all checkpoints in a directory, oldest first.
 
   Args:
-    directory: the directory.
+    directory: a path; not those below it.
 
   Returns:
     The prefixes, by step where all have one behind the same name, else by time.

@@ -131,7 +131,7 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     self.close()
 
   def close(self) -> None:
-    """Lets go of the files. Arrays that were read stay good."""
+    """Closes the files. Arrays that were read stay valid."""
     with self._lock:
       self._closed = True
       self._maps.clear()
@@ -152,7 +152,7 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     """A tensor.
 
     Args:
-      key: its key.
+      key: one of the bundle's; see `names` for variable names.
 
     Returns:
       A read-only array.
@@ -181,7 +181,7 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     """A tensor whose slices stand under several keys, each an incomplete tensor.
 
     Args:
-      keys: the keys.
+      keys: those of the incomplete tensors.
 
     Returns:
       A read-only array.

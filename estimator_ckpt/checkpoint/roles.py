@@ -140,7 +140,7 @@ _OTHER = Role(RoleKind.OTHER)
 def classify(
   names: Iterable[str], shapes: Mapping[str, Sequence[int]] | None = None
 ) -> dict[str, Role]:
-  """Says of each name of a name-based checkpoint what it is for.
+  """Tells the role of each name of a name-based checkpoint.
 
   Args:
     names: the names of one checkpoint's tensors, all of them: a slot is one only if its
@@ -294,7 +294,7 @@ class _Classifier:
     return _VARIABLE
 
   def _variable(self, stem: str) -> str | None:
-    """The variable that what stands before a slot's own name means."""
+    """The variable that a slot belongs to, from the text before the slot's own name."""
     for candidate in _scopes_dropped(stem):
       if candidate in self._known:
         return candidate
@@ -310,7 +310,7 @@ class _Classifier:
   def _name_slots(
     self, optimizer: str, members: list[tuple[int, str]], roles: dict[str, Role]
   ) -> None:
-    """Says which slot each is, of those one variable has of one kind of optimizer."""
+    """Names the slots that one variable has of one kind of optimizer."""
     slots = _SLOTS[optimizer]
     if optimizer == "RMSProp" and len(members) % 2:
       slots = _CENTERED_RMSPROP

@@ -75,7 +75,7 @@ def read_state(directory: str, name: str = STATE_FILE) -> CheckpointState | None
   """Reads the state file of a directory.
 
   Args:
-    directory: the directory.
+    directory: such as a `model_dir`.
     name: the file's name.
 
   Returns:
@@ -106,8 +106,8 @@ def write_state(directory: str, state: CheckpointState, name: str = STATE_FILE) 
   relative to it.
 
   Args:
-    directory: the directory.
-    state: the state.
+    directory: such as a `model_dir`.
+    state: what the file is to say.
     name: the file's name.
 
   Raises:

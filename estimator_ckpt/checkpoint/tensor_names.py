@@ -194,7 +194,7 @@ def _same_content(index: Index, a: str, b: str) -> bool:
 
 
 def small_content(index: Index, key: str) -> tuple[object, ...] | None:
-  """What tells whether two scalars are equal; None for a tensor that is no scalar."""
+  """A value that is equal for equal scalars; None for a tensor that is no scalar."""
   entry = index.entry(key)
   if entry.shape or entry.slices or entry.size > 8:
     return None

@@ -1,4 +1,4 @@
-"""Verifying checkpoints: everything that TensorFlow believes without looking."""
+"""Verifying checkpoints: everything that TensorFlow takes on trust."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ class _Bundle:
       )
 
   def check_data(self, progress: Progress | None) -> int:
-    """Checks the tensors' bytes; how many were read."""
+    """Checks the tensors' bytes; returns how many were read."""
     if self._shards.v1 is not None:
       # Values have no checksum of their own there. Those of the file's blocks, which
       # hold index and values alike, were checked when the index was made.

@@ -98,7 +98,7 @@ class StringChecksum:
     self._crc = checksum.extend(self._crc, data[position:])
 
   def _feed_lengths(self, data: bytes) -> int:
-    """Takes the lengths that stand whole in `data`; where they end."""
+    """Takes the lengths that are complete in `data`; returns where they end."""
     start = data[: self._missing]
     if start.isascii():
       # Each length is one byte, as those of most strings are.
@@ -339,7 +339,7 @@ class _Reader:
         )
 
   def _may_read(self, shard_id: int, size: int, path: str) -> bool:
-    """Whether to read on: entries that overlap could have a file read without end."""
+    """Whether to read on. Entries that overlap could have a file read many times."""
     left = self._budget.get(shard_id)
     if left is None:
       left = 2 * self._shards.size(shard_id) + _BATCH_SIZE

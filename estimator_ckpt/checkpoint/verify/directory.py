@@ -20,7 +20,7 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
   """Checks a directory's state file, and whether anything is left over.
 
   Args:
-    directory: the directory.
+    directory: such as a `model_dir`.
     prefixes: its checkpoints, oldest first.
     findings: is added to.
 

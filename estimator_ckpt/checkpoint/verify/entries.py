@@ -52,7 +52,7 @@ def check_entries(index: Index, shards: Shards, findings: Findings) -> list[Exte
   """Checks every entry of an index.
 
   Args:
-    index: the index.
+    index: which tensors there are.
     shards: its data files.
     findings: is added to.
 
@@ -110,7 +110,7 @@ def check_overlaps(
 
 
 def _are_rows(part: Extent, whole: Extent) -> bool:
-  """Whether an extent is some rows of another, as a slice that is stored as both."""
+  """Whether an extent is some rows of another, as a slice of a whole tensor may be."""
   a, b = part.entry, whole.entry
   if a.dtype != b.dtype or not a.shape or not b.shape or a.shape[1:] != b.shape[1:]:
     return False
@@ -173,7 +173,7 @@ class _EntryChecker:
       self._check_place(key, key, entry)
 
   def _check_place(self, key: str, label: str, entry: BundleEntry) -> bool:
-    """Checks where an entry's bytes are; whether its size was right for its shape."""
+    """Checks where an entry's bytes are; returns whether its size fits its shape."""
     fits = self._check_size(key, entry)
     if entry.shard_id >= self._shards.num_shards:
       self._findings.error(
@@ -291,7 +291,7 @@ class _EntryChecker:
       return True
 
   def check_data_files(self) -> None:
-    """Says which data files are missing or too short, each once."""
+    """Reports data files that are missing or too short, each once."""
     if self._shards.v1 is not None:
       return  # Its files have been read.
     for shard_id, beyond in sorted(self._beyond.items()):

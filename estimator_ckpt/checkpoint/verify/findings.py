@@ -1,4 +1,4 @@
-"""What verifying a checkpoint finds."""
+"""Findings: what verifying a checkpoint tells."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class _GraphChecker:
     ]
 
   def check_keys(self) -> None:
-    """Every key of the object graph is one of the index, and the other way round."""
+    """Checks that the object graph and the index have the same object keys."""
     for node_id, attribute in self._graph.attributes():
       key = attribute.checkpoint_key
       if not self._stored[key]:
@@ -139,7 +139,7 @@ class _GraphChecker:
       )
 
   def check_shared_keys(self) -> None:
-    """No two objects have one key: TensorFlow would restore only one of them."""
+    """Checks that no two objects have one key: TensorFlow would restore only one."""
     nodes = collections.defaultdict(set)
     for node_id, attribute in self._graph.attributes():
       nodes[attribute.checkpoint_key].add(node_id)
@@ -154,7 +154,7 @@ class _GraphChecker:
         )
 
   def check_slots(self) -> None:
-    """Slot variables are stored, and none is there twice."""
+    """Checks that slot variables are stored, and none is there twice."""
     for node_id, node in enumerate(self._graph.nodes):
       seen = set()
       for slot in node.slot_variables:
@@ -171,7 +171,7 @@ class _GraphChecker:
         seen.add(place)
 
   def check_reachable(self) -> None:
-    """Every object with a value can be reached from the root, or is a slot."""
+    """Checks that every object with a value is a slot, or reachable from the root."""
     reached = {0}
     queue = [0]
     while queue:
@@ -191,7 +191,7 @@ class _GraphChecker:
         )
 
   def check_skipped(self) -> None:
-    """No object above a stored value says that there is none below it."""
+    """Checks that no object above a stored value says that there is none below it."""
     has_values = {node_id for node_id, _ in self._graph.attributes()}
     parents = collections.defaultdict(list)
     for parent, _, child in self._graph.edges():
@@ -211,7 +211,7 @@ class _GraphChecker:
         )
 
   def check_names(self) -> None:
-    """A variable has the same bytes by its name as by its object key."""
+    """Checks that a variable has the same bytes by its name as by its object key."""
     for name, key in self._graph.keys_by_full_name().items():
       if (
         key is None
