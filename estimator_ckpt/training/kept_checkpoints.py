@@ -1,4 +1,4 @@
-"""The checkpoints that a saver keeps: which the state file names, which are deleted."""
+"""The checkpoints that a saver keeps: the state file names them, and old ones go."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _logger = logging.getLogger(__name__)
 
 
 class SaveRequest(NamedTuple):
-  """What `Saver.save` was asked for.
+  """The arguments of one `Saver.save`.
 
   Attributes:
-    prefix: the checkpoint.
+    prefix: the path of the checkpoint, with its step.
     latest_filename: the state file's name; None for `checkpoint`.
-    meta_graph_suffix: the suffix of MetaGraphs.
-    write_state: whether the state file is to name the checkpoint.
+    meta_graph_suffix: what follows the dot in the name of a MetaGraph's file.
+    write_state: whether the state file will name the checkpoint.
   """
 
   prefix: str
@@ -43,12 +43,12 @@ class SaveRequest(NamedTuple):
 
 
 class KeptCheckpoints:
-  """Keeps the state files of one saver, and deletes what its settings no longer keep.
+  """Writes the state files of one saver, and deletes checkpoints that are not kept.
 
   Args:
-    saver: the saver; it says how many checkpoints are kept, and lists them.
-    checkpoint_format: what it writes.
-    durable: whether a state file is on the disk before anything is deleted.
+    saver: lists the checkpoints, and has the settings that say how many are kept.
+    checkpoint_format: the format that the saver writes.
+    durable: whether a state file is synced to the disk before anything is deleted.
   """
 
   def __init__(
@@ -62,11 +62,11 @@ class KeptCheckpoints:
     self._has_said_names = False
 
   def begin(self, request: SaveRequest, in_pairs: bool) -> bool:
-    """Reads the state file once, and looks around in the directory, before a save.
+    """Reads the state file before a save, and removes what interrupted jobs left.
 
     Args:
-      request: the save.
-      in_pairs: whether the checkpoint is kept as two bundles.
+      request: the save that begins.
+      in_pairs: whether the checkpoint is written as two bundles.
 
     Returns:
       Whether the save replaces a checkpoint that the state file names.
@@ -87,8 +87,8 @@ class KeptCheckpoints:
     """Enters a finished checkpoint into the state file, and deletes the oldest.
 
     Args:
-      request: the save.
-      in_pairs: whether the checkpoint is kept as two bundles.
+      request: the save that has written the checkpoint.
+      in_pairs: whether the checkpoint was written as two bundles.
 
     Raises:
       CheckpointIOError: the file system refused.
@@ -100,8 +100,8 @@ class KeptCheckpoints:
       _real_path(where) for (where, _), s in self._states.items() if s.is_this_jobs
     }
     plan = retention.plan_retention(
-      # The state file of a copied directory may name checkpoints of the original one,
-      # which are not this job's to count or to delete.
+      # The state file of a copied directory may name checkpoints of the original one.
+      # This job neither counts nor deletes these.
       [each for each in saver.listed if _real_path(each.directory) in directories],
       retention.ListedCheckpoint(prefix, time.time()),
       saver.saver_def.max_to_keep,
@@ -128,7 +128,7 @@ class KeptCheckpoints:
     return self._states[place]
 
   def _say_names(self, directory: str, found: state_lib.CheckpointState | None) -> None:
-    """Says what names can no longer do, when a directory gets its first TF2 checkpoint."""
+    """Warns of readers by name, before the first TF2 checkpoint of a directory."""
     if self._has_said_names or self._format.has_names:
       return
     self._has_said_names = True
@@ -146,7 +146,7 @@ class KeptCheckpoints:
     )
 
   def _clean(self, state: JobState, request: SaveRequest, in_pairs: bool) -> None:
-    """Removes what an interrupted job left, before the first save."""
+    """Removes what an interrupted job left, before the first save; warns of old pairs."""
     prefixes = [request.prefix]
     if in_pairs:
       prefixes.append(separate_lib.tf2_prefix(request.prefix))

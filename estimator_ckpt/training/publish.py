@@ -1,9 +1,9 @@
-"""How what a save writes becomes a checkpoint that readers find.
+"""Makes the files of a save a checkpoint that readers find, in one of three ways.
 
-in place    TensorFlow writes at the prefix, then the index gets its further keys
-replacing   readers may have opened what is there: TensorFlow writes aside, and what
-            it wrote takes the other's place (`overwrite`)
-in a pair   TensorFlow writes aside, and two bundles are made of it (`separate`)
+in place    TensorFlow writes at the prefix; then the index gets further keys
+replacing   readers may have opened an old checkpoint there: TensorFlow writes aside, and
+            the new checkpoint takes the place of the old one (`overwrite`)
+in a pair   TensorFlow writes aside, and two bundles are made of one (`separate`)
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Publisher:
   """Publishes the checkpoints of one saver.
 
   Attributes:
-    in_pairs: whether each checkpoint is kept as two bundles.
+    in_pairs: whether each checkpoint is written as two bundles.
 
   Args:
-    plan: what they are written by; a dual one where they are kept in pairs.
-    in_pairs: as the attribute.
-    durable: whether what is published is on the disk, and survives a power cut.
+    plan: has the keys that are written; its format is dual if `in_pairs`.
+    in_pairs: whether each checkpoint is written as two bundles.
+    durable: whether checkpoints are synced to the disk, so that they survive a power cut.
   """
 
   def __init__(self, plan: SavePlan, in_pairs: bool, durable: bool = False):
@@ -36,26 +36,27 @@ class Publisher:
     self._durable = durable
     self.in_pairs = in_pairs
     self._recurring = RecurringIndex()
-    # Data files of a checkpoint that was replaced. Who opened it may still read them.
+    # Data files of a checkpoint that was replaced, for readers that have opened it. The
+    # next save removes them.
     self._replaced: list[str] = []
 
   @contextlib.contextmanager
   def target(
     self, prefix: str, replaces: bool, meta_graph_suffix: str
   ) -> Iterator[str]:
-    """Where to write a checkpoint; it is published if the block ends without error.
+    """Says where to write a checkpoint; publishes it if the block ends without error.
 
     Args:
-      prefix: the checkpoint.
-      replaces: whether one is there that readers may have opened.
-      meta_graph_suffix: the suffix of the MetaGraph that is written beside it.
+      prefix: the path of the checkpoint.
+      replaces: whether there is one already that readers may have opened.
+      meta_graph_suffix: what follows the dot in the name of the MetaGraph's file.
 
     Yields:
       The prefix to write.
 
     Raises:
       CheckpointIOError: the file system refused.
-      CorruptCheckpointError: what was written is not as planned.
+      CorruptCheckpointError: the files that were written are not as planned.
     """
     overwrite.remove(self._replaced)
     self._replaced = []
@@ -80,7 +81,7 @@ class Publisher:
       files.sync_dir(os.path.dirname(prefix))
 
   def _sync(self, prefix: str) -> None:
-    """Waits until the files of a bundle and their names are on the disk."""
+    """With durable, waits until the files of a bundle and their names are on the disk."""
     if self._durable:
       for path in files.glob_prefix(prefix + "."):
         if not files.is_dir(path):

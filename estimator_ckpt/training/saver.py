@@ -42,11 +42,11 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _one_at_a_time(save: _Method) -> _Method:
-  """Has one thread after the other save.
+  """Makes threads save one after the other.
 
-  A sharded save writes beside its prefix, in a directory that its end removes. Two of
-  one step, as tf.compat.v1.train.Supervisor's thread and its user may begin, remove
-  each other's files; so do those of a stock Saver with sharded=True.
+  A sharded save writes into a directory beside its prefix, and removes it at the end. Two
+  saves of one step would remove each other's files, as those of a stock Saver with
+  sharded=True do. The thread of tf.compat.v1.train.Supervisor and its user may begin two.
   """
 
   @functools.wraps(save)
@@ -64,35 +64,36 @@ class CheckpointSaver(tfp.SaverBase):
   graph is finalized; that is when the set of variables is complete.
 
   Args:
-    checkpoint_format: what `save` writes.
+    checkpoint_format: the format that `save` writes.
     var_list: what is saved, as for `tf.compat.v1.train.Saver`; by default all global
-      variables and SAVEABLE_OBJECTS there are when the saver is built.
+      variables and SAVEABLE_OBJECTS that exist when the saver is built.
     checkpoint: a `tf.train.Checkpoint`, or a dict of trackables, whose object graph is
-      stored. What it does not reach is added below `var_list/`. Not for TF1.
-    layout: where things that no object of yours reaches stand in the object graph;
-      see `estimator_ckpt.checkpoint.layout.object_paths`.
+      stored. Variables that no object owns are added below `var_list/`. Not for TF1.
+    layout: the object paths of variables that no object owns; see
+      `estimator_ckpt.checkpoint.layout.object_paths`.
     strict: whether a variable that the checkpoint lacks, or has with another shape or
-      dtype, is an error. If not, one warning lists such variables and each is
+      dtype, is an error. If not, one warning lists such variables, and they are
       initialized.
     max_to_keep: how many checkpoints are kept; 0 keeps all. By default what the
-      Estimator's RunConfig says, and 5 where there is none.
-    keep_checkpoint_every_n_hours: as for Saver; by default as max_to_keep.
+      Estimator's RunConfig says, and 5 without an Estimator.
+    keep_checkpoint_every_n_hours: hours of training for which one more checkpoint is
+      kept. By default what the Estimator's RunConfig says, and 10,000 without one.
     sharded: whether each device writes a data file of its own.
-    separate: whether a dual checkpoint is kept as two, a pure TF1 one and, in the
-      directory tf2/ beside it, a TF2 one over the same data; see
+    separate: whether a dual checkpoint is written as two over the same data: one with TF1
+      names only, and one for TF2 in the directory tf2/ beside it; see
       `estimator_ckpt.training.separate`.
     asynchronous: whether `save` returns when a snapshot is taken, and training goes on
       while it is written; see `estimator_ckpt.training.asynchronous`. For jobs on one
       machine.
-    durable: whether a checkpoint is on the disk, and survives a power cut, before the
-      state file names it.
+    durable: whether a checkpoint is synced to the disk before the state file names it, so
+      that it survives a power cut.
     **saver_options: further arguments of `tf.compat.v1.train.Saver`.
 
   Raises:
     OptionError: an unknown format or layout, or options that contradict each other.
   """
 
-  # What a decorator or factory made it with; see `estimator_ckpt.training.scaffolds`.
+  # The MadeWith of a decorator or factory; see `estimator_ckpt.training.scaffolds`.
   made_with: Any = None
 
   def __init__(
@@ -115,7 +116,7 @@ class CheckpointSaver(tfp.SaverBase):
     if separate and self._format is not CheckpointFormat.DUAL:
       raise errors.OptionError(
         "separate=True keeps the two formats of a dual checkpoint apart; the format is "
-        f"{self._format.value!r}. Leave it out, or choose 'dual'."
+        f"{self._format.value!r}. Leave separate out, or choose 'dual'."
       )
     self._separate = separate
     self._asynchronous = asynchronous
@@ -126,9 +127,10 @@ class CheckpointSaver(tfp.SaverBase):
     self._settings = SaverSettings(var_list, max_to_keep, keep_checkpoint_every_n_hours)
     self._kept = KeptCheckpoints(self, self._format, durable)
     self._saving = threading.RLock()
-    # From build() on.
+    # Set by build(), and never changed after that.
     self._built: saver_graph.SaverGraph | None = None
-    # What the restored checkpoint has and this graph lacks, until a save says so.
+    # Tensors that the restored checkpoint has and this graph lacks. Set by each restore;
+    # the next save warns of them and empties it.
     self._dropped: tuple[str, ...] = ()
     saver_options.setdefault("save_relative_paths", True)
     super().__init__(
@@ -142,7 +144,7 @@ class CheckpointSaver(tfp.SaverBase):
 
   @property
   def plan(self) -> key_plan.SavePlan:
-    """The keys that are written; known once the saver is built."""
+    """The keys that are written, from build() on."""
     if self._built is None:
       raise RuntimeError("The saver has no plan before build() is called.")
     return self._built.plan
@@ -167,7 +169,7 @@ class CheckpointSaver(tfp.SaverBase):
       settings.var_list, self._root, self._layout, self._sharded
     )
     plan = objects.plan(checkpoint_format)
-    # What is exported is named, and still restored by the keys of a model_dir.
+    # An export is written with names, and restored from a model_dir's own keys.
     own = plan if checkpoint_format is self._format else objects.plan(self._format)
     builder = saver_ops.SaverBuilder(
       saver_ops.extra_tensors(plan, objects.gathered, objects.step), bulk=self._strict
@@ -175,7 +177,7 @@ class CheckpointSaver(tfp.SaverBase):
     self.build_with(
       objects.recorded(plan, own), builder, settings.max_to_keep, settings.keep_hours
     )
-    # What is exported is one bundle.
+    # An export is one bundle.
     in_pairs = self._separate and plan.checkpoint_format is CheckpointFormat.DUAL
     saves_behind = asynchronous and not self.is_empty
     self._built = saver_graph.SaverGraph(
@@ -259,18 +261,18 @@ class CheckpointSaver(tfp.SaverBase):
     saves.save(session, self._build_once().feed(), request.prefix, publish)
 
   def wait_until_finished(self) -> None:
-    """Waits until the last save is whole on disk and named by the state file.
+    """Waits until the last checkpoint is whole, and the state file names it.
 
     Only a save with `asynchronous=True` returns earlier.
 
     Raises:
-      Exception: what writing raised.
+      Exception: the last write failed, and its error has not been raised yet.
     """
     if self._built is not None and self._built.asynchronous is not None:
       self._built.asynchronous.wait_until_finished()
 
   def wait_for_turn(self) -> None:
-    """Waits as `wait_until_finished`, on behalf of a save that is about to come."""
+    """Waits like `wait_until_finished`, before another save; counts the wait."""
     if self._built is not None and self._built.asynchronous is not None:
       self._built.asynchronous.wait_for_turn()
 
@@ -295,9 +297,8 @@ class CheckpointSaver(tfp.SaverBase):
 
   def _build_once(self) -> saver_graph.SaverGraph:
     if self._built is None:
-      # export_saved_model never calls build(). What it saves goes into a SavedModel,
-      # whose variables are name-based whatever the model_dir holds.
-      # And somebody reads it as soon as it is saved.
+      # export_saved_model never calls build(). The variables of a SavedModel are
+      # name-based, whatever the format of the model_dir, and are read at once.
       self._build_as(CheckpointFormat.TF1, asynchronous=False)
     assert self._built is not None
     return self._built
@@ -351,7 +352,7 @@ class CheckpointSaver(tfp.SaverBase):
     self._dropped = tuple(name for name in plan.unused if name not in kept)
     restore_lib.run(sess, plan, built.restores, self.saver_def)
     if plan.problems:
-      # What begins as a copy of another variable, as an average does, needs that first.
+      # A variable that begins as a copy of another, such as an average, comes after it.
       restore_lib.initialize(sess, plan, built.restores)
     for state in built.python_states:
       if state.key in index:

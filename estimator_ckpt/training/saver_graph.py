@@ -1,4 +1,4 @@
-"""What a saver adds to its graph, planned from what there is to save."""
+"""Everything that a saver adds to its graph, and the plan of its keys."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _said: set[tuple[str, ...]] = set()
 
 @dataclasses.dataclass(frozen=True)
 class SavedObjects:
-  """What a saver saves, before the keys are planned.
+  """Everything that a saver saves, before the keys are planned.
 
   Attributes:
     gathered: variables and objects with their saveables.
-    root: the trackable whose objects are saved with their own paths, or None.
-    layout: where things that no object reaches stand in the object graph.
+    root: the trackable whose objects keep their own paths, or None.
+    layout: the object paths of variables that no object owns.
     step: the global step variable, or None.
   """
 
@@ -39,7 +39,7 @@ class SavedObjects:
   step: Any
 
   def plan(self, written: CheckpointFormat) -> key_plan.SavePlan:
-    """Plans the keys of a checkpoint of this format."""
+    """Plans the keys of a checkpoint of a format."""
     made = key_plan.plan_save(
       [item.saved for item in self.gathered.named],
       written,
@@ -59,11 +59,11 @@ class SavedObjects:
   def recorded(
     self, plan: key_plan.SavePlan, own: key_plan.SavePlan
   ) -> dict[str, list[saveables_lib.RecordedSaveable]]:
-    """The saveables that are put into the graph.
+    """Makes the saveables that save and restore by planned keys.
 
     Args:
-      plan: the keys that are written.
-      own: the keys of the checkpoints in the model_dir, which are restored.
+      plan: has the keys that are written.
+      own: has the keys of the checkpoints in the model_dir, which are restored.
 
     Returns:
       Saveables by name; several for a partitioned variable.
@@ -85,14 +85,14 @@ class SavedObjects:
 
 @dataclasses.dataclass(frozen=True)
 class SaverGraph:
-  """What there is once the ops of a saver are in the graph.
+  """A saver whose ops are in the graph.
 
   Attributes:
     plan: the keys that are written.
-    restores: the RestoreV2 ops.
-    python_states: objects whose state is fed when it is saved.
-    publisher: makes what is written a checkpoint that readers find.
-    asynchronous: saves while training goes on; None if saves wait.
+    restores: the RestoreV2 ops in the graph.
+    python_states: objects whose state is fed at each save.
+    publisher: makes files that were written a checkpoint that readers find.
+    asynchronous: saves while training goes on; None if training waits for each save.
   """
 
   plan: key_plan.SavePlan
@@ -102,26 +102,26 @@ class SaverGraph:
   asynchronous: AsynchronousSaves | None
 
   def feed(self) -> dict[Any, Any]:
-    """The Python state as it is now, for the tensors that it is saved as."""
+    """The present Python state, as values of the tensors that are saved."""
     return {k: v for state in self.python_states for k, v in state.feed().items()}
 
 
 def gather(
   var_list: Any, root: Any, layout: layout_lib.Layout, sharded: bool
 ) -> SavedObjects:
-  """Finds what a saver saves.
+  """Finds everything that a saver saves.
 
   Args:
-    var_list: as for `tf.compat.v1.train.Saver`; None for all that is in the graph.
-    root: a trackable, or None.
-    layout: where things that `root` does not reach stand in the object graph.
+    var_list: as for `tf.compat.v1.train.Saver`; None for everything in the graph.
+    root: a trackable whose object graph is stored, or None.
+    layout: the object paths of variables that no object owns.
     sharded: whether each device writes a data file of its own.
 
   Returns:
-    What is saved.
+    Variables and objects of the default graph, and its global step.
 
   Raises:
-    OptionError: things that cannot be saved together.
+    OptionError: some of them cannot be saved together.
   """
   return SavedObjects(
     saveables_lib.gather(var_list, root, sharded),
@@ -132,7 +132,7 @@ def gather(
 
 
 def say_name_only(plan: key_plan.SavePlan) -> None:
-  """Says once what TF2 code cannot restore, not at each of a job's evaluations."""
+  """Warns of saveables that TF2 code cannot restore; once, not at each evaluation."""
   if plan.name_only and plan.name_only not in _said:
     _said.add(plan.name_only)
     _logger.warning(

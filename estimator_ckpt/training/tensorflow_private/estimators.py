@@ -1,4 +1,4 @@
-"""Estimators: who calls a model_fn, and what an Estimator was given."""
+"""Estimators: which one calls a model_fn, and its model_fn and warm start settings."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from estimator_ckpt.training.tensorflow_private.installed import tf
 
 
 class Training(NamedTuple):
-  """An Estimator that is about to train, and the Scaffold of what its model_fn made."""
+  """An Estimator that is about to train, and the Scaffold of its EstimatorSpec."""
 
   estimator: tf.compat.v1.estimator.Estimator
   scaffold: tf.compat.v1.train.Scaffold
 
 
 def training_that_warm_starts() -> Training | None:
-  """Whose WarmStartSettings are being unpacked; to be called where they are.
+  """Finds the Estimator that is unpacking its WarmStartSettings to train.
 
-  An Estimator does not tell its settings who it is. It unpacks them in a method, to train
-  in `_train_with_estimator_spec`, whose variables tell it.
+  Call this in the `__iter__` of the settings. An Estimator does not pass itself to its
+  settings; it unpacks them in `_train_with_estimator_spec`, and is found in that frame.
 
   Returns:
-    The training; None if whoever unpacks them is no Estimator, or does not train.
+    The training; None if the caller is no Estimator, or does not train.
   """
   unpacking = sys._getframe(2).f_locals
   estimator, spec = unpacking.get("self"), unpacking.get("estimator_spec")
-  # That of compat.v1 is the base of the other.
+  # The class of compat.v1 is the base of the other one.
   if not isinstance(estimator, tf.compat.v1.estimator.Estimator):
     return None
   if not isinstance(spec, tf.estimator.EstimatorSpec) or spec.mode != "train":
@@ -49,15 +49,15 @@ def is_warm_started(estimator: tf.estimator.Estimator) -> bool:
 def estimator_with_model_fn(
   estimator: tf.estimator.Estimator, decorate: Callable[[Any], Any]
 ) -> tf.estimator.Estimator:
-  """A copy of an Estimator whose model_fn is decorated.
+  """Copies an Estimator, with a decorated model_fn.
 
-  An Estimator keeps its model_fn in an attribute, and its constructor takes another one:
-  a canned one's takes none, and a TPUEstimator wraps it. What a class keeps of itself, in
-  bound methods and closures, is made to mean the copy. Read from tensorflow-estimator
-  2.12 and 2.15.
+  The model_fn in an Estimator's private attribute is not that of its constructor: the
+  constructor of a canned Estimator takes none, and a TPUEstimator wraps it. Bound methods
+  and closures in the Estimator's attributes are made to refer to the copy. Read from
+  tensorflow-estimator 2.12 and 2.15.
 
   Args:
-    estimator: the Estimator, which stays as it is.
+    estimator: is copied, and stays as it is.
     decorate: decorates the model_fn that the Estimator calls.
 
   Returns:
@@ -72,17 +72,17 @@ def estimator_with_model_fn(
 
 
 def trains_its_model_fn(estimator: tf.estimator.Estimator) -> bool:
-  """Whether an Estimator's `train` ends in TensorFlow's, which calls its model_fn.
+  """Whether the `train` of an Estimator calls TensorFlow's, which calls its model_fn.
 
-  Estimator forbids a class to have a `train` of its own, and a class can get around it.
-  `adanet.Estimator` does, and trains Estimators that it makes. What its `train` calls is
-  read from its code, since it is too late once it trains.
+  Estimator forbids its subclasses a `train` of their own, and a class can get around that.
+  `adanet.Estimator` does, and trains other Estimators that it makes. The code of `train` is
+  read for what it calls, since to find out while it trains would be too late.
 
   Args:
-    estimator: the Estimator.
+    estimator: of any class.
 
   Returns:
-    False if a `train` of its class has neither `super()` nor `Base.train`.
+    False if its class has a `train` that calls neither `super()` nor `Base.train`.
   """
   stock = (tf.estimator.Estimator, tf.compat.v1.estimator.Estimator)
   for kind in type(estimator).__mro__:
@@ -94,7 +94,7 @@ def trains_its_model_fn(estimator: tf.estimator.Estimator) -> bool:
     code = getattr(inspect.unwrap(own), "__code__", None)
     names = [i.argval for i in dis.get_instructions(code)] if code is not None else []
     bases = {base.__name__ for base in kind.__mro__[1:]}
-    # `Estimator.train` is called; `Estimator(...)` would make another one.
+    # `Estimator.train` calls the method; `Estimator(...)` would make another Estimator.
     if any(a in bases and b == "train" for a, b in zip(names, names[1:])):
       return True
     if not {"super", "__class__"} & set(names):
@@ -103,7 +103,7 @@ def trains_its_model_fn(estimator: tf.estimator.Estimator) -> bool:
 
 
 def _rebound(value: Any, old: Any, new: Any, memo: dict[int, Any]) -> Any:
-  """A function, method or partial that means another object than it did."""
+  """A function, method or partial, with references to one object changed to another."""
   if id(value) in memo:
     return memo[id(value)]
   result = value
@@ -130,7 +130,7 @@ def _with_closure(
   for cell in function.__closure__ or ():
     try:
       inner = cell.cell_contents
-    except ValueError:  # It is empty.
+    except ValueError:  # The cell is empty.
       cells.append(cell)
       continue
     made = _rebound(inner, old, new, memo)
@@ -150,9 +150,9 @@ def _with_closure(
 
 
 def calling_estimator() -> tf.estimator.Estimator | None:
-  """The Estimator that is calling a model_fn, which does not tell it who it is.
+  """Finds the Estimator that is calling a model_fn, to which it does not pass itself.
 
-  The nearest of the callers whose `self` is an Estimator.
+  It is the nearest caller whose `self` is an Estimator.
 
   Returns:
     The Estimator; None if no Estimator calls.
@@ -160,7 +160,7 @@ def calling_estimator() -> tf.estimator.Estimator | None:
   frame = sys._getframe(1)
   while frame is not None:
     found = frame.f_locals.get("self")
-    # That of compat.v1 is the base of the other.
+    # The class of compat.v1 is the base of the other one.
     if isinstance(found, tf.compat.v1.estimator.Estimator):
       return found
     frame = frame.f_back  # type: ignore[assignment]
@@ -168,24 +168,25 @@ def calling_estimator() -> tf.estimator.Estimator | None:
 
 
 def warm_start_settings_of(estimator: tf.estimator.Estimator) -> Any:
-  """What an Estimator was given as `warm_start_from=`, or None."""
+  """The `warm_start_from=` of an Estimator, or None; it has no public name."""
   return estimator._warm_start_settings
 
 
 def set_warm_start_settings(estimator: tf.estimator.Estimator, settings: Any) -> None:
-  """Has an Estimator start from other settings; there is no public way."""
+  """Sets the `warm_start_from=` of an Estimator; there is no public way."""
   estimator._warm_start_settings = settings
 
 
 def variables_to_warm_start(selected: Any) -> list[str]:
-  """The names of the variables that `WarmStartSettings.vars_to_warm_start` means.
+  """Names the variables that `WarmStartSettings.vars_to_warm_start` selects.
 
-  A string or None means trainable variables, a list of strings all variables.
+  TensorFlow's own code for this is private. A string or None selects among the trainable
+  variables, a list of strings among all variables.
 
   Args:
-    selected: the value of that field.
+    selected: the value of `vars_to_warm_start`.
 
   Returns:
-    The names; of a partitioned variable, the name of the whole.
+    The names; for a partitioned variable, the name of the whole.
   """
   return list(warm_starting_util._get_grouped_variables(selected))

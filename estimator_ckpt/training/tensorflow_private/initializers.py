@@ -1,4 +1,4 @@
-"""Initializers: values for variables before the first step."""
+"""Initializers: the ops and functions that give variables their first values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from estimator_ckpt.training.tensorflow_private.installed import tf
 def replace_initializer(variable: Any, op: tf.Operation) -> None:
   """Makes another op initialize a variable, as `init_from_checkpoint` does.
 
-  That leaves what was grouped before, as a model_fn does with
-  `global_variables_initializer()` for its own init_op. There the op takes the place too.
+  A model_fn may have grouped initializers before, by `global_variables_initializer()` for
+  its own init_op. `init_from_checkpoint` leaves these groups; here they get the op too.
+  Neither a variable's initializer nor the inputs of a group can be changed in public.
   """
   for initializer in _initializers(variable):
-    # A copy: what is changed is what is listed.
+    # A copy, since dropping inputs changes the list.
     for group in list(initializer._control_outputs):
       _drop_inputs(group, {initializer})
       group._add_control_input(op)
@@ -27,17 +28,17 @@ def start_in_init_op(
 ) -> tf.Operation | None:
   """Makes the Scaffold's own init_op run an op instead of variables' initializers.
 
-  A run of its own would optimize the whole graph once more, and initializing what is
-  started anyway takes time; also, a variable of a cluster would count as ready for the
-  workers before it has its value. The Scaffold makes the op before it builds its saver,
-  and the control inputs of an operation have no public way to change.
+  To run `start` on its own would optimize the whole graph once more, and variables would be
+  initialized in vain. Also, the workers of a cluster would take a variable for ready before
+  it has its value. The Scaffold makes the init_op before it builds its saver, and the
+  control inputs of an op cannot be changed in public.
 
   Args:
-    variables_started: the variables that `start` gives their values.
-    start: the op.
+    variables_started: the variables that `start` gives values to.
+    start: gives all of these variables their values.
 
   Returns:
-    The init_op, or None where it is not one of the default kind; then nothing changed.
+    The init_op; None if it is not the default one, and then nothing has changed.
   """
   init_ops = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.INIT_OP)
   if len(init_ops) != 1 or getattr(init_ops[0], "type", None) != "NoOp":
@@ -49,7 +50,7 @@ def start_in_init_op(
 
 
 def _initializers(variable: Any) -> list[tf.Operation]:
-  # A distributed variable makes a new group of its copies' initializers every time.
+  # The initializer of a distributed variable is a new group each time it is asked for.
   copies = getattr(variable, "values", None)
   if copies is None or callable(copies):
     return [variable.initializer]
@@ -57,7 +58,7 @@ def _initializers(variable: Any) -> list[tf.Operation]:
 
 
 def _drop_inputs(op: tf.Operation, dropped: set[tf.Operation]) -> None:
-  """Takes control inputs off a group, and off the groups in it."""
+  """Removes control inputs from a group of ops, and from the groups within."""
   inputs = op.control_inputs
   kept = [i for i in inputs if i not in dropped]
   for group in kept:
@@ -69,16 +70,17 @@ def _drop_inputs(op: tf.Operation, dropped: set[tf.Operation]) -> None:
 
 
 def user_init_fn(scaffold: tf.compat.v1.train.Scaffold) -> Any:
-  """The init_fn(scaffold, session) a Scaffold was given; its property hides the first."""
+  """The init_fn(scaffold, session) that a Scaffold was given; its property hides that."""
   return scaffold._user_init_fn
 
 
 def call_when_initialized(
   scaffold: tf.compat.v1.train.Scaffold, function: Callable[[Any], None]
 ) -> None:
-  """Has `function(session)` called before a Scaffold's init_fn, which cannot be set later.
+  """Makes a Scaffold call `function(session)` before its init_fn.
 
-  A session calls it once, on the chief, if there was no checkpoint to restore.
+  A session calls both once, on the chief, if there was no checkpoint to restore. The
+  init_fn of a Scaffold cannot be changed in public.
   """
   init_fn = scaffold.init_fn
 

@@ -23,19 +23,19 @@ def all_saveable_objects() -> list[Any]:
 
 
 def saveables_by_name(var_list: Any) -> dict[str, list[SaveableObject]]:
-  """The saveables a name-based Saver makes of a var_list, by the name it gives them.
+  """Makes the saveables that a name-based Saver would make of a var_list.
 
-  Partitioned variables, reference variables and distributed ones each need code of
-  their own, which TensorFlow has and does not export.
+  Partitioned, reference and distributed variables each need code of their own, which
+  TensorFlow has and does not export.
 
   Args:
     var_list: a list of variables and SaveableObjects, or a dict of names to them.
 
   Returns:
-    Names to saveables; several for a partitioned variable.
+    Saveables by the Saver's names; several for a partitioned variable.
 
   Raises:
-    OptionError: two things of one name, or a thing that cannot be saved.
+    OptionError: two things have one name, or a thing cannot be saved.
   """
   try:
     if not isinstance(var_list, Mapping):
@@ -48,7 +48,7 @@ def saveables_by_name(var_list: Any) -> dict[str, list[SaveableObject]]:
     for name, op in var_list.items():
       info = getattr(op, "_save_slice_info", None)
       if info is not None:
-        # No way leads from a saveable to its variable, which knows what it is a part of.
+        # The variable knows its part, and nothing leads from a saveable to its variable.
         named[name][0].part_spec = info.spec
   except (ValueError, TypeError) as e:
     if isinstance(e, errors.CheckpointError):
@@ -58,7 +58,7 @@ def saveables_by_name(var_list: Any) -> dict[str, list[SaveableObject]]:
 
 
 def _check_saveable_names(var_list: Sequence[Any]) -> None:
-  # TensorFlow keeps only the last of several SaveableObjects of one name, silently.
+  # Of several SaveableObjects with one name, TensorFlow silently keeps only the last.
   seen: dict[str, Any] = {}
   for op in tf.nest.flatten(list(var_list)):
     if isinstance(op, SaveableObject):
@@ -70,16 +70,16 @@ def _check_saveable_names(var_list: Sequence[Any]) -> None:
 
 
 def is_save_only(saveable: SaveableObject) -> bool:
-  """Whether a saveable is written and no op restores it, as Python state."""
+  """Whether a saveable is written and not restored by an op, such as Python state."""
   return isinstance(saveable, trackable_base.NoRestoreSaveable) or hasattr(
     saveable, "feed_dict_additions"
   )
 
 
 def distributed_variable(saveable: SaveableObject) -> tf.Variable | None:
-  """The first component of a strategy's variable, if the saveable is of one.
+  """The first component of a strategy's variable; None for other saveables.
 
-  A MirroredStrategy's saveables have no op that would lead to their variable.
+  The saveables of a MirroredStrategy have no op that leads to their variable.
   """
   kinds = ("_distributed_variable", "_mirrored_variable", "_sync_on_read_variable")
   found = [getattr(saveable, kind) for kind in kinds if hasattr(saveable, kind)]
@@ -87,13 +87,16 @@ def distributed_variable(saveable: SaveableObject) -> tf.Variable | None:
 
 
 def slice_key(saveable: SaveableObject) -> str:
-  """Identifies the variable behind a saveable, whoever made the saveable.
+  """Identifies the variable behind a saveable.
 
-  Saveables of one variable made for a name and for an object are different objects.
+  A variable has one saveable for its name and another one for its object.
+
+  Returns:
+    The name of the variable's op, or another text that is the same for both saveables.
   """
   variable = distributed_variable(saveable)
   op = getattr(saveable, "handle_op", saveable.op) if variable is None else variable
-  # A lookup table's own name need not be its op's.
+  # A lookup table may have another name than its op.
   op = getattr(op, "resource_handle", op)
   op = getattr(op, "op", op)
   name = getattr(op, "name", None)
@@ -101,31 +104,31 @@ def slice_key(saveable: SaveableObject) -> str:
 
 
 def part_spec(saveable: SaveableObject) -> str | None:
-  """Where the variable of a saveable stands in a partitioned one, as SaveV2 takes it.
+  """The part of a partitioned variable that a saveable saves under a name of its own.
 
   Args:
-    saveable: one that saves it as a variable of its own.
+    saveable: made by `saveables_by_name`.
 
   Returns:
-    The slice spec, or None for what is no part.
+    The slice spec, as SaveV2 takes it; None if the saveable is not of a part.
   """
   return getattr(saveable, "part_spec", None)
 
 
 def saved_name(variable: Any) -> str:
-  """The name a variable is saved under; of a part, that of the whole.
+  """The name that a variable is saved under; for a part, the name of the whole.
 
-  Where a part stands in its variable has no public name.
+  What a part belongs to has no public name.
   """
   info = getattr(variable, "_save_slice_info", None)
   return variable.op.name if info is None else info.full_name
 
 
 def assign(saveable: SaveableObject, value: tf.Tensor) -> tf.Operation:
-  """The op that gives a value to what a saveable saves.
+  """Adds the op that assigns a value to the variable of a saveable.
 
-  Every kind of variable has its own way to be restored, which its saveable knows. That
-  of the most common kind adds a copy to each of thousands; this does not.
+  Each kind of variable is restored in its own way, which its saveable knows. For the most
+  common kind, that way adds a copy to each of thousands of variables; this one does not.
   """
   if type(saveable) is not saveable_object_util.ResourceVariableSaveable:
     restored = saveable.restore([value], None)

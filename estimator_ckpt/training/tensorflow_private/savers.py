@@ -1,4 +1,4 @@
-"""Savers: the steps of a save one at a time, and the ops and settings of one."""
+"""Savers: the single steps of a save, and the ops and settings of a Saver."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# The public tf.compat.v1.train.Saver takes a builder but exports no class of them.
 from tensorflow.python.ops import io_ops
+
+# The public tf.compat.v1.train.Saver takes a builder, and no class of builders is exported.
 from tensorflow.python.training.saver import BulkSaverBuilder as BulkSaverBuilder
 from tensorflow.python.training.saving import saveable_object_util
 from tensorflow.python.training.saving.saveable_object import SaveableObject
@@ -19,8 +20,8 @@ from estimator_ckpt.training.tensorflow_private.installed import tf
 class SaverBase(tf.compat.v1.train.Saver):
   """A Saver whose steps can be called one at a time.
 
-  `Saver.save` records a checkpoint in the state file right after its data is on disk,
-  with nothing in between, and keeps its settings and what it keeps private.
+  `Saver.save` enters a checkpoint into the state file right after writing it. Its
+  settings, and its list of checkpoints, have no public names.
   """
 
   @property
@@ -45,8 +46,8 @@ class SaverBase(tf.compat.v1.train.Saver):
     Args:
       var_list: saveables by name.
       builder: makes the ops.
-      max_to_keep: as for Saver; None leaves what the saver has.
-      keep_checkpoint_every_n_hours: likewise.
+      max_to_keep: as for Saver; None leaves the saver's own.
+      keep_checkpoint_every_n_hours: as for Saver; None leaves the saver's own.
     """
     # `Saver` takes a var_list or defers its build, not both.
     self._var_list = dict(var_list)
@@ -58,7 +59,7 @@ class SaverBase(tf.compat.v1.train.Saver):
     super().build()
 
   def prefix(self, session: tf.compat.v1.Session, path: str, step: Any) -> str:
-    """The prefix that `save` writes; how it pads the step has no public name."""
+    """The prefix that `save` writes; whether it pads the step has no public name."""
     path = tf.compat.as_text(path)
     if step is None:
       return path
@@ -73,9 +74,9 @@ class SaverBase(tf.compat.v1.train.Saver):
 
   @property
   def preserve_after(self) -> float:
-    """When one that `keep_checkpoint_every_n_hours` preserves was saved at the earliest.
+    """The time, in seconds since 1970, after which the next preserved checkpoint is saved.
 
-    The base class counts it from the time when the saver was built.
+    `keep_checkpoint_every_n_hours` preserves it. The base class counts from its build.
     """
     return self._next_checkpoint_time
 
@@ -90,13 +91,13 @@ class SaverBase(tf.compat.v1.train.Saver):
 
 
 def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
-  """What a Saver was told to do; its attributes have no public names.
+  """The arguments that a Saver was made with; its attributes have no public names.
 
   Args:
-    saver: any Saver, built or deferred.
+    saver: a stock Saver, built or deferred.
 
   Returns:
-    The arguments it was made with: `var_list` (None for "everything"), `max_to_keep`,
+    Values by argument: `var_list` (None for "everything"), `max_to_keep`,
     `keep_checkpoint_every_n_hours`, `sharded`, `pad_step_number`,
     `save_relative_paths`, `restore_sequentially`, `reshape`, `filename`, `name`.
   """
@@ -115,13 +116,13 @@ def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
 
 
 def delete_checkpoint(prefix: str, meta_graph_suffix: str) -> None:
-  """Deletes the files of a checkpoint; what the file system refuses is logged and left.
+  """Deletes the files of a checkpoint; logs and leaves files that cannot be deleted.
 
-  Public, but deprecated without anything that does the same.
+  TensorFlow's function is public, and deprecated without a replacement.
 
   Args:
-    prefix: the checkpoint.
-    meta_graph_suffix: the suffix of its MetaGraph.
+    prefix: the path of the checkpoint.
+    meta_graph_suffix: what follows the dot in the name of the MetaGraph's file.
   """
   try:
     tf.compat.v1.train.remove_checkpoint(prefix, meta_graph_suffix=meta_graph_suffix)
@@ -132,17 +133,17 @@ def delete_checkpoint(prefix: str, meta_graph_suffix: str) -> None:
 def save_v2(
   filename: Any, names: list[str], slices: list[str], tensors: list[Any]
 ) -> Any:
-  """The SaveV2 op; `tf.raw_ops` has it too, but not with plain lists in every version."""
+  """Adds a SaveV2 op; that of `tf.raw_ops` does not take plain lists in every version."""
   return io_ops.save_v2(filename, names, slices, tensors)
 
 
 def restore_v2(
   filename: Any, names: list[str], slices: list[str], dtypes: list[Any]
 ) -> Any:
-  """The RestoreV2 op, as `save_v2`."""
+  """Adds a RestoreV2 op; that of `tf.raw_ops` does not take plain lists in every version."""
   return io_ops.restore_v2(filename, names, slices, dtypes)
 
 
 def cpu_of(device: str) -> str:
-  """The CPU of the task that a device belongs to, as Savers find it."""
+  """The CPU of the task that a device belongs to; Savers have no public way to find it."""
   return saveable_object_util.set_cpu0(device)

@@ -29,14 +29,17 @@ class SaveCall(NamedTuple):
 
   @property
   def has_listeners(self) -> bool:
-    """Whether somebody is told of the checkpoint as soon as `save` returns."""
+    """Whether listeners hear of the checkpoint as soon as `save` returns."""
     return self.hook is not None and bool(self.hook._listeners)
 
 
 def hooks_of_session() -> Sequence[Any]:
   """All hooks of the MonitoredSession that calls a hook's `after_create_session`.
 
-  A hook is not told of others. Empty where no MonitoredSession calls.
+  A hook does not hear of the others. So they are found in the callers' frames.
+
+  Returns:
+    The hooks; empty where no MonitoredSession calls.
   """
   frame: Any = sys._getframe(1)
   while frame is not None:
@@ -48,17 +51,20 @@ def hooks_of_session() -> Sequence[Any]:
 
 
 def saves_with(hook: tf.compat.v1.train.CheckpointSaverHook) -> Any:
-  """The saver of a hook; None for the one that is in the graph's collection."""
+  """The saver of a hook; None if it uses the saver in the graph's collection."""
   return hook._saver if hook._scaffold is None else hook._scaffold.saver
 
 
 def save_call() -> SaveCall:
-  """Looks at who calls a saver.
+  """Finds out who calls a saver.
 
-  A Scaffold has nothing to do with hooks, and a saver gets the bare session. So whoever
-  has only a saver cannot know when training ends, nor who waits for the checkpoint. The
-  callers know. A MonitoredSession calls its hooks in `create_session` of the first class
-  below, in `_CoordinatedSession.run`, and in its own `_close_internal`.
+  A Scaffold knows no hooks, and a saver gets the bare session. So a saver does not know
+  when training ends, or who waits for the checkpoint. Its callers know, and are found in
+  their frames. A MonitoredSession calls its hooks in `_CoordinatedSessionCreator`, in
+  `_CoordinatedSession.run`, and in its own `_close_internal`.
+
+  Returns:
+    The coordinator and the hook, as far as there are any.
   """
   coordinator = hook = None
   frame: Any = sys._getframe(1)
@@ -81,15 +87,15 @@ def save_with(
   replaced: tf.compat.v1.train.Scaffold,
   scaffold: tf.compat.v1.train.Scaffold,
 ) -> None:
-  """Has a CheckpointSaverHook of one Scaffold, or of its saver, save with another.
+  """Makes a CheckpointSaverHook of one Scaffold, or of its saver, save with another.
 
-  A hook keeps what it was made with, and there is no other way to tell it. One with a
-  saver of its own is left alone. Checked on TensorFlow 2.12 and 2.15.
+  A hook keeps the Scaffold and the saver that it was made with, and has no way to change
+  them. A hook with a saver of its own is left alone.
 
   Args:
-    hook: any hook.
-    replaced: the Scaffold that it may have.
-    scaffold: the one that it is to have instead.
+    hook: a hook of any class; only a CheckpointSaverHook is changed.
+    replaced: the Scaffold that the hook may have.
+    scaffold: the Scaffold that the hook gets instead.
   """
   if not isinstance(hook, tf.compat.v1.train.CheckpointSaverHook):
     return
@@ -99,19 +105,19 @@ def save_with(
 
 
 def cached_summary_writer(directory: str) -> tf.compat.v1.summary.FileWriter | None:
-  """The FileWriter that somebody writes summaries of a directory with, or None.
+  """The FileWriter that writes summaries of a directory, or None.
 
-  `FileWriterCache.get` would make one, and an event file where there is none.
+  The public `FileWriterCache.get` would make a FileWriter, and with it an event file.
   """
   return tf.compat.v1.summary.FileWriterCache._cache.get(directory)
 
 
 class FeedingSession(session_lib.SessionInterface):
-  """A session that feeds something in every run; `Saver.save` takes no feed.
+  """A session that feeds the same tensors in every run; `Saver.save` takes no feed.
 
   Args:
-    session: the session that does the work.
-    feed: what is added to each run's own.
+    session: runs everything.
+    feed: values by tensor, which are added to the feed of each run.
   """
 
   def __init__(self, session: tf.compat.v1.Session, feed: Mapping[Any, Any]):
@@ -120,16 +126,16 @@ class FeedingSession(session_lib.SessionInterface):
 
   @property
   def graph(self) -> tf.Graph:
-    """The wrapped session's graph."""
+    """The graph of the wrapped session."""
     return self._session.graph
 
   @property
   def sess_str(self) -> Any:
-    """The wrapped session's target."""
+    """The target of the wrapped session."""
     return self._session.sess_str
 
   def run(self, fetches: Any, feed_dict: Any = None, **options: Any) -> Any:
-    """Runs with the wrapped session, feeding what was given beside."""
+    """Runs the wrapped session with the additional feed."""
     return self._session.run(fetches, {**(feed_dict or {}), **self._feed}, **options)
 
   def partial_run_setup(self, *args: Any, **options: Any) -> Any:

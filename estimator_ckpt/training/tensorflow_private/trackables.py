@@ -1,4 +1,4 @@
-"""What an object-based checkpoint saves: trackable objects and their graph."""
+"""Trackable objects and their object graph, which an object-based checkpoint saves."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from estimator_ckpt.training.tensorflow_private.installed import tf
 
 
 class PythonState:
-  """An object whose state is a Python string, as `tf.train.experimental.PythonState`.
+  """An object whose state is a Python string: a `tf.train.experimental.PythonState`.
 
   Args:
-    saveable: what TensorFlow makes of it; its callbacks are private.
+    saveable: TensorFlow's saveable of the object, whose callbacks are private.
   """
 
   def __init__(self, saveable: Any):
@@ -25,30 +25,32 @@ class PythonState:
     self._saveable = saveable
 
   def feed(self) -> dict[Any, Any]:
-    """The tensor that is saved, with the state as it is now."""
+    """The saved tensor, with the present state as its value."""
     return dict(self._saveable.feed_dict_additions())
 
   def restore(self, state: bytes) -> None:
-    """Gives the object its state back."""
+    """Sets the state of the object."""
     self._saveable._restore_callback(state)
 
 
 def serialize_objects(
   root: Any,
 ) -> tuple[list[SaveableObject], bytes, list[PythonState]]:
-  """The saveables and the object graph that tf.train.Checkpoint would write.
+  """Makes the saveables and the object graph that tf.train.Checkpoint would write.
 
-  Its own `save` runs them in a graph or session of its choosing; here they become part
-  of a Saver's.
+  Its `save` runs them in a graph or session of its own; here a Saver takes them.
 
   Args:
     root: a `tf.train.Checkpoint` or another trackable.
 
   Returns:
     Saveables whose names are checkpoint keys, a serialized TrackableObjectGraph, and
-    the objects whose state is Python's, which are among the saveables too.
+    the objects with Python state, which have saveables too.
+
+  Raises:
+    OptionError: an object has a registered saver of its own.
   """
-  # With a cache, Python state is fed when it is saved; without, it would be a constant.
+  # With a cache, Python state is fed at each save. Without one it would be a constant.
   saveables, graph, _, registered = save_util_v1.serialize_gathered_objects(
     graph_view.ObjectGraphView(root),
     saveables_cache=object_identity.ObjectIdentityWeakKeyDictionary(),
@@ -64,16 +66,16 @@ def serialize_objects(
 
 
 def frozen_objects(var_list: Any) -> tuple[list[SaveableObject], bytes] | None:
-  """The objects of a var_list that stands for the object graph of a model.
+  """The objects in a var_list that has a model's object graph among its saveables.
 
-  `tf.keras.estimator.model_to_estimator` makes such a Saver, of object keys and with the
-  serialized object graph among them, for its `checkpoint_format="checkpoint"`.
+  `tf.keras.estimator.model_to_estimator(checkpoint_format="checkpoint")` makes a Saver of
+  such a var_list, whose saveables have object keys.
 
   Args:
-    var_list: a Saver's.
+    var_list: as for `tf.compat.v1.train.Saver`.
 
   Returns:
-    As `serialize_objects`, or None for any other var_list.
+    The other saveables, and the serialized object graph; None for any other var_list.
   """
   if not isinstance(var_list, (list, tuple)):
     return None

@@ -1,4 +1,4 @@
-"""A CheckpointSaver that carries a warm start out, and says what it did."""
+"""A CheckpointSaver that carries a warm start out, and reports it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ InitFn = Callable[[Any, tf.compat.v1.Session], None]
 
 
 class WarmStarter:
-  """The state of one warm start: from the plan to the report.
+  """One warm start, from the plan to the report.
 
   Args:
-    warm_start: what was asked for.
+    warm_start: says what to start from, and which variables.
 
   Attributes:
-    runs_apart: whether the variables are initialized first and started then, and not
-      only started.
+    runs_apart: whether the variables are initialized, and then started by a run of
+      their own. If not, they are started in place of their initializers.
   """
 
   def __init__(self, warm_start: WarmStart):
@@ -43,10 +43,10 @@ class WarmStarter:
     self._kept: dict[str, int] | None = None
 
   def build(self) -> None:
-    """Plans, and adds the ops to the graph, which is about to be finalized.
+    """Plans the warm start, and adds its ops to the graph, which is about to be finalized.
 
-    What is wrong is kept for `run`: a job that resumes does not need its warm start any
-    more, and its source may be gone.
+    An error is kept for `run`. A job that resumes needs no warm start, and its source may
+    be gone.
     """
     try:
       plan = self._warm_start.plan(tf.compat.v1.global_variables())
@@ -65,18 +65,18 @@ class WarmStarter:
     """Starts the variables, if the session's init_op has not done so.
 
     Args:
-      session: the session of the graph that `build` was called in.
-      init_op: the op that has initialized it.
+      session: runs the graph that `build` was called in.
+      init_op: the op that has initialized the variables.
 
     Raises:
-      CheckpointError: what `build` found wrong, or the checkpoint cannot be read.
+      CheckpointError: `build` has failed, or the checkpoint cannot be read.
     """
     if self._error is not None:
       raise self._error
     if self._plan is None or self._run_op is None:
       raise errors.OptionError(
-        "The warm start's saver is not the one of this session's Scaffold, so its ops "
-        "were not built. Do not put another saver into the Scaffold."
+        "The saver of the warm start is not the saver of this session's Scaffold, so the "
+        "ops of the warm start were not built. Do not put another saver into the Scaffold."
       )
     if self._init_op is None or getattr(init_op, "op", init_op) is not self._init_op:
       session.run(self._run_op)
@@ -84,10 +84,10 @@ class WarmStarter:
     report_files.log(self._plan)
 
   def report(self, prefix: str) -> None:
-    """Writes what was done beside the first checkpoint that is saved after it.
+    """Writes the report, once, beside the first checkpoint that is saved after the start.
 
     Args:
-      prefix: that checkpoint.
+      prefix: the path of a checkpoint that was saved.
     """
     if self._kept is None or self._plan is None:
       return
@@ -101,12 +101,12 @@ class WarmStartingSaver(CheckpointSaver):
   """A CheckpointSaver whose Scaffold starts from another checkpoint.
 
   Args:
-    *args: as for CheckpointSaver.
-    warm_start: what to start from.
-    **options: as for CheckpointSaver.
+    *args: the positional arguments of CheckpointSaver.
+    warm_start: says what to start from, and which variables.
+    **options: the other arguments of CheckpointSaver.
 
   Raises:
-    OptionError: as for CheckpointSaver.
+    OptionError: an unknown format or layout, or options that contradict each other.
   """
 
   def __init__(self, *args: Any, warm_start: WarmStart, **options: Any):
@@ -114,14 +114,14 @@ class WarmStartingSaver(CheckpointSaver):
     self._starter = WarmStarter(warm_start)
 
   def init_fn(self, user_init_fn: InitFn | None, apart: bool = False) -> InitFn:
-    """The init_fn for the Scaffold of this saver.
+    """Makes the init_fn for the Scaffold of this saver.
 
     A session calls it once, on the chief, if there was no checkpoint to restore.
 
     Args:
-      user_init_fn: what is called afterwards, or None.
-      apart: whether nothing is started unless this function is called, so that who
-        replaces it starts nothing.
+      user_init_fn: is called after the start, or None.
+      apart: whether variables start only when the init_fn is called, and not in the
+        init_op. So code that replaces the init_fn starts nothing.
 
     Returns:
       The function.
@@ -143,5 +143,5 @@ class WarmStartingSaver(CheckpointSaver):
 
   def _publish(self, request: SaveRequest, write: Callable[[str], Any]) -> None:
     super()._publish(request, write)
-    # Beside the first checkpoint, what was started.
+    # Only after the first save; `report` does nothing later.
     self._starter.report(request.prefix)
