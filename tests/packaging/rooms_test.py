@@ -90,7 +90,7 @@ def test_every_room_is_there(room):
 
 
 # Names that stand twice and are still to be changed.
-_REPEATED_MODULES = {"convert", "graph", "saver", "state"}
+_REPEATED_MODULES = {"convert", "graph", "state"}
 _REPEATED_CLASSES = {"Part"}
 
 
