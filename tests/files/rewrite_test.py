@@ -7,7 +7,7 @@ import os
 import pytest
 
 from estimator_ckpt import detect_format
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import copies, files
 from estimator_ckpt.checkpoint.state_file import (
   CheckpointState,
   read_state,
@@ -189,8 +189,9 @@ class _Stop(BaseException):
 
 
 def _fail_at(monkeypatch, name, count, error):
-  """Makes the call number `count` of a function of `files` fail."""
-  function = getattr(files, name)
+  """Makes the call number `count` of a function of `files` or `copies` fail."""
+  module = copies if name == "hard_link" else files
+  function = getattr(module, name)
   calls = []
 
   def failing(*args, **kwargs):
@@ -199,7 +200,7 @@ def _fail_at(monkeypatch, name, count, error):
       raise error
     return function(*args, **kwargs)
 
-  monkeypatch.setattr(files, name, failing)
+  monkeypatch.setattr(module, name, failing)
 
 
 @pytest.mark.parametrize("error", [CheckpointIOError("no space"), _Stop()])

@@ -303,7 +303,8 @@ def test_a_crash_at_any_write_leaves_a_whole_directory(job, monkeypatch):
 
     with monkeypatch.context() as patch:
       for name in ("rename", "remove", "hard_link"):
-        patch.setattr(files, name, count(getattr(files, name)))
+        module = copies if name == "hard_link" else files
+        patch.setattr(module, name, count(getattr(module, name)))
       try:
         job.export(eckpt.BestCheckpointExporter(keep=2), 3, loss=0.1)
         finished = True

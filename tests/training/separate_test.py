@@ -15,7 +15,7 @@ from absl import flags as absl_flags
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt import flags as checkpoint_flags
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import copies, files
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.verify import verify
@@ -185,10 +185,9 @@ class _Killed(BaseException):
 def test_a_crash_leaves_the_pair_behind(model_dir, monkeypatch, step):
   """Killed at every change to the file system, in turn; what the states name is whole."""
   estimator = _estimator(model_dir, keep_checkpoint_max=2)
-  real = {
-    name: getattr(files, name)
-    for name in ("hard_link", "rename", "remove", "write_atomic", "mkdirs")
-  }
+  changes = dict.fromkeys(("rename", "remove", "write_atomic", "mkdirs"), files)
+  changes["hard_link"] = copies
+  real = {name: getattr(module, name) for name, module in changes.items()}
   count = [0]
 
   def killed_at_step(name):
@@ -202,8 +201,8 @@ def test_a_crash_leaves_the_pair_behind(model_dir, monkeypatch, step):
 
   class Armed(tf.estimator.SessionRunHook):
     def after_create_session(self, session, coord):
-      for name in real:
-        monkeypatch.setattr(files, name, killed_at_step(name))
+      for name, module in changes.items():
+        monkeypatch.setattr(module, name, killed_at_step(name))
 
   before = models.values(model_dir)
   try:
