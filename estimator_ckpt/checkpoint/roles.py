@@ -7,7 +7,7 @@ Between them may stand `part_0` or `t_0`, where the variable was partitioned or 
 before them a variable scope the optimizer was used in. Keras 2 puts its optimizer
 first: `Adam/dense/kernel/m`, since TensorFlow 2.11 `Adam/m/dense/kernel`.
 
-This module reads names, and imports nothing; `estimator_ckpt.checkpoint.object_roles`
+This module reads names; `estimator_ckpt.checkpoint.object_roles`
 says the same of what an object graph has. A checkpoint has names, a graph, or both, so
 who asks needs one or the other: they are two modules, with one `Role`.
 
@@ -23,52 +23,19 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
+
 # The step of an Estimator: its variable's name, and its key in every format.
 GLOBAL_STEP = "global_step"
 
-# The slots of TensorFlow 1's optimizers, by the name an optimizer has unless told
-# otherwise, in the order it creates them.
-_SLOTS: dict[str, tuple[str, ...]] = {
-  "AdaMax": ("m", "v"),
-  "Adadelta": ("accum", "accum_update"),
-  "Adagrad": ("accumulator",),
-  "AdagradDA": ("gradient_accumulator", "gradient_squared_accumulator"),
-  "Adam": ("m", "v"),
-  "AdamW": ("m", "v"),
-  "AddSignOptimizer": ("m",),
-  "Ftrl": ("accum", "linear"),
-  "LARSOptimizer": ("momentum",),
-  "Momentum": ("momentum",),
-  "MomentumW": ("momentum",),
-  "PowerSignOptimizer": ("m",),
-  "ProximalAdagrad": ("accumulator",),
-  "RMSProp": ("rms", "momentum"),
-}
-_CENTERED_RMSPROP = ("rms", "mg", "momentum")
-# Optimizers that name their slots outright, as BERT's and ALBERT's do.
+# What the optimizers of TensorFlow 1 and Keras 2 call their slots.
+_SLOTS = {kind.tf1: kind.tf1_slots for kind in OPTIMIZERS if kind.tf1_slots}
 _SPELLED_SLOTS = {
-  "adam_m": ("AdamWeightDecay", "m"),
-  "adam_v": ("AdamWeightDecay", "v"),
-  "lamb_m": ("LAMB", "m"),
-  "lamb_v": ("LAMB", "v"),
+  word: (kind.tf1, slot) for kind in OPTIMIZERS for slot, word in kind.spelled
 }
-_NON_SLOTS = {"beta1_power": "Adam", "beta2_power": "Adam"}
-
-# Keras 2's optimizers: slots, then what is no slot.
-_KERAS_SLOTS: dict[str, frozenset[str]] = {
-  "Adadelta": frozenset(
-    ["accum_grad", "accum_var", "accumulated_grad", "accumulated_delta_var"]
-  ),
-  "Adafactor": frozenset(["r", "c", "v"]),
-  "Adagrad": frozenset(["accumulator"]),
-  "Adam": frozenset(["m", "v", "vhat"]),
-  "AdamW": frozenset(["m", "v", "vhat"]),
-  "Adamax": frozenset(["m", "v", "u"]),
-  "Ftrl": frozenset(["accumulator", "linear"]),
-  "Lion": frozenset(["m"]),
-  "Nadam": frozenset(["m", "v"]),
-  "RMSprop": frozenset(["rms", "mg", "momentum", "velocity", "average_gradient"]),
-  "SGD": frozenset(["momentum", "m"]),
+_NON_SLOTS = {name: kind.tf1 for kind in OPTIMIZERS for name, _, _ in kind.powers}
+_KERAS_SLOTS = {
+  kind.keras: kind.keras_2_words for kind in OPTIMIZERS if kind.keras_2_words
 }
 _KERAS_NON_SLOTS = frozenset(
   "iter iteration decay learning_rate current_learning_rate beta_1 beta_2 rho momentum"
@@ -312,8 +279,8 @@ class _Classifier:
   ) -> None:
     """Names the slots that one variable has of one kind of optimizer."""
     slots = _SLOTS[optimizer]
-    if optimizer == "RMSProp" and len(members) % 2:
-      slots = _CENTERED_RMSPROP
+    if optimizer == "RMSProp" and len(members) % 2 == 0:
+      slots = tuple(slot for slot in slots if slot != "mg")
     numbers = [number for number, _ in members]
     complete = numbers == list(range(len(numbers))) and len(numbers) % len(slots) == 0
     # Six are three plain RMSProps or two centered ones.

@@ -32,6 +32,7 @@ from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as optimizer_names
 from estimator_ckpt.checkpoint.object_graph import Attribute, ObjectGraph
+from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
 
 SAVE_COUNTER_KEY = layout_lib.object_key([layout_lib.SAVE_COUNTER])
 
@@ -43,14 +44,13 @@ _TABLE_SUFFIXES = ("-keys", "-values")
 # Dicts at the root of an object graph whose keys are whole names.
 _NAME_DICTS = (layout_lib.VAR_LIST, "vars")
 # Keras 2 optimizers whose slots mean what those of a TensorFlow 1 optimizer mean.
-_TF1_SLOTS: dict[tuple[str, frozenset[str]], tuple[str, tuple[str, ...]]] = {
-  ("Adam", frozenset(["m", "v"])): ("Adam", ("m", "v")),
-  ("Adagrad", frozenset(["accumulator"])): ("Adagrad", ("accumulator",)),
-  ("Adadelta", frozenset(["accum_grad", "accum_var"])): (
-    "Adadelta",
-    ("accum_grad", "accum_var"),
-  ),
-  ("Ftrl", frozenset(["accumulator", "linear"])): ("Ftrl", ("accumulator", "linear")),
+_TF1_SLOTS = {
+  (kind.keras, frozenset(slot.legacy for slot in kind.slots)): (
+    kind.tf1,
+    tuple(slot.legacy for slot in kind.slots),
+  )
+  for kind in OPTIMIZERS
+  if kind.same_in_legacy and kind.slots and not kind.optional
 }
 
 

@@ -22,25 +22,10 @@ from estimator_ckpt.checkpoint.object_graph import (
   ObjectGraph,
   SlotVariable,
 )
+from estimator_ckpt.checkpoint.optimizers import CONVERTED
 from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer
 
-# What an optimizer keeps beside slots and steps, by flavor and kind.
-LEGACY_SETTINGS = {
-  "Adam": ("learning_rate", "decay", "beta_1", "beta_2"),
-  "Momentum": ("learning_rate", "decay", "momentum"),
-  "GradientDescent": ("learning_rate", "decay", "momentum"),
-  "Adagrad": ("learning_rate", "decay"),
-  "RMSProp": ("learning_rate", "decay", "rho", "momentum"),
-  "Adadelta": ("learning_rate", "decay", "rho"),
-  "Ftrl": (
-    "learning_rate",
-    "decay",
-    "learning_rate_power",
-    "l1_regularization_strength",
-    "l2_regularization_strength",
-    "beta",
-  ),
-}
+# What an optimizer has beside slots and steps.
 _OTHER_NODES = {
   Flavor.KERAS_2: (
     "_variables",
@@ -140,7 +125,7 @@ class _Optimizer:
       [(*self._path, iterations)], f"{self._optimizer.keras_class}/{iterations}"
     )
     others = (
-      LEGACY_SETTINGS[self._optimizer.kind]
+      CONVERTED[self._optimizer.kind].legacy_settings
       if legacy
       else _OTHER_NODES[self._optimizer.flavor]
     )

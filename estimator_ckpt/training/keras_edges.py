@@ -24,14 +24,10 @@ from collections.abc import Collection, Sequence
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.key_plan import GLOBAL_STEP
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
-from estimator_ckpt.keras.graph import LEGACY_SETTINGS
+from estimator_ckpt.checkpoint.optimizers import CONVERTED
 from estimator_ckpt.keras.objects import OptimizerObject, find_optimizers
 from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer
 
-# Kinds whose slots mean the same in Keras. There, slots of Momentum include the learning
-# rate, and in Keras 3 those of Adagrad include epsilon; these have to be converted.
-_SAME = frozenset(["Adam", "RMSProp", "Ftrl", "Adadelta"])
-_SAME_IN_LEGACY = frozenset(["Adam", "Adagrad", "RMSProp", "GradientDescent"])
 _KERAS_3 = {"kernel": "_kernel", "embeddings": "_embeddings"}
 
 
@@ -57,17 +53,31 @@ def add_keras_edges(
     if node_id is not None and not graph.nodes[node_id].slot_variables:
       plain = Optimizer("GradientDescent", Flavor.TF1)
       found.append(OptimizerObject((name,), node_id, plain, {}, None, {}, {}))
-  found = [o for o in found if o.optimizer.kind in _SAME | _SAME_IN_LEGACY]
+  found = [o for o in found if _is_found_in_legacy(o) or _is_same_in_keras(o)]
   step = _step_node(graph)
   if not found or step is None:
     return []
   keys = [key for o in found if (key := _add_iterations(graph, o, step)) is not None]
   for optimizer in found:
     _add_settings(graph, optimizer)
-    if optimizer.optimizer.kind in _SAME:
+    if _is_same_in_keras(optimizer):
       _add_lists(graph, optimizer, orders)
   _add_layers(graph)
   return keys
+
+
+def _is_same_in_keras(optimizer: OptimizerObject) -> bool:
+  """Whether slots mean the same in Keras 2 and 3.
+
+  There, slots of Momentum include the learning rate, and those of Adagrad epsilon.
+  """
+  return CONVERTED[optimizer.optimizer.kind].same_in_keras
+
+
+def _is_found_in_legacy(optimizer: OptimizerObject) -> bool:
+  """Whether slots mean the same in Keras 2 legacy, and are called the same."""
+  kind = CONVERTED[optimizer.optimizer.kind]
+  return kind.same_in_legacy and kind.is_named_alike_in_legacy
 
 
 def _step_node(graph: ObjectGraph) -> int | None:
@@ -90,7 +100,7 @@ def _add_iterations(
     own = len(graph.nodes)
     graph.nodes.append(Node(attributes=[Attribute(layout_lib.VARIABLE_VALUE, "", key)]))
   graph.nodes[optimizer.node_id].has_checkpoint_values = None
-  if optimizer.optimizer.kind in _SAME_IN_LEGACY:
+  if _is_found_in_legacy(optimizer):
     children["iter"] = own
   children["_iterations"] = own
   return key
@@ -98,7 +108,7 @@ def _add_iterations(
 
 def _add_settings(graph: ObjectGraph, optimizer: OptimizerObject) -> None:
   children = graph.nodes[optimizer.node_id].children
-  for name in (*LEGACY_SETTINGS[optimizer.optimizer.kind], "_learning_rate"):
+  for name in (*CONVERTED[optimizer.optimizer.kind].legacy_settings, "_learning_rate"):
     if name not in children:
       children[name] = len(graph.nodes)
       graph.nodes.append(Node(has_checkpoint_values=True))

@@ -16,9 +16,14 @@ import struct
 from collections.abc import Mapping
 
 from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.optimizers import CONVERTED
 
-# TF1's default betas, by the names of its variables and of Keras' settings.
-BETAS = {"beta1_power": ("beta_1", 0.9), "beta2_power": ("beta_2", 0.999)}
+# Keras' settings and TF1's default betas, by the names of TF1's variables.
+BETAS = {
+  name: (setting, default)
+  for kind in CONVERTED.values()
+  for name, setting, default in kind.powers
+}
 # Below this a float32 is denormal, and kernels may flush it to zero.
 _SMALLEST = 1.1754944e-38
 _ROUNDING = 2.0**-24

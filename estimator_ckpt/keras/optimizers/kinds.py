@@ -1,4 +1,6 @@
-"""The optimizers whose state is understood: what each keeps, and what that means.
+"""What the state of an optimizer means: formulas, and the slots of each Keras.
+
+The optimizers are a table, `estimator_ckpt.checkpoint.optimizers`.
 
 TensorFlow 1's optimizer is the reference: a slot of any other optimizer of its kind is
 
@@ -34,9 +36,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.optimizers import CONVERTED, SlotNames
 
 
 class Flavor(enum.Enum):
@@ -89,81 +92,10 @@ _TITLES = {
 MODERN = (Flavor.KERAS_2, Flavor.KERAS_3)
 
 
-class SlotNames(NamedTuple):
-  """What one slot is called.
-
-  Attributes:
-    tf1: in TensorFlow 1.
-    legacy: in Keras 2 legacy.
-    attribute: the attribute of Keras 2's and 3's optimizer that lists the variables.
-    word_2: what the variables' names call it in Keras 2, `m` in `Adam/m/dense/kernel`.
-    word_3: and in Keras 3, `momentum` in `adam/dense_kernel_momentum`.
-  """
-
-  tf1: str
-  legacy: str
-  attribute: str
-  word_2: str
-  word_3: str
-
-
-class _Kind(NamedTuple):
-  keras_class: str
-  slots: tuple[SlotNames, ...] = ()
-
-
-_KINDS = {
-  "Adam": _Kind(
-    "Adam",
-    (
-      SlotNames("m", "m", "_momentums", "m", "momentum"),
-      SlotNames("v", "v", "_velocities", "v", "velocity"),
-    ),
-  ),
-  "Momentum": _Kind(
-    "SGD", (SlotNames("momentum", "momentum", "momentums", "m", "momentum"),)
-  ),
-  "GradientDescent": _Kind("SGD"),
-  "Adagrad": _Kind(
-    "Adagrad",
-    (SlotNames("accumulator", "accumulator", "_accumulators", *["accumulator"] * 2),),
-  ),
-  "RMSProp": _Kind(
-    "RMSprop",
-    (
-      SlotNames("rms", "rms", "_velocities", "velocity", "velocity"),
-      SlotNames("momentum", "momentum", "_momentums", "momentum", "momentum"),
-      SlotNames("mg", "mg", "_average_gradients", *["average_gradient"] * 2),
-    ),
-  ),
-  "Ftrl": _Kind(
-    "Ftrl",
-    (
-      SlotNames("accum", "accumulator", "_accumulators", *["accumulator"] * 2),
-      SlotNames("linear", "linear", "_linears", "linear", "linear"),
-    ),
-  ),
-  "Adadelta": _Kind(
-    "Adadelta",
-    (
-      SlotNames("accum", "accum_grad", "_accumulated_grads", *["accumulated_grad"] * 2),
-      SlotNames(
-        "accum_update",
-        "accum_var",
-        "_accumulated_delta_vars",
-        *["accumulated_delta_var"] * 2,
-      ),
-    ),
-  ),
-}
-KINDS = tuple(_KINDS)
+KINDS = tuple(CONVERTED)
 
 # Keras' epsilon where an optimizer was not told one.
 KERAS_EPSILON = 1e-7
-# Kinds that square the gradient.
-_SQUARING = frozenset(["Adam", "Adagrad", "RMSProp", "Ftrl", "Adadelta"])
-# Kinds whose TF1 kernels leave the rows alone that a step does not look up.
-_ROWS_LEFT_ALONE = frozenset(["Momentum", "RMSProp", "Ftrl", "Adadelta"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,10 +140,10 @@ class Optimizer:
     if class_name == "SGD":
       kind = "Momentum" if settings.get("momentum") else "GradientDescent"
       return cls(kind, flavor, settings)
-    for kind, known in _KINDS.items():
-      if known.keras_class == class_name:
+    for kind, known in CONVERTED.items():
+      if known.keras == class_name:
         return cls(kind, flavor, settings)
-    classes = ", ".join(sorted({known.keras_class for known in _KINDS.values()}))
+    classes = ", ".join(sorted({known.keras for known in CONVERTED.values()}))
     raise errors.UnsupportedCheckpointError(
       f"The optimizer {class_name} has no counterpart in TensorFlow 1 whose state "
       f"could become its own. There are rules for {classes}."
@@ -225,12 +157,12 @@ class Optimizer:
   @property
   def keras_class(self) -> str:
     """The name of its class in Keras."""
-    return _KINDS[self.kind].keras_class
+    return CONVERTED[self.kind].keras
 
   @property
   def kept(self) -> tuple[str, ...]:
     """The slots it has, by the names of TF1's optimizer of its kind."""
-    slots = tuple(names.tf1 for names in _KINDS[self.kind].slots)
+    slots = tuple(names.tf1 for names in CONVERTED[self.kind].slots)
     if self.kind == "RMSProp":
       # TF1 keeps a momentum whatever it is multiplied with.
       if self.flavor is not Flavor.TF1 and not self.settings.get("momentum"):
@@ -255,9 +187,7 @@ class Optimizer:
       >>> Optimizer("Adam", Flavor.TF1).tf1_names()
       {'m': 'Adam', 'v': 'Adam_1'}
     """
-    # TF1 makes mg before momentum, which it has in any case.
-    order = [slot for slot in self.kept if slot not in ("mg", "momentum")]
-    order += [slot for slot in ("mg", "momentum") if slot in self.kept]
+    order = [slot for slot in CONVERTED[self.kind].tf1_slots if slot in self.kept]
     return {
       slot: self.kind + (f"_{number}" if number else "")
       for number, slot in enumerate(order)
@@ -278,7 +208,7 @@ class Optimizer:
     return self.own_name(tf1_slot)
 
   def _names(self, tf1_slot: str) -> SlotNames:
-    return next(n for n in _KINDS[self.kind].slots if n.tf1 == tf1_slot)
+    return next(n for n in CONVERTED[self.kind].slots if n.tf1 == tf1_slot)
 
   @property
   def epsilon_outside_root(self) -> bool:
@@ -292,7 +222,7 @@ class Optimizer:
   @property
   def leaves_rows_alone(self) -> bool:
     """Whether a step with a sparse gradient leaves other rows' slots as they are."""
-    if self.kind not in _ROWS_LEFT_ALONE or self.flavor in MODERN:
+    if not CONVERTED[self.kind].leaves_rows_alone or self.flavor in MODERN:
       return False
     return not (self.kind == "RMSProp" and self.epsilon_outside_root)
 
@@ -301,7 +231,7 @@ class Optimizer:
     """Whether it squares a row's gradients one by one, if a batch has it repeatedly."""
     return (
       self.flavor is Flavor.KERAS_3
-      and self.kind in _SQUARING
+      and CONVERTED[self.kind].squares_gradient
       and not self.settings.get("sums_sparse_gradients")
     )
 

@@ -13,12 +13,11 @@ from collections.abc import Collection
 from typing import Any, Callable
 
 from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.optimizers import CONVERTED
 from estimator_ckpt.keras.optimizers.kinds import KERAS_EPSILON, Flavor, Optimizer
 
 # How much, relative to a step, an epsilon may change it and still be called none.
 _NEGLIGIBLE = 1e-6
-# TF1's defaults where Keras has others; a checkpoint does not store them.
-_TF1_EPSILON = {"Adam": 1e-8, "RMSProp": 1e-10, "Adadelta": 1e-8}
 _SGD = {"Momentum", "GradientDescent"}
 
 
@@ -166,7 +165,7 @@ def _check_kinds(
       f"The state of {source} is no state of {target}. Make the optimizer that the "
       f"checkpoint's state belongs to, {source.keras_class}, or load the model alone."
     )
-  optional = {"mg", "momentum"} if source.kind == "RMSProp" else set()
+  optional = set(CONVERTED[source.kind].optional)
   missing = [
     s for s in source.kept if s not in optional if source.own_name(s) not in present
   ]
@@ -318,7 +317,8 @@ def _keras_extras(
 def _notes(source: Optimizer, target: Optimizer) -> list[str]:
   notes = []
   tf1, keras = (source, target) if source.flavor is Flavor.TF1 else (target, source)
-  default = _TF1_EPSILON.get(tf1.kind)
+  # A checkpoint does not store it.
+  default = CONVERTED[tf1.kind].tf1_epsilon
   epsilon = keras.settings.get("epsilon")
   if tf1.flavor is Flavor.TF1 and default is not None and "epsilon" not in tf1.settings:
     if epsilon is not None and epsilon != default:

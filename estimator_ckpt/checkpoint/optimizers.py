@@ -1,0 +1,224 @@
+"""The optimizers whose state is understood, in one table.
+
+An optimizer is added here, and nowhere else: `roles` and `tensor_names` recognise its
+slots by their names, and `estimator_ckpt.keras` and `estimator_ckpt.files.keras` convert
+them. Only a formula that no entry can express is code, in
+`estimator_ckpt.keras.optimizers`.
+
+Sources: `tensorflow/python/training` and `tensorflow/contrib/opt` of TensorFlow 1.15.5,
+Keras 2.12, 2.15 and 3.15, BERT's and ALBERT's `optimization.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+
+class SlotNames(NamedTuple):
+  """What one slot is called.
+
+  Attributes:
+    tf1: in TensorFlow 1.
+    legacy: in Keras 2 legacy.
+    attribute: the attribute of Keras 2's and 3's optimizer that lists the variables.
+    word_2: what the variables' names call it in Keras 2, `m` in `Adam/m/dense/kernel`.
+    word_3: and in Keras 3, `momentum` in `adam/dense_kernel_momentum`.
+  """
+
+  tf1: str
+  legacy: str
+  attribute: str
+  word_2: str
+  word_3: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerKind:
+  """What is known of an optimizer, and of its counterpart in Keras.
+
+  Attributes:
+    tf1: its name in TensorFlow 1, which stands in the names of its slots; "" where only
+      Keras has it.
+    tf1_slots: the slots of TensorFlow 1's, in the order in which it creates them.
+    spelled: where the slots' names are not made of the optimizer's: those names, by slot.
+    powers: the variables that hold powers of betas: for each the setting of Keras, and
+      TensorFlow 1's default.
+    keras: the name of its class in Keras; "" where Keras has none.
+    slots: the names of the slots that can become Keras'.
+    keras_words: names of further slots that Keras 2 may have.
+    converts: whether its state can become that of Keras' optimizer, and back.
+    optional: TensorFlow 1's names of the slots that depend on a setting.
+    same_in_legacy: whether a slot of Keras 2 legacy means what TensorFlow 1's means.
+    same_in_keras: whether a slot of Keras 2 and 3 means what TensorFlow 1's means.
+    legacy_settings: what Keras 2 legacy stores beside slots and the step.
+    tf1_epsilon: TensorFlow 1's default where Keras has another, or None.
+    squares_gradient: whether a slot holds squares of gradients.
+    leaves_rows_alone: whether TensorFlow 1 leaves the slots of rows alone that a step
+      with a sparse gradient does not look up.
+  """
+
+  tf1: str
+  tf1_slots: tuple[str, ...] = ()
+  spelled: tuple[tuple[str, str], ...] = ()
+  powers: tuple[tuple[str, str, float], ...] = ()
+  keras: str = ""
+  slots: tuple[SlotNames, ...] = ()
+  keras_words: tuple[str, ...] = ()
+  converts: bool = False
+  optional: tuple[str, ...] = ()
+  same_in_legacy: bool = False
+  same_in_keras: bool = False
+  legacy_settings: tuple[str, ...] = ()
+  tf1_epsilon: float | None = None
+  squares_gradient: bool = False
+  leaves_rows_alone: bool = False
+
+  @property
+  def keras_2_words(self) -> frozenset[str]:
+    """All names that Keras 2 gives its slots."""
+    names = [word for slot in self.slots for word in (slot.legacy, slot.word_2)]
+    return frozenset([*names, *self.keras_words])
+
+  @property
+  def is_named_alike_in_legacy(self) -> bool:
+    """Whether Keras 2 legacy calls each slot as TensorFlow 1 does."""
+    return all(slot.tf1 == slot.legacy for slot in self.slots)
+
+
+OPTIMIZERS = (
+  OptimizerKind(
+    "Adam",
+    ("m", "v"),
+    powers=(("beta1_power", "beta_1", 0.9), ("beta2_power", "beta_2", 0.999)),
+    keras="Adam",
+    slots=(
+      SlotNames("m", "m", "_momentums", "m", "momentum"),
+      SlotNames("v", "v", "_velocities", "v", "velocity"),
+    ),
+    keras_words=("vhat",),
+    converts=True,
+    same_in_legacy=True,
+    same_in_keras=True,
+    legacy_settings=("learning_rate", "decay", "beta_1", "beta_2"),
+    tf1_epsilon=1e-8,
+    squares_gradient=True,
+  ),
+  OptimizerKind(
+    "Momentum",
+    ("momentum",),
+    keras="SGD",
+    slots=(SlotNames("momentum", "momentum", "momentums", "m", "momentum"),),
+    converts=True,
+    legacy_settings=("learning_rate", "decay", "momentum"),
+    leaves_rows_alone=True,
+  ),
+  OptimizerKind(
+    "GradientDescent",
+    keras="SGD",
+    converts=True,
+    same_in_legacy=True,
+    legacy_settings=("learning_rate", "decay", "momentum"),
+  ),
+  OptimizerKind(
+    "Adagrad",
+    ("accumulator",),
+    keras="Adagrad",
+    slots=(
+      SlotNames(
+        "accumulator", "accumulator", "_accumulators", "accumulator", "accumulator"
+      ),
+    ),
+    converts=True,
+    same_in_legacy=True,
+    legacy_settings=("learning_rate", "decay"),
+    squares_gradient=True,
+  ),
+  OptimizerKind(
+    "RMSProp",
+    ("rms", "mg", "momentum"),
+    keras="RMSprop",
+    slots=(
+      SlotNames("rms", "rms", "_velocities", "velocity", "velocity"),
+      SlotNames("momentum", "momentum", "_momentums", "momentum", "momentum"),
+      SlotNames(
+        "mg", "mg", "_average_gradients", "average_gradient", "average_gradient"
+      ),
+    ),
+    converts=True,
+    optional=("mg", "momentum"),
+    same_in_legacy=True,
+    same_in_keras=True,
+    legacy_settings=("learning_rate", "decay", "rho", "momentum"),
+    tf1_epsilon=1e-10,
+    squares_gradient=True,
+    leaves_rows_alone=True,
+  ),
+  OptimizerKind(
+    "Ftrl",
+    ("accum", "linear"),
+    keras="Ftrl",
+    slots=(
+      SlotNames("accum", "accumulator", "_accumulators", "accumulator", "accumulator"),
+      SlotNames("linear", "linear", "_linears", "linear", "linear"),
+    ),
+    converts=True,
+    same_in_legacy=True,
+    same_in_keras=True,
+    legacy_settings=(
+      "learning_rate",
+      "decay",
+      "learning_rate_power",
+      "l1_regularization_strength",
+      "l2_regularization_strength",
+      "beta",
+    ),
+    squares_gradient=True,
+    leaves_rows_alone=True,
+  ),
+  OptimizerKind(
+    "Adadelta",
+    ("accum", "accum_update"),
+    keras="Adadelta",
+    slots=(
+      SlotNames(
+        "accum",
+        "accum_grad",
+        "_accumulated_grads",
+        "accumulated_grad",
+        "accumulated_grad",
+      ),
+      SlotNames(
+        "accum_update",
+        "accum_var",
+        "_accumulated_delta_vars",
+        "accumulated_delta_var",
+        "accumulated_delta_var",
+      ),
+    ),
+    converts=True,
+    same_in_legacy=True,
+    same_in_keras=True,
+    legacy_settings=("learning_rate", "decay", "rho"),
+    tf1_epsilon=1e-8,
+    squares_gradient=True,
+    leaves_rows_alone=True,
+  ),
+  # Recognised by name, and not converted.
+  OptimizerKind("AdaMax", ("m", "v"), keras="Adamax", keras_words=("m", "v", "u")),
+  OptimizerKind("AdagradDA", ("gradient_accumulator", "gradient_squared_accumulator")),
+  OptimizerKind("AdamW", ("m", "v"), keras="AdamW", keras_words=("m", "v", "vhat")),
+  OptimizerKind("AddSignOptimizer", ("m",)),
+  OptimizerKind("LARSOptimizer", ("momentum",)),
+  OptimizerKind("MomentumW", ("momentum",)),
+  OptimizerKind("PowerSignOptimizer", ("m",)),
+  OptimizerKind("ProximalAdagrad", ("accumulator",)),
+  OptimizerKind("AdamWeightDecay", spelled=(("m", "adam_m"), ("v", "adam_v"))),
+  OptimizerKind("LAMB", spelled=(("m", "lamb_m"), ("v", "lamb_v"))),
+  OptimizerKind("", keras="Adafactor", keras_words=("r", "c", "v")),
+  OptimizerKind("", keras="Lion", keras_words=("m",)),
+  OptimizerKind("", keras="Nadam", keras_words=("m", "v")),
+)
+
+# What can become a Keras optimizer's, by TensorFlow 1's name.
+CONVERTED = {kind.tf1: kind for kind in OPTIMIZERS if kind.converts}
