@@ -18,7 +18,6 @@ from estimator_ckpt.checkpoint import layout
 from tests import models
 
 v1 = tf.compat.v1
-pytestmark = pytest.mark.usefixtures("every_checkpoint_converts_there_and_back")
 _FORMATS = ["tf2", "dual"]
 
 

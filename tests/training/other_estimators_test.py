@@ -13,7 +13,6 @@ import estimator_ckpt as eckpt
 from tests import models
 
 v1 = tf.compat.v1
-pytestmark = pytest.mark.usefixtures("every_checkpoint_converts_there_and_back")
 _FORMATS = ["tf1", "tf2", "dual"]
 
 

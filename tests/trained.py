@@ -1,0 +1,72 @@
+"""Every checkpoint that a test's training wrote converts to all formats and back."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+import estimator_ckpt as eckpt
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.checkpoint import formats
+from tests import round_trip
+
+# One structure is converted once in a process, and one file is looked at once.
+_STRUCTURES: set[object] = set()
+_SEEN: set[tuple[str, int]] = set()
+# No training writes into directories of this name.
+_CONVERTED = "converted"
+
+
+@pytest.fixture(autouse=True)
+def every_checkpoint_converts_there_and_back(
+  tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+  """After a test, converts the last checkpoint of each directory there and back.
+
+  That includes directories of fixtures that several tests share. A checkpoint that
+  `verify` finds damaged is left out: tests damage some, and say so themselves.
+  """
+  yield
+  for prefix in _last_checkpoints(tmp_path_factory.getbasetemp()):
+    if not eckpt.verify(prefix).ok:
+      continue
+    structure = _structure(prefix)
+    if structure in _STRUCTURES:
+      continue
+    round_trip.check(prefix, tmp_path_factory.mktemp(_CONVERTED))
+    _STRUCTURES.add(structure)
+
+
+def _last_checkpoints(base: pathlib.Path) -> list[str]:
+  """The last checkpoint of each directory, but for those that were there before."""
+  found = []
+  for parent, directories, names in os.walk(base):
+    if parent == str(base):
+      directories[:] = [d for d in directories if not d.startswith(_CONVERTED)]
+    indexes = []
+    for name in names:
+      if name.endswith(".index"):
+        path = os.path.join(parent, name)
+        file = path, os.stat(path).st_mtime_ns
+        if file not in _SEEN:
+          _SEEN.add(file)
+          indexes.append(file)
+    if indexes:
+      path, _ = max(indexes, key=lambda file: file[1])
+      found.append(path[: -len(".index")])
+  return found
+
+
+def _structure(prefix: str) -> object:
+  """What decides how a checkpoint converts: all but its values."""
+  index = Index.read(prefix)
+  graph = formats.read_object_graph(prefix, index)
+  tensors = []
+  for key in index.keys():
+    entry = index.entry(key)
+    parts = tuple(str(part) for part, _ in index.slice_entries(key))
+    tensors.append((key, entry.dtype, tuple(entry.shape), parts))
+  return tuple(tensors), graph and graph.serialize()
