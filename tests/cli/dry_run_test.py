@@ -13,7 +13,6 @@ from estimator_ckpt.cli import main
 from tests import golden
 
 _ADAM = golden.path("tf1.15/adam_dense")
-_SHARDS = golden.path("tf1.15/multi_shard")
 
 
 @pytest.fixture

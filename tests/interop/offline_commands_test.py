@@ -151,9 +151,6 @@ def _conversions(source, root):
   return made
 
 
-_RENAMED = {"net/": "model/deep/net/"}
-
-
 def _edits(sources, root):
   """Name -> what the other commands make of the goldens."""
   made = {}

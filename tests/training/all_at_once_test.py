@@ -200,15 +200,6 @@ def uninterrupted(tmp_path_factory):
   return hook.steps
 
 
-def _assert_same(found, expected):
-  assert sorted(found) == sorted(expected)
-  for name, value in expected.items():
-    if np.asarray(value).dtype == np.float32:
-      np.testing.assert_allclose(found[name], value, 1e-5, 1e-6, err_msg=name)
-    else:
-      np.testing.assert_array_equal(found[name], value, err_msg=name)
-
-
 def _assert_equal(found, expected):
   assert sorted(found) == sorted(expected)
   for name, value in expected.items():

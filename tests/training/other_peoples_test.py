@@ -226,14 +226,6 @@ def test_what_code_for_stock_catches_is_raised(checkpoint_format, tmp_path):
   assert isinstance(raised.value, (errors.CheckpointError, ValueError))
   assert "'other/kernel'" in str(raised.value)
 
-  def reshaped(features, labels, mode):
-    with tf.compat.v1.variable_scope("net"):
-      tf.compat.v1.get_variable("hidden/kernel", [2, 5])
-    y = tf.compat.v1.layers.dense(features["x"], 1, name="x")
-    return models.spec(
-      mode, y, labels, optimizer=tf.compat.v1.train.GradientDescentOptimizer(0.1)
-    )
-
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     tf.compat.v1.get_variable("net/hidden/kernel", [2, 5])
     saver = eckpt.tf1_scaffold().saver

@@ -84,7 +84,7 @@ def test_a_partitioned_object_based_source(tmp_path, parts):
 
 @pytest.mark.parametrize("source", CONVERTED)
 def test_a_name_among_object_keys_and_the_rest_still_maps(source):
-  """And row 26: the guide's converter left `vars/...`, and no names but `Variable`."""
+  """The guide's converter left `vars/...`, and no names but `Variable`."""
   old, same = "net/dense_2/kernel", "net/dense_1/kernel"
   expected = golden.expected(DENSE)
   shapes = {same: expected[same].shape, "net/renamed/kernel": expected[old].shape}
