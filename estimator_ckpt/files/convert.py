@@ -49,7 +49,7 @@ def convert(
   *   A dual checkpoint has both, and only loses one.
   *   TF1 to Keras, and back, with `keras=`, `optimizer=` or `like=`: weights, slots and
       iterations become those of a Keras model and its optimizer, see
-      `estimator_ckpt.files.keras.convert`.
+      `estimator_ckpt.files.keras.keras_conversion`.
 
   Args:
     source: a checkpoint, in any of the forms `estimator_ckpt.checkpoint.prefix.resolve` takes; or
@@ -68,7 +68,7 @@ def convert(
       the way back, one of the TF1 code.
     keras_options: further options of a conversion to or from Keras: `settings`,
       `ignore`, `keep`, `iterations`, `forget_bias`, `trainable`, `allow_approximate`;
-      see `estimator_ckpt.files.keras.convert`.
+      see `estimator_ckpt.files.keras.keras_options.KerasOptions`.
     data: how the data files get there. `"auto"` links, else shares (reflink), else
       copies; `"link"`, `"reflink"` and `"copy"` insist.
     overwrite: whether a checkpoint that is there may be replaced.
@@ -99,15 +99,17 @@ def convert(
       source,
       target,
       to,
-      keras,
-      optimizer=optimizer,
-      like=like,
-      name_map=name_map,
+      {
+        "keras": keras,
+        "optimizer": optimizer,
+        "like": like,
+        "name_map": name_map,
+        **(keras_options or {}),
+      },
       data=data,
       overwrite=overwrite,
       dry_run=dry_run,
       progress=progress,
-      **(keras_options or {}),
     )
   layout = layout_lib.check_layout(layout)
   names = NameMap.parse(name_map)
@@ -137,18 +139,17 @@ def _convert_keras(
   source: str | os.PathLike[str],
   target: str | os.PathLike[str],
   to: CheckpointFormat,
-  keras: str | None,
-  **options: Any,
+  given: Mapping[str, Any],
+  **write_options: Any,
 ) -> RewriteReport:
   # NumPy is loaded here, which no other conversion needs.
-  from estimator_ckpt.files.keras import convert as keras_checkpoint
+  from estimator_ckpt.files.keras import keras_conversion
+  from estimator_ckpt.files.keras.keras_options import KerasOptions
 
-  if to is not CheckpointFormat.TF1:
-    return keras_checkpoint.convert_to_keras(source, target, keras, to=to, **options)
-  for name in ("keep", "iterations", "trainable"):
-    if options.pop(name, None):
-      raise errors.OptionError(f"{name}= is not for a conversion from Keras to TF1.")
-  return keras_checkpoint.convert_from_keras(source, target, keras, **options)
+  options = KerasOptions.of(given)
+  if to is CheckpointFormat.TF1:
+    return keras_conversion.convert_from_keras(source, target, options, **write_options)
+  return keras_conversion.convert_to_keras(source, target, options, to, **write_options)
 
 
 def read_small_step(read: write_lib.SourceCheckpoint) -> int | None:

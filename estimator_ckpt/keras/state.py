@@ -20,7 +20,7 @@ from estimator_ckpt.keras.model import (
   variable_path,
 )
 from estimator_ckpt.keras.optimizers.kinds import Optimizer
-from estimator_ckpt.keras.optimizers.state import SlotMove, plan_state
+from estimator_ckpt.keras.optimizers.state_plan import SlotMove, plan_state
 from estimator_ckpt.keras.report import OptimizerReport
 from estimator_ckpt.keras.weights import WeightLoader
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 import estimator_ckpt.keras
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.reader import open_checkpoint
-from estimator_ckpt.files.keras import convert as keras_checkpoint
+from estimator_ckpt.files.keras import keras_conversion
+from estimator_ckpt.files.keras.keras_options import KerasOptions
 from tests.keras import proof as keras_proof
 
 
@@ -45,7 +46,7 @@ def test_a_converted_checkpoint_is_consumed_and_leads_back(name, tmp_path):
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
   like = checkpoint.write(str(tmp_path / "like"))
   target, back = str(tmp_path / "out" / "m"), str(tmp_path / "back")
-  keras_checkpoint.convert_to_keras(prefix, target, "3", like=like)
+  keras_conversion.convert_to_keras(prefix, target, KerasOptions(keras="3", like=like))
   model, optimizer = keras_proof.keras_model(), _optimizer(case)
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
   status = checkpoint.restore(target)
@@ -56,8 +57,10 @@ def test_a_converted_checkpoint_is_consumed_and_leads_back(name, tmp_path):
   np.testing.assert_allclose(losses, in_tf1["losses"][before:], rtol=1e-5)
   known = ("epsilon", "beta_1", "beta_2")
   settings = {k: v for k, v in case.keras_arguments.items() if k in known}
-  keras_checkpoint.convert_from_keras(
-    checkpoint.write(str(tmp_path / "k")), back, like=prefix, settings=settings
+  keras_conversion.convert_from_keras(
+    checkpoint.write(str(tmp_path / "k")),
+    back,
+    KerasOptions(like=prefix, settings=settings),
   )
   after = open_checkpoint(back)
   assert set(after) == set(open_checkpoint(prefix))

@@ -12,7 +12,8 @@ import tensorflow as tf
 import estimator_ckpt.keras
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.reader import open_checkpoint
-from estimator_ckpt.files.keras import convert as keras_checkpoint
+from estimator_ckpt.files.keras import keras_conversion
+from estimator_ckpt.files.keras.keras_options import KerasOptions
 from estimator_ckpt.files.keras.starter_map import make_map
 from estimator_ckpt.keras import model as keras_model
 from tests.bundle_builder import BundleBuilder
@@ -102,7 +103,9 @@ def test_there_and_back_gives_the_same_tensors(name, keras, tmp_path):
   known = ("epsilon", "beta_1", "beta_2", "momentum")
   settings = {k: v for k, v in case.keras_arguments.items() if k in known}
   back = str(tmp_path / "back")
-  keras_checkpoint.convert_from_keras(saved, back, like=prefix, settings=settings)
+  keras_conversion.convert_from_keras(
+    saved, back, KerasOptions(like=prefix, settings=settings)
+  )
   before, after = open_checkpoint(prefix), open_checkpoint(back)
   assert set(before) == set(after)
   for key, value in before.items():
@@ -123,8 +126,10 @@ def test_betas_that_keras_does_not_store_are_not_taken_for_the_defaults(tmp_path
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
   saved, back = checkpoint.save(str(tmp_path / "k")), str(tmp_path / "back")
   with pytest.raises(errors.OptionError, match=r"step 7 of 0\.8.*--optimizer_setting"):
-    keras_checkpoint.convert_from_keras(saved, back, like=prefix)
-  keras_checkpoint.convert_from_keras(saved, back, like=prefix, settings=betas)
+    keras_conversion.convert_from_keras(saved, back, KerasOptions(like=prefix))
+  keras_conversion.convert_from_keras(
+    saved, back, KerasOptions(like=prefix, settings=betas)
+  )
   for name in ("beta1_power", "beta2_power"):
     np.testing.assert_allclose(
       open_checkpoint(back)[name], open_checkpoint(prefix)[name], rtol=1e-6
@@ -142,7 +147,9 @@ def test_a_converted_checkpoint_is_consumed(name, keras, tmp_path):
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
   like = checkpoint.write(str(tmp_path / "like"))
   target = str(tmp_path / "out" / "m")
-  keras_checkpoint.convert_to_keras(prefix, target, keras, like=like)
+  keras_conversion.convert_to_keras(
+    prefix, target, KerasOptions(keras=keras, like=like)
+  )
   model, optimizer = keras_proof.keras_model(), _optimizer(keras, case)
   status = tf.train.Checkpoint(model=model, optimizer=optimizer).restore(target)
   before = keras_proof.STEPS_BEFORE
@@ -218,15 +225,14 @@ def test_slots_of_layers_of_one_name_are_not_left_out_without_a_word(tmp_path):
   prefix = stored.write(str(tmp_path / "m"))
   name_map = {rule.old: rule.new for rule in make_map(prefix, saved).rules}
   with pytest.raises(errors.UnsupportedCheckpointError, match="several variables"):
-    keras_checkpoint.convert_to_keras(
-      prefix, str(tmp_path / "a"), like=saved, name_map=name_map
+    keras_conversion.convert_to_keras(
+      prefix, str(tmp_path / "a"), KerasOptions(like=saved, name_map=name_map)
     )
   with pytest.raises(errors.UnsupportedCheckpointError, match="several variables"):
-    keras_checkpoint.convert_from_keras(
+    keras_conversion.convert_from_keras(
       saved,
       str(tmp_path / "b"),
-      like=prefix,
-      name_map={new: old for old, new in name_map.items()},
+      KerasOptions(like=prefix, name_map={new: old for old, new in name_map.items()}),
     )
 
 
@@ -249,7 +255,7 @@ def test_numbers_that_count_from_elsewhere_keep_the_order_on_the_way_back(tmp_pa
   prefix, back = stored.write(str(tmp_path / "m")), str(tmp_path / "b")
   rules = {rule.old: rule.new for rule in make_map(saved, prefix).rules}
   assert rules["sequential_8/dense_1/kernel"] == "dense/kernel"
-  keras_checkpoint.convert_from_keras(saved, back, like=prefix)
+  keras_conversion.convert_from_keras(saved, back, KerasOptions(like=prefix))
   for scope, layer in zip(("dense", "dense_1"), model.layers):
     np.testing.assert_array_equal(
       open_checkpoint(back)[f"{scope}/kernel"], layer.kernel.numpy() + 1.0

@@ -89,11 +89,6 @@ def test_every_room_is_there(room):
   assert (_PACKAGE / room).is_dir() or (_PACKAGE / f"{room}.py").is_file()
 
 
-# Names that stand twice and are still to be changed.
-_REPEATED_MODULES = {"convert", "graph", "state"}
-_REPEATED_CLASSES = {"Part"}
-
-
 def repeated(places: list[tuple[str, pathlib.Path]]) -> dict[str, list[str]]:
   """The names that stand at several places, each with these."""
   found = collections.defaultdict(list)
@@ -113,7 +108,7 @@ def test_no_two_modules_share_a_name():
       module.parent == commands and pathlib.Path("files", module.name) in _MODULES
     )
   ]
-  assert repeated(places).keys() <= _REPEATED_MODULES
+  assert repeated(places) == {}
 
 
 def test_no_two_public_classes_share_a_name():
@@ -123,4 +118,4 @@ def test_no_two_public_classes_share_a_name():
     for node in ast.walk(ast.parse((_PACKAGE / module).read_text(encoding="utf-8")))
     if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
   ]
-  assert repeated(places).keys() <= _REPEATED_CLASSES
+  assert repeated(places) == {}

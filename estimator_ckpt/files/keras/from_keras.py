@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
-from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
+from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.reader import CheckpointReader
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.keras.inverse import invert
+from estimator_ckpt.files.keras.keras_options import KerasOptions
 from estimator_ckpt.files.keras.template import template_layers
 from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import matching as keras_matching
@@ -32,19 +33,17 @@ from estimator_ckpt.keras.optimizers.iterations import (
   is_power,
 )
 from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer, parse_kind
-from estimator_ckpt.keras.optimizers.state import StatePlan, plan_state
+from estimator_ckpt.keras.optimizers.state_plan import StatePlan, plan_state
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,
   Row,
   mismatch_message,
 )
-from estimator_ckpt.keras.scopes import ForgetBias, Scopes
+from estimator_ckpt.keras.scopes import Scopes
 
 if TYPE_CHECKING:
   import numpy as np
-
-_GLOBAL_STEP = "global_step"
 
 
 class ToTf1:
@@ -52,8 +51,7 @@ class ToTf1:
 
   Args:
     source: the checkpoint.
-    settings: see `keras.checkpoint.convert_from_keras`, as for the methods' arguments.
-    allow_approximate: as said.
+    options: what the user says.
 
   Attributes:
     source: the checkpoint.
@@ -61,12 +59,7 @@ class ToTf1:
     tensors: what has to be written anew, by key.
   """
 
-  def __init__(
-    self,
-    source: write_lib.SourceCheckpoint,
-    settings: Mapping[str, Any],
-    allow_approximate: bool,
-  ):
+  def __init__(self, source: write_lib.SourceCheckpoint, options: KerasOptions):
     self.source = source
     prefix = source.prefix
     if source.graph is None:
@@ -81,26 +74,22 @@ class ToTf1:
       prefix, self.source.index, self.source.graph
     )
     self._state: keras_source.State | None = None
-    self._settings = dict(settings)
-    self._allow_approximate = allow_approximate
+    self._options = options
     self._keys: dict[str, str] = {}
     self._like: keras_source.Contents | None = None
     # Groups of weights of which one layer's variables are made.
     self._groups: list[dict[str, Recipe]] = []
     self._shapes: dict[str, tuple[int, ...]] = {}
 
-  def choose(self, keras: str | Flavor | None, optimizer: str | None) -> None:
+  def choose(self) -> None:
     """Finds the optimizer whose state is converted.
-
-    Args:
-      keras: whose it is to be, or None.
-      optimizer: the optimizer's name; `"none"` for the model alone.
 
     Raises:
       OptionError: the checkpoint has another.
       UnsupportedCheckpointError: it has several.
     """
     prefix, states = self.source.prefix, self._contents.states
+    optimizer, flavor = self._options.optimizer, self._options.flavor
     if optimizer == "none":
       self.report.others += [f"the state of {s.optimizer}" for s in states]
       return
@@ -111,7 +100,6 @@ class ToTf1:
       )
     self._state = states[0] if states else None
     found = f"its optimizer is {states[0].optimizer}" if states else "it has none"
-    flavor = Flavor.parse(keras) if keras is not None else None
     if flavor is not None and (not states or states[0].optimizer.flavor is not flavor):
       raise errors.OptionError(
         f"{prefix}: keras={flavor.value!r} was asked for, and {found}."
@@ -123,13 +111,7 @@ class ToTf1:
           f"{prefix}: optimizer={optimizer!r} was asked for, and {found}."
         )
 
-  def match(
-    self,
-    like: str | None,
-    name_map: NameMapLike,
-    ignore: Sequence[str],
-    forget_bias: ForgetBias,
-  ) -> None:
+  def match(self) -> None:
     """Finds the TF1 variables that the weights become.
 
     Raises:
@@ -137,15 +119,11 @@ class ToTf1:
       OptionError: a rule or pattern matches nothing.
     """
     contents = self._contents
-    patterns = [NamePattern(text, "ignore") for text in ignore]
-    self.report.ignored = [n for n in contents.variables if matches_any(n, patterns)]
-    for pattern in patterns:
-      pattern.check_used(contents.variables)
+    self.report.ignored = self._options.ignored(contents.variables)
     names = [name for name in contents.variables if name not in self.report.ignored]
-    for pattern in patterns:
-      pattern.check_used(contents.variables)
+    like = self._options.like_prefix()
     if like is None:
-      renamed = NameMap.parse(name_map).apply(names)
+      renamed = NameMap.parse(self._options.name_map).apply(names)
       for name in names:
         self._shapes[renamed[name]] = contents.variables[name].shape
         self._groups.append({name: Recipe((renamed[name],))})
@@ -154,19 +132,13 @@ class ToTf1:
       return
     source = write_lib.SourceCheckpoint.read(like)
     self._like = keras_source.read_contents(like, source.index, source.graph)
-    self._match_like(self._like, names, name_map, forget_bias)
+    self._match_like(self._like, names)
 
-  def _match_like(
-    self,
-    like: keras_source.Contents,
-    names: Sequence[str],
-    name_map: NameMapLike,
-    forget_bias: ForgetBias,
-  ) -> None:
+  def _match_like(self, like: keras_source.Contents, names: Sequence[str]) -> None:
     wanted = like.variables
     self._shapes = {name: variable.shape for name, variable in wanted.items()}
     # The rules lead from the Keras model's names to TF1's; here it goes the other way.
-    mapped = NameMap.parse(name_map).apply(names)
+    mapped = NameMap.parse(self._options.name_map).apply(names)
     backwards = _Backwards(mapped)
     stored = {
       backwards.name(name): Stored(name, shape) for name, shape in self._shapes.items()
@@ -176,7 +148,7 @@ class ToTf1:
       for layer in template_layers(self._contents, self.source.graph)
       if any(weight.path in names for weight in layer.weights or ())
     ]
-    scopes = Scopes(stored, forget_bias)
+    scopes = Scopes(stored, self._options.forget_bias)
     matching = keras_matching.match(layers, scopes, list(wanted))
     by_path = {match.weight.path: match for match in matching.matches}
     for layer in layers:
@@ -284,7 +256,7 @@ class ToTf1:
     if kind == "RMSProp":
       settings["centered"] = bool(state.optimizer.settings.get("centered"))
     target = Optimizer(kind, Flavor.TF1, settings)
-    known = {"sums_sparse_gradients": True, **self._settings}
+    known = {"sums_sparse_gradients": True, **self._options.settings}
     given = Optimizer(state.optimizer.kind, state.optimizer.flavor, known)
     source = keras_source.source_optimizer(state, self._reader, given)
     if source.kind != kind and source.flavor is Flavor.KERAS_2:
@@ -296,7 +268,7 @@ class ToTf1:
       present,
       sparse=keras_source.embeddings(self._contents.variables),
       smallest=keras_source.smallest_of(state, self._reader),
-      allow_approximate=self._allow_approximate,
+      allow_approximate=self._options.allow_approximate,
     )
 
   def _make_slots(self, plan: StatePlan) -> None:
@@ -328,7 +300,7 @@ class ToTf1:
     own = keras_source.scalar(self._reader, state.iterations)
     iterations = Iterations(int(own or 0), "the optimizer's own")
     if state.iterations is not None:
-      self._keys[_GLOBAL_STEP] = state.iterations
+      self._keys[GLOBAL_STEP] = state.iterations
     notes = self._make_powers(plan, iterations.value)
     self.report.optimizer = OptimizerReport.of_plan(plan, iterations, notes)
 
@@ -369,7 +341,7 @@ class ToTf1:
     known = self._like.states[0].powers if self._like and self._like.states else {}
     for name, (setting, default) in BETAS.items():
       stored = keras_source.scalar(self._reader, self._state.settings.get(setting))
-      beta = self._settings.get(setting, stored)
+      beta = self._options.settings.get(setting, stored)
       if beta is None:
         beta = default
         self._check_default(setting, default, known.get(name))

@@ -7,7 +7,6 @@ converted are read when they are written.
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,34 +15,33 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import meta_file
-from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
-from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
+from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.object_graph_edit import copy_graph
 from estimator_ckpt.checkpoint.reader import CheckpointReader
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files import write as write_lib
+from estimator_ckpt.files.keras.keras_options import KerasOptions
 from estimator_ckpt.files.keras.template import Template
 from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import graph as keras_graph
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Recipe, Stored
 from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer, parse_kind
-from estimator_ckpt.keras.optimizers.state import SlotMove, StatePlan, plan_state
+from estimator_ckpt.keras.optimizers.state_plan import SlotMove, StatePlan, plan_state
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,
   Row,
   mismatch_message,
 )
-from estimator_ckpt.keras.scopes import ForgetBias, Scopes
+from estimator_ckpt.keras.scopes import Scopes
 
 if TYPE_CHECKING:
   import numpy as np
 
-_GLOBAL_STEP = "global_step"
 _CELL = re.compile(r"(?:.*/)?[^/]*(?:lstm|gru|rnn)_cell[^/]*(?=/)")
 
 
@@ -52,8 +50,7 @@ class ToKeras:
 
   Args:
     source: the checkpoint.
-    settings: see `keras.checkpoint.convert_to_keras`, as for the methods' arguments.
-    allow_approximate: as said.
+    options: what the user says.
 
   Attributes:
     source: the checkpoint.
@@ -61,12 +58,7 @@ class ToKeras:
     tensors: what has to be written anew, by key.
   """
 
-  def __init__(
-    self,
-    source: write_lib.SourceCheckpoint,
-    settings: Mapping[str, Any],
-    allow_approximate: bool,
-  ):
+  def __init__(self, source: write_lib.SourceCheckpoint, options: KerasOptions):
     self.source = source
     prefix = source.prefix
     self.report = LoadReport(prefix)
@@ -75,21 +67,14 @@ class ToKeras:
     self._contents = keras_source.read_contents(
       prefix, self.source.index, self.source.graph
     )
-    self._settings = dict(settings)
-    self._allow_approximate = allow_approximate
+    self._options = options
     self._template: Template | None = None
     self._state: keras_source.State | None = None
     self._state_plan: StatePlan | None = None
     self._keys: dict[str, str] = {}
     self._scalars: dict[str, int] = {}
 
-  def choose(
-    self,
-    keras: str | Flavor | None,
-    optimizer: str | None,
-    like: str | os.PathLike[str] | None,
-    iterations: int | str | None,
-  ) -> None:
+  def choose(self) -> None:
     """Finds out which optimizer's state becomes which optimizer's.
 
     Raises:
@@ -97,23 +82,21 @@ class ToKeras:
       UnsupportedCheckpointError: there is no such state, or it cannot mean the same.
       VariableMismatchError: it cannot be told how many steps were made.
     """
+    like, flavor = self._options.like_prefix(), self._options.flavor
     if like is not None:
-      self._template = Template(prefix_lib.resolve(os.fspath(like)))
-    elif keras is None:
+      self._template = Template(like)
+    elif flavor is None:
       raise errors.OptionError(
         "Say which Keras is meant: keras='2-legacy', '2' or '3'."
       )
-    flavor = Flavor.parse(keras) if keras is not None else None
-    if flavor is Flavor.TF1:
-      raise errors.OptionError("keras= is '2-legacy', '2' or '3'.")
     self._flavor = flavor
-    wanted = self._wanted_kind(optimizer)
+    wanted = self._wanted_kind(self._options.optimizer)
     if wanted is None:
       return
     target = self._target(wanted, flavor)
     self._state = keras_source.choose_state(self._contents, target)
     self._iterations = keras_source.read_iterations(
-      self._contents, self._state, self._reader, target, iterations
+      self._contents, self._state, self._reader, target, self._options.iterations
     )
     self._state_plan = plan_state(
       keras_source.source_optimizer(self._state, self._reader, target),
@@ -121,7 +104,7 @@ class ToKeras:
       tuple(self._state.slots) if self._state else (),
       sparse=self._embeddings(),
       smallest=keras_source.smallest_of(self._state, self._reader),
-      allow_approximate=self._allow_approximate,
+      allow_approximate=self._options.allow_approximate,
     )
 
   def _embeddings(self) -> list[str]:
@@ -186,43 +169,36 @@ class ToKeras:
       settings["centered"] = bool(found and found[0].optimizer.settings.get("centered"))
     # Of its program nothing is known; the report says what that has to do.
     settings["sums_sparse_gradients"] = True
-    settings.update(self._settings)
+    settings.update(self._options.settings)
     return Optimizer(kind, flavor, settings)
 
-  def match(
-    self,
-    name_map: NameMapLike,
-    ignore: Sequence[str],
-    keep: Sequence[str],
-    forget_bias: ForgetBias,
-    trainable: Sequence[str] | None,
-  ) -> None:
+  def match(self) -> None:
     """Finds for every variable of the model what it is made of.
 
     Raises:
       VariableMismatchError: something does not fit.
       OptionError: a rule or pattern matches nothing, or the order is not known.
     """
-    if self._template is None and (keep or forget_bias is not None):
+    options = self._options
+    if self._template is None and (options.keep or options.forget_bias is not None):
       raise errors.OptionError(
         "keep= and forget_bias= need like=, a checkpoint of the model."
       )
     names = list(self._contents.variables)
-    renamed = NameMap.parse(name_map).apply(names)
-    ignored = [NamePattern(text, "ignore") for text in ignore]
-    self.report.ignored = [n for n in names if matches_any(n, ignored)]
-    for pattern in ignored:
-      pattern.check_used(names)
+    renamed = NameMap.parse(options.name_map).apply(names)
+    self.report.ignored = options.ignored(names)
     taken = [name for name in names if name not in self.report.ignored]
     if self._template is None:
-      self._match_names({name: renamed[name] for name in taken}, trainable)
+      self._match_names({name: renamed[name] for name in taken})
       return
     stored = {
       renamed[name]: Stored(name, self._contents.variables[name].shape)
       for name in names
     }
     template = self._template
-    matching = template.match(Scopes(stored, forget_bias), taken, keep, self.report)
+    matching = template.match(
+      Scopes(stored, options.forget_bias), taken, options.keep, self.report
+    )
     for match in matching.matches:
       weight, recipe = match.weight, match.recipe
       how = match.how + (f": {recipe.how}" if recipe.how else "")
@@ -257,9 +233,7 @@ class ToKeras:
       self._set_iterations(template.state.iterations)
     self._finish_template(template)
 
-  def _match_names(
-    self, renamed: Mapping[str, str], trainable: Sequence[str] | None
-  ) -> None:
+  def _match_names(self, renamed: Mapping[str, str]) -> None:
     """Gives each variable the place that its name spells."""
     scopes = {match[0] for match in map(_CELL.match, renamed) if match}
     # Keras' own cells, trained in TF1, stay as they are.
@@ -272,7 +246,7 @@ class ToKeras:
       )
     target = self._state_plan.target if self._state_plan is not None else None
     with_slots = self._with_slots(renamed)
-    order = self._order(with_slots, renamed, trainable)
+    order = self._order(with_slots, renamed)
     keras_3 = self._flavor is Flavor.KERAS_3
     built = keras_graph.build_graph(list(renamed.values()), order, target, keras_3)
     self._built = built
@@ -300,11 +274,11 @@ class ToKeras:
     self,
     with_slots: Sequence[str],
     renamed: Mapping[str, str],
-    trainable: Sequence[str] | None,
   ) -> list[str]:
     """The variables with slots, in the order of the model."""
     if self._flavor is Flavor.KERAS_2_LEGACY or len(with_slots) < 2:
       return list(with_slots)
+    trainable = self._options.trainable
     if trainable is None:
       listed = meta_file.trainable_variables(self.source.prefix)
       if listed is None:
@@ -429,7 +403,7 @@ class ToKeras:
     """The plan of what becomes keys."""
     index = self.source.index
     if self._contents.global_step is not None:
-      self._keys[_GLOBAL_STEP] = self._contents.global_step
+      self._keys[GLOBAL_STEP] = self._contents.global_step
     if to is CheckpointFormat.DUAL:
       for key in index.keys():
         if layout_lib.parse_object_key(key) is None and key not in self.tensors:

@@ -15,20 +15,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Callable
 
 from estimator_ckpt import errors
-from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.checkpoint.name_map import NameMapLike
-from estimator_ckpt.files import rewrite, rewrite_plan
+from estimator_ckpt.files import rewrite
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.keras.from_keras import ToTf1
+from estimator_ckpt.files.keras.keras_options import KerasOptions
 from estimator_ckpt.files.keras.to_keras import ToKeras
-from estimator_ckpt.keras.optimizers.kinds import Flavor
+from estimator_ckpt.files.rewrite_plan import RewritePlan
 from estimator_ckpt.keras.report import LoadReport
-from estimator_ckpt.keras.scopes import ForgetBias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,19 +50,9 @@ class ConversionReport(rewrite.RewriteReport):
 def convert_to_keras(
   source: str | os.PathLike[str],
   target: str | os.PathLike[str],
-  keras: str | Flavor | None = None,
-  *,
-  optimizer: str | None = None,
-  like: str | os.PathLike[str] | None = None,
-  settings: Mapping[str, Any] | None = None,
-  name_map: NameMapLike = None,
-  ignore: Sequence[str] = (),
-  keep: Sequence[str] = (),
-  iterations: int | str | None = None,
-  forget_bias: ForgetBias = None,
-  trainable: Sequence[str] | None = None,
-  allow_approximate: bool = False,
+  options: KerasOptions,
   to: CheckpointFormat | str = CheckpointFormat.TF2,
+  *,
   data: str = "auto",
   overwrite: bool = False,
   dry_run: bool = False,
@@ -76,22 +63,7 @@ def convert_to_keras(
   Args:
     source: a checkpoint; or a directory with checkpoints, for all of them.
     target: the prefix to write, or a directory.
-    keras: `"2-legacy"`, `"2"` or `"3"`; by default that of `like`.
-    optimizer: the optimizer's name, `"adam"`; `"none"` for the model alone. By default
-      it is recognised by the variables' names.
-    like: a checkpoint that `tf.train.Checkpoint(model=..., optimizer=...)` wrote for
-      the model and optimizer in question.
-    settings: the Keras optimizer's settings, where they are needed and `like` does not
-      say them: `learning_rate` (for momentum), `momentum`, `epsilon`, `beta_1`, ...
-    name_map: see `estimator_ckpt.keras.load`, also for the following.
-    ignore: the checkpoint's variables that nothing is to take.
-    keep: the model's variables that are to be as in `like`.
-    iterations: as for `load`.
-    forget_bias: as for `load`.
-    trainable: for Keras 2 and 3 without `like`: the trainable variables in the order of
-      `model.trainable_variables`; by default as the `.meta` file beside the checkpoint
-      lists them.
-    allow_approximate: as for `load`.
+    options: which Keras, and what else has to be known.
     to: `"tf2"`; or `"dual"` to keep the TF1 names too.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
@@ -110,39 +82,29 @@ def convert_to_keras(
   to = CheckpointFormat.parse(to)
   if to is CheckpointFormat.TF1:
     raise errors.OptionError("Keras restores object-based checkpoints: tf2 or dual.")
-  reports: list[LoadReport] = []
 
-  def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
-    conversion = ToKeras(read, settings or {}, allow_approximate)
-    conversion.choose(keras, optimizer, like, iterations)
-    conversion.match(name_map, ignore, keep, forget_bias, trainable)
-    reports.append(conversion.report)
-    return conversion.plan(to)
+  def convert(read: write_lib.SourceCheckpoint) -> tuple[RewritePlan, LoadReport]:
+    conversion = ToKeras(read, options)
+    conversion.choose()
+    conversion.match()
+    return conversion.plan(to), conversion.report
 
-  done = rewrite.rewrite_path(
+  return _rewrite(
     source,
     target,
-    make_plan,
+    convert,
     data=data,
     overwrite=overwrite,
     dry_run=dry_run,
     progress=progress,
   )
-  return ConversionReport(**vars(done), variables=tuple(reports))
 
 
 def convert_from_keras(
   source: str | os.PathLike[str],
   target: str | os.PathLike[str],
-  keras: str | Flavor | None = None,
+  options: KerasOptions,
   *,
-  optimizer: str | None = None,
-  like: str | os.PathLike[str] | None = None,
-  settings: Mapping[str, Any] | None = None,
-  name_map: NameMapLike = None,
-  ignore: Sequence[str] = (),
-  forget_bias: ForgetBias = None,
-  allow_approximate: bool = False,
   data: str = "auto",
   overwrite: bool = False,
   dry_run: bool = False,
@@ -154,16 +116,7 @@ def convert_from_keras(
     source: a checkpoint that `tf.train.Checkpoint(model=..., optimizer=...)` wrote, of
       Keras 2 or 3; or a directory of such, for all of them.
     target: the prefix to write, or a directory.
-    keras: `"2-legacy"`, `"2"` or `"3"`, to have it checked; it need not be said.
-    optimizer: the optimizer's name, to have it checked; `"none"` to leave its state out.
-    like: a checkpoint of the TF1 code, for its names; it also says where weights of
-      several arrays are one in TF1, as those of an LSTM.
-    settings: of the Keras optimizer, what its checkpoint does not store: `epsilon`, and
-      `beta_1` and `beta_2` unless they are TF1's defaults.
-    name_map: rules `model name: TF1 name`.
-    ignore: the model's variables that are left out.
-    forget_bias: what the TF1 code's LSTM cells add to their forget gates.
-    allow_approximate: see `estimator_ckpt.keras.load`.
+    options: the names of the TF1 code, and what else has to be known.
     data: how data files get there: `auto`, `link`, `reflink` or `copy`.
     overwrite: whether a checkpoint that is there may be replaced.
     dry_run: whether to say what would be written, with its bytes, and write nothing.
@@ -178,24 +131,38 @@ def convert_from_keras(
     OptionError: an argument cannot be meant.
     CheckpointError: the files cannot be read or written.
   """
-  reports: list[LoadReport] = []
-  names = prefix_lib.resolve(os.fspath(like)) if like is not None else None
+  options.check_for_tf1()
 
-  def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
-    conversion = ToTf1(read, settings or {}, allow_approximate)
-    conversion.choose(keras, optimizer)
-    conversion.match(names, name_map, ignore, forget_bias)
+  def convert(read: write_lib.SourceCheckpoint) -> tuple[RewritePlan, LoadReport]:
+    conversion = ToTf1(read, options)
+    conversion.choose()
+    conversion.match()
     conversion.convert()
-    reports.append(conversion.report)
-    return conversion.plan()
+    return conversion.plan(), conversion.report
 
-  done = rewrite.rewrite_path(
+  return _rewrite(
     source,
     target,
-    make_plan,
+    convert,
     data=data,
     overwrite=overwrite,
     dry_run=dry_run,
     progress=progress,
   )
+
+
+def _rewrite(
+  source: str | os.PathLike[str],
+  target: str | os.PathLike[str],
+  convert: Callable[[write_lib.SourceCheckpoint], tuple[RewritePlan, LoadReport]],
+  **write_options: Any,
+) -> ConversionReport:
+  reports: list[LoadReport] = []
+
+  def make_plan(read: write_lib.SourceCheckpoint) -> RewritePlan:
+    plan, report = convert(read)
+    reports.append(report)
+    return plan
+
+  done = rewrite.rewrite_path(source, target, make_plan, **write_options)
   return ConversionReport(**vars(done), variables=tuple(reports))
