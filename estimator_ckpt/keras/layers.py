@@ -1,4 +1,4 @@
-"""Weights of a layer made of a TF1 layer's variables: gates, splits, biases.
+"""Recipes that make a layer's weights of a TF1 layer's variables.
 
 Most layers of TensorFlow 1 and Keras keep the same arrays. Recurrent cells do not
 (u units; checked against the outputs of TensorFlow 1.15's cells):
@@ -8,20 +8,20 @@ LSTM   TF1: kernel [inputs + u, 4u] and bias [4u], gates i, c, f, o; the cell ad
        Keras: kernel [inputs, 4u], recurrent_kernel [u, 4u], bias [4u]; i, f, c, o.
 GRU    TF1: gates/kernel [inputs + u, 2u], gates r, z, and candidate/kernel.
        Keras with reset_after=False: kernel, recurrent_kernel, bias; z, r, h.
-       CuDNN-compatible: the candidate's input and hidden projections apart, which is
-       Keras' reset_after=True, with a second row of biases.
+       CuDNN-compatible: the candidate has separate input and hidden projections.
+       This is Keras' reset_after=True, with a second row of biases.
 RNN    TF1: kernel [inputs + u, u]. Keras: kernel and recurrent_kernel.
-CuDNN  tf.keras.layers.CuDNNLSTM and CuDNNGRU keep, gate by gate, the kernel's numbers
-       in another order, the recurrent kernel transposed, and two biases for each gate,
-       which LSTM adds up and GRU with reset_after=True keeps.
+CuDNN  tf.keras.layers.CuDNNLSTM and CuDNNGRU keep each gate's kernel in another order
+       and each gate's recurrent kernel transposed. Each gate has two biases. LSTM
+       adds them up; GRU with reset_after=True keeps both.
 
-An optimizer's slots are permuted and split as their variables are; nothing is added.
+An optimizer's slots are permuted and split like their variables. Nothing is added.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ class Recipe:
   """How a weight is made of a checkpoint's variables.
 
   Attributes:
-    sources: the names of the variables.
-    how: what is done, for a report; "" for a copy.
-    make: a function from the variables' arrays to the weight's.
-    make_slot: the same for the slots of an optimizer, or None where there is no such.
-    no_slot: why there is none.
+    sources: the names of the checkpoint's variables.
+    how: the conversion in words, for a report; "" for a copy.
+    make: a function from the variables' arrays to the weight's array.
+    make_slot: a function from the arrays of the variables' slots to the weight's slot;
+      None where slots cannot be converted.
+    no_slot: the reason, where `make_slot` is None.
   """
 
   sources: tuple[str, ...]
@@ -48,10 +49,33 @@ class Recipe:
   make_slot: Callable[..., np.ndarray] | None = lambda array: array
   no_slot: str = ""
 
+  def missing_slot(self, slot: str, stored: Collection[str]) -> str:
+    """Says why the weight gets no slot variable.
+
+    Args:
+      slot: the name of the slot in the checkpoint.
+      stored: the names of the variables that have this slot in the checkpoint.
+
+    Returns:
+      The reason, or "" if the weight gets one.
+
+    Example:
+      >>> Recipe(("a", "b")).missing_slot("m", {"a"})
+      "no slot 'm' of b"
+    """
+    if self.make_slot is None:
+      return self.no_slot
+    lacking = [name for name in self.sources if name not in stored]
+    return f"no slot {slot!r} of {', '.join(lacking)}" if lacking else ""
+
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-  """Why a layer's weights cannot be made of a scope's variables."""
+  """The answer that a layer's weights cannot be made of a scope's variables.
+
+  Attributes:
+    reason: the words of an error: what differs, and how to make the layer instead.
+  """
 
   reason: str
 
@@ -61,8 +85,8 @@ class Stored:
   """A variable of a checkpoint.
 
   Attributes:
-    name: its name.
-    shape: its shape.
+    name: what the checkpoint calls it, before a name map.
+    shape: its dimensions.
   """
 
   name: str
@@ -76,19 +100,19 @@ def cell_recipes(
   stored: Mapping[str, Stored],
   forget_bias: float | None = None,
 ) -> dict[str, Recipe] | Refusal | None:
-  """How the weights of a recurrent cell are made of those of a TF1 cell.
+  """Finds how the weights of a Keras recurrent cell are made of a TF1 cell's.
 
   Args:
-    kind: the class of the cell: `"LSTMCell"`, `"GRUCell"`, `"SimpleRNNCell"`.
-    settings: its settings, as far as they matter: `reset_after`.
-    weights: the shapes of its weights by their own names, `"recurrent_kernel"`.
-    stored: the variables of a scope, by what their names have behind the scope's.
+    kind: the class of the Keras cell: `"LSTMCell"`, `"GRUCell"`, `"SimpleRNNCell"`.
+    settings: the settings of the Keras cell that matter here: `reset_after`.
+    weights: the shape of each weight by its name in the cell: `"recurrent_kernel"`.
+    stored: the variables of a scope, by their names relative to the scope.
     forget_bias: what the LSTM cell added to its forget gate; by default 0.0 for
       CuDNN's cells and 1.0 for all others.
 
   Returns:
-    A recipe for each weight; why not, where the scope is that of a cell that cannot be
-    converted; or None, where it is that of no TF1 cell.
+    A recipe for each weight; a refusal if the scope is that of a TF1 cell that cannot
+    be converted; None if the scope is not that of a TF1 cell.
   """
   convert = _CELLS.get(kind)
   if convert is None or "kernel" not in weights or "recurrent_kernel" not in weights:
@@ -97,13 +121,13 @@ def cell_recipes(
 
 
 def is_cell(kind: str) -> bool:
-  """Whether a class is a recurrent cell's, whose weights have an order of their own.
+  """Whether a class is a recurrent cell, whose gates TF1 and Keras order differently.
 
   Args:
-    kind: the name of the class.
+    kind: the name of a Keras class.
 
   Returns:
-    Whether `cell_recipes` knows it.
+    Whether `cell_recipes` has rules for the class.
   """
   return kind in _CELLS
 
@@ -144,7 +168,7 @@ class _Cell:
   def split(
     self, leaf: str, how: str, order: Sequence[int] = (0,)
   ) -> dict[str, Recipe]:
-    """Kernel and recurrent_kernel, the rows of one TF1 kernel."""
+    """Recipes for kernel and recurrent_kernel, which are rows of one TF1 kernel."""
     inputs = self.inputs
     return {
       "kernel": _linear((self.name(leaf),), how, lambda k: _reorder(k[:inputs], order)),
@@ -238,7 +262,7 @@ def _gru_reset_after(cell: _Cell) -> dict[str, Recipe] | None:
   def bias(g: np.ndarray, c: np.ndarray, h: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    # The gates' one bias goes to the input's row; the state's row adds nothing.
+    # The gates have one bias. It becomes the input's row, and the state's row is zero.
     return np.stack([_join(_reorder(g, (1, 0)), c), _join(np.zeros_like(g), h)])
 
   return {
@@ -257,8 +281,8 @@ def _gru_reset_after(cell: _Cell) -> dict[str, Recipe] | None:
       how,
       bias,
       None,
-      "the cell has one bias for each gate and the layer two, both of which its "
-      "optimizer moves",
+      "the cell has one bias for each gate, and the layer has two; its optimizer "
+      "updates both",
     ),
   }
 
@@ -298,8 +322,8 @@ def _keras_cudnn(cell: _Cell, gates: int) -> dict[str, Recipe] | Refusal:
       how + ", biases added up",
       lambda b: b.reshape(2, -1).sum(axis=0),
       None,
-      "the CuDNN cell has two biases for each gate and the layer one; its optimizer "
-      "moves both",
+      "the CuDNN cell has two biases for each gate; its optimizer updated both, and the "
+      "layer has one",
     )
   return {
     "kernel": _linear((cell.name("kernel"),), how, kernel),

@@ -31,11 +31,12 @@ class StateLoader:
   """Loads the state of an optimizer.
 
   Args:
-    optimizer: the optimizer.
-    weights: what loads the weights of the model it trains.
-    given_iterations: see `estimator_ckpt.keras.load`, as for the other arguments.
-    allow_approximate: as said.
-    strict: as said.
+    optimizer: the optimizer that gets the state.
+    weights: the loader of the weights of the model that the optimizer trains.
+    given_iterations: the number of steps that the optimizer has made, or the name of
+      its source; None where both sources must agree.
+    allow_approximate: whether state that cannot mean exactly the same is loaded.
+    strict: whether every trainable variable must get all its slots.
   """
 
   def __init__(
@@ -58,9 +59,10 @@ class StateLoader:
     """Finds the state and plans its conversion.
 
     Raises:
-      UnsupportedCheckpointError: there is none, or it cannot mean the same.
-      VariableMismatchError: it cannot be told which, or how many steps were made; or
-        there are no slots of a variable that is trained.
+      UnsupportedCheckpointError: the checkpoint has no state of such an optimizer, or
+        its state cannot mean the same.
+      VariableMismatchError: several states could be meant, the number of steps is not
+        certain, or a trainable variable has no slots.
     """
     target = self._optimizer.describe()
     state = keras_source.choose_state(self._contents, target)
@@ -85,7 +87,7 @@ class StateLoader:
     )
     trainable = self._weights.model.trainable_variables()
     if trainable is not None and self._strict:
-      # Before the weights are assigned, where it can be told by then.
+      # Raises before any weight is assigned. A model that is not built has to wait.
       self._check_slots(trainable)
 
   def _check_slots(self, trainable: Sequence[Any]) -> None:
@@ -93,33 +95,32 @@ class StateLoader:
     if missing:
       raise errors.VariableMismatchError(
         f"{self._weights.report.checkpoint}: the state of {self._plan.source} lacks "
-        f"slots of {len(missing)} variables, as if they had not been trained:\n"
+        "slots of these variables, as if they had not been trained:\n"
         + "".join(f"  {line}\n" for line in missing)
-        + "Freeze them (trainable=False), or pass strict=False to start theirs anew."
+        + "Freeze these variables (trainable=False), or pass strict=False, which leaves "
+        "their slots as they are."
       )
 
   def _missing_slots(self, trainable: Sequence[Any]) -> list[str]:
+    """One line for each variable that does not get all its slots."""
     missing = []
     for variable in trainable:
       recipe = self._weights.recipes.get(id(variable))
-      problems = [self._problem(move, recipe) for move in self._plan.moves]
-      missing += [
-        f"{variable_path(variable)}: {p}" for p in dict.fromkeys(problems) if p
-      ]
+      problems = dict.fromkeys(
+        problem for move in self._plan.moves if (problem := self._problem(move, recipe))
+      )
+      if problems:
+        missing.append(f"{variable_path(variable)}: {'; '.join(problems)}")
     return missing
 
   def _problem(self, move: SlotMove, recipe: Recipe | None) -> str:
-    """Why a variable that is made so gets no such slot; "" if it does."""
+    """Why a variable of this recipe gets no slot by this move; "" if it gets one."""
     if recipe is None:
-      return "it got no value itself"
+      return "the variable itself got no value"
     if not move.source:
       return ""
     assert self._state is not None
-    keys = self._state.slots[move.source]
-    lacking = [name for name in recipe.sources if name not in keys]
-    if recipe.make_slot is None:
-      return recipe.no_slot
-    return f"no slot {move.source!r} of {', '.join(lacking)}" if lacking else ""
+    return recipe.missing_slot(move.source, self._state.slots[move.source])
 
   def _sparse(self) -> list[str]:
     return [
@@ -130,7 +131,7 @@ class StateLoader:
     ]
 
   def load(self) -> None:
-    """Gives the optimizer's variables their values, now or when it makes them."""
+    """Assigns the optimizer's variables, now or as soon as the optimizer makes them."""
     optimizer = self._optimizer
     trainable = self._weights.model.trainable_variables()
     if trainable is None:
@@ -146,7 +147,7 @@ class StateLoader:
     if self._strict:
       self._check_slots(trainable)
     elif missing := self._missing_slots(trainable):
-      _logger.warning("Slots that start anew: %s", "; ".join(missing))
+      _logger.warning("Slots that keep the values they have: %s", "; ".join(missing))
     values = self._values(trainable)
     for variable, value in values:
       assign(variable, value)
@@ -191,5 +192,5 @@ class StateLoader:
     for name, used in self._used.items():
       left = sorted(set(self._state.slots[name]) - used) if self._state else []
       if left:
-        notes.append(f"{name!r} of what is not trained is left: {', '.join(left)}")
+        notes.append(f"not loaded: slot {name!r} of frozen {', '.join(left)}")
     return notes

@@ -409,3 +409,31 @@ def test_a_recurrent_cell_and_its_slots_go_there_and_back(kind, keras, tmp_path)
   for name, value in tensors.items():
     np.testing.assert_allclose(reader[name], value, rtol=1e-6, atol=1e-7)
   assert abs(reader["beta2_power"] - 0.999**8) < 1e-6 and reader["global_step"] == 7
+
+
+def test_a_trainable_variable_without_slots_is_an_error_unless_not_strict(tmp_path):
+  stored = BundleBuilder()
+  for slot in ("", "/Adam", "/Adam_1"):
+    stored.numbers(f"dense/kernel{slot}", np.ones((3, 2)))
+  stored.numbers("dense/bias", np.ones(2))
+  for name, beta in (("beta1_power", 0.9), ("beta2_power", 0.999)):
+    stored.numbers(name, beta**8)
+  stored.numbers("global_step", 7, "int64")
+  prefix = stored.write(str(tmp_path / "m"))
+  model = tf.keras.Sequential(
+    [tf.keras.Input((3,)), tf.keras.layers.Dense(2, name="dense")]
+  )
+  before = model.get_weights()
+  optimizer = tf.keras.optimizers.Adam(epsilon=1e-8)
+  message = (
+    "slots of these variables.*\n  dense/bias: no slot 'm' of dense/bias; no slot 'v'"
+  )
+  with pytest.raises(errors.VariableMismatchError, match=message):
+    estimator_ckpt.keras.load(model, prefix, optimizer)
+  for ours, old in zip(model.get_weights(), before):
+    np.testing.assert_array_equal(ours, old)
+  estimator_ckpt.keras.load(model, prefix, optimizer, strict=False)
+  wrapped = keras_model.KerasOptimizer(optimizer)
+  kernel, bias = model.trainable_variables
+  np.testing.assert_array_equal(wrapped.slot(kernel, "_velocities"), np.ones((3, 2)))
+  np.testing.assert_array_equal(wrapped.slot(bias, "_velocities"), np.zeros(2))
