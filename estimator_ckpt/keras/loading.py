@@ -35,38 +35,41 @@ def load(
   """Loads a checkpoint into a Keras model, and into its optimizer.
 
   Args:
-    model: a model of Keras 2 or Keras 3. What of it is not built yet is loaded when it
-      is, before it is used for the first time; the report says what is pending.
+    model: a model of Keras 2 or Keras 3. A layer that is not built yet is loaded when
+      it is built, before its first use; the report lists it as pending.
     checkpoint: a TF1, TF2 or dual checkpoint: a prefix, a directory, a SavedModel.
-    optimizer: the optimizer that is to go on from the checkpoint's state, of the kind
-      that trained it; None to load the weights alone. Its learning rate, its betas and
-      the like are its own: checkpoints of TF1 do not store them.
-    name_map: rules `checkpoint name: model name` for what is not found by itself, as a
-      dict, a list of `"old:new"`, or a file of such; scopes end in `/`.
-    strict: whether every variable of the model and of the checkpoint must find its
-      other. Otherwise what does not is said in a warning, and keeps its value.
-    ignore: names, scopes ending in `/`, or regular expressions of variables of the
-      checkpoint that nothing is to take.
-    keep: the same of variables of the model that are to keep their values.
+    optimizer: the optimizer that continues from the checkpoint's state. Its kind must
+      be that of the optimizer that trained the checkpoint. It keeps its own learning
+      rate, betas and other settings, since TF1 checkpoints do not store them. None
+      loads the weights alone.
+    name_map: rules `checkpoint name: model name` for variables that are not matched
+      without a rule: a dict, a list of `"old:new"`, or the path of a file with such
+      lines. Scopes end in `/`.
+    strict: whether every variable of the model and of the checkpoint must have a
+      counterpart. If False, a warning lists those that have none, and variables of
+      the model without one keep their values.
+    ignore: checkpoint variables that the model does not take: names, scopes ending in
+      `/`, or regular expressions.
+    keep: variables of the model that keep their values, given like `ignore`.
     moving_averages: whether weights get the moving averages that
-      `tf.train.ExponentialMovingAverage` kept of them, where there are such.
-    iterations: how many steps the optimizer has made, or which source says so:
-      `"global_step"` or `"beta_powers"`; by default both must agree.
+      `tf.train.ExponentialMovingAverage` kept of them, where the checkpoint has them.
+    iterations: the number of steps that the optimizer has made, or its source:
+      `"global_step"` or `"beta_powers"`. By default both must agree.
     forget_bias: what TF1's LSTM cells added to their forget gates, if not 1.0 (0.0 for
       CuDNN's); a number, or a dict from scopes to numbers.
-    allow_approximate: whether an optimizer's state is taken where it cannot mean the
-      same in `optimizer`; see `optimizer_state`.
+    allow_approximate: whether to load optimizer state that cannot mean exactly the
+      same in `optimizer`; docs/keras.md lists such pairs of optimizers.
 
   Returns:
     A report of every variable; `str(report)` is a table.
 
   Raises:
-    VariableMismatchError: something does not fit; the message has the table, and a
-      name_map that would fix it. The model is as it was.
+    VariableMismatchError: variables do not match. The message has the table and a
+      name_map that would fix it. The model is unchanged.
     UnsupportedCheckpointError: the optimizer's state cannot mean the same.
-    OptionError: an argument cannot be meant.
+    OptionError: an argument has a value that is not allowed.
     CheckpointNotFoundError: there is no checkpoint.
-    CorruptCheckpointError: it is damaged.
+    CorruptCheckpointError: the checkpoint is damaged.
   """
   reader = reader_lib.open_checkpoint(checkpoint)
   contents = keras_source.read_contents(
@@ -91,15 +94,16 @@ def load(
 def sum_sparse_gradients(optimizer: Any) -> Any:
   """Makes a Keras 3 optimizer treat repeated rows as TensorFlow 1 and Keras 2 do.
 
-  The gradient of an embedding has a row for each look-up, so a row several times if a
-  batch looks it up several times. Keras 3 on TensorFlow squares each, where v of Adam,
-  and what Adagrad, RMSprop and others keep, is of the square of their sum.
+  The gradient of an embedding has one row for each look-up. A batch that looks up a row
+  several times has several gradients of that row. Adam, Adagrad, RMSprop and others
+  accumulate squared gradients: TensorFlow 1 and Keras 2 square the sum of a row's
+  gradients, and Keras 3 on TensorFlow squares each of them.
 
   Args:
-    optimizer: an optimizer of Keras 3; one of Keras 2 stays as it is.
+    optimizer: an optimizer of Keras 3, which is changed. One of Keras 2 stays as it is.
 
   Returns:
-    The same optimizer.
+    `optimizer` itself.
 
   Example:
     >>> optimizer = sum_sparse_gradients(keras.optimizers.Adam())  # doctest: +SKIP
@@ -114,20 +118,22 @@ def save_weights(
   path: str | os.PathLike[str],
   **options: Any,
 ) -> LoadReport:
-  """Writes a checkpoint as weights that `model.load_weights` reads, by Keras itself.
+  """Loads a checkpoint into a model, and has Keras write the model's weights.
 
   Args:
-    model: a model that is built. It gets the weights too.
-    checkpoint: as for `load`.
-    path: a path ending in `.weights.h5`; or in `.keras`, for the whole model, which
-      `keras.models.load_model` reads, and its optimizer if the model is compiled.
-    **options: `optimizer`, `name_map` and the others of `load`.
+    model: a model that is built.
+    checkpoint: a TF1, TF2 or dual checkpoint: a prefix, a directory, a SavedModel.
+    path: the file to write. A path ending in `.weights.h5` gets the weights, which
+      `model.load_weights` reads. A path ending in `.keras` gets the whole model, which
+      `keras.models.load_model` reads, with its optimizer if the model is compiled.
+    **options: further arguments of `load`, such as `optimizer` and `name_map`.
 
   Returns:
     The report of `load`.
 
   Raises:
-    VariableMismatchError: as `load`; or parts of the model are not built.
+    VariableMismatchError: variables do not match, or layers are not built.
+    CheckpointError: any other error of `load`.
   """
   report = load(model, checkpoint, **options)
   if report.pending and not report.is_complete:
