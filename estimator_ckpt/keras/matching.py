@@ -1,19 +1,18 @@
 """Which variable of a checkpoint belongs to which weight of a Keras model.
 
-Variables are matched layer by layer: a layer to a scope of the checkpoint, then the
-layer's weights to the scope's variables. A layer takes, in this order,
+Layers are matched with scopes of the checkpoint, then the layer's weights with the
+scope's variables. A name map has been applied before. A layer takes, in this order,
 
-1.  the scope of one of its own names: where the model's variable is called
-    `net/dense/kernel`, or stands at `model.dense.kernel`, the scope `net/dense` or
-    `dense`. A name map has been applied before;
-2.  a scope that ends in one of its names, or a name that ends in one of the scopes, if
-    it is the only one: `dense` and `encoder/dense`;
+1.  the scope of one of its own names. A variable called `net/dense/kernel`, or an
+    attribute `model.dense.kernel`, gives the layer the names `net/dense` and `dense`;
+2.  the only scope that ends in one of the layer's names, or that one of the names ends
+    in: `dense` and `encoder/dense`;
 3.  where names differ only in numbers, the scope of the same rank: `dense_7` and
-    `dense_8` take `dense` and `dense_1`, if there are as many of the ones as of the
-    others, and the shapes agree. This goes before names where not all layers have
-    theirs: `dense_1` and `dense_2` take `dense` and `dense_1` too. `fw` and `bw` are
-    `forward` and `backward`;
-4.  the only scope with the same shapes, if the layer is the only one with them.
+    `dense_8` take `dense` and `dense_1`, if there are as many scopes as layers and
+    their shapes agree. Rank goes before equal names where some layers have no scope
+    of their name: `dense_1` and `dense_2` take `dense` and `dense_1`. `fw` and `bw`
+    mean `forward` and `backward`;
+4.  the only scope with the same shapes, if the layer is the only one with these shapes.
 """
 
 from __future__ import annotations
@@ -37,9 +36,10 @@ class Match:
   """A weight and what it is made of.
 
   Attributes:
-    weight: the weight.
-    recipe: how it is made, of which variables.
-    how: how they were found.
+    weight: a weight of the model.
+    recipe: the checkpoint's variables that make the weight, and the conversion.
+    how: the rule that matched them: `"name"`, `"end of the name"`, `"rank"` or
+      `"shapes"`.
   """
 
   weight: Weight
@@ -49,13 +49,13 @@ class Match:
 
 @dataclasses.dataclass
 class Matching:
-  """What was matched, and what was not.
+  """The matched and the unmatched weights, layers and variables.
 
   Attributes:
-    matches: the weights that were.
-    unmatched: the weights that were not, with the reason.
-    pending: the layers that are not built yet, with the scope each will take or None.
-    unused: the names of the variables that no weight or pending layer takes.
+    matches: the weights that are matched, in the model's order.
+    unmatched: the weights that are not matched, each with the reason.
+    pending: the layers that are not built yet, each with its scope or None.
+    unused: names of variables that neither a weight nor a pending layer takes.
   """
 
   matches: list[Match]
@@ -73,11 +73,11 @@ def match(
 
   Args:
     layers: the layers, in the model's order.
-    scopes: the variables.
-    free: the names of those that may be taken; weights are made of no others.
+    scopes: the checkpoint's variables, by scope.
+    free: the names of the variables that may be taken.
 
   Returns:
-    The matching.
+    The matching; every layer and every free variable has its place in it.
   """
   return _Matcher(layers, scopes, free).run()
 
@@ -97,7 +97,7 @@ class _Matcher:
     self._result = Matching([], [], [], [])
     self._left = list(range(len(layers)))
     self._reasons: dict[str, str] = {}
-    # Namesakes that layers do not take, since their numbers count from elsewhere.
+    # Scopes of equal name that layers do not take, since their numbers are shifted.
     self._doubtful: dict[int, str] = {}
 
   def run(self) -> Matching:
@@ -114,7 +114,9 @@ class _Matcher:
       if layer.weights is None:
         result.pending.append((layer, None))
       for weight in layer.weights or ():
-        reason = self._reasons.get(weight.path, "no variable is like it")
+        reason = self._reasons.get(
+          weight.path, "no variable has a similar name or scope"
+        )
         result.unmatched.append((weight, reason))
     order = {
       w.path: n
@@ -126,7 +128,7 @@ class _Matcher:
     return result
 
   def _take(self, i: int, scope: str, how: str, whole: bool = False) -> bool:
-    """Gives a layer a scope; with `whole` only if all its weights come of it."""
+    """Gives a layer a scope; with `whole`, only if the scope has all its weights."""
     layer = self._layers[i]
     if layer.weights is None:
       self._result.pending.append((layer, scope))
@@ -150,7 +152,7 @@ class _Matcher:
     return True
 
   def _note_reasons(self, i: int, scope: str) -> None:
-    """Keeps why a layer, which by its name could, does not take a scope."""
+    """Keeps the reasons why a layer does not take the scope that its name suggests."""
     layer = self._layers[i]
     if layer.weights is not None:
       _, reasons = self._scopes.recipes(layer, scope, self._free)
@@ -159,7 +161,7 @@ class _Matcher:
           self._reasons.setdefault(weight.path, reasons[weight.leaf])
 
   def _take_variable(self, i: int, name: str, how: str) -> bool:
-    """Gives a layer of one weight the variable that is called as the layer."""
+    """Gives a layer of one weight the variable with the name of the layer."""
     layer = self._layers[i]
     stored = self._scopes.variables.get(name)
     if stored is None or stored.name not in self._free:
@@ -184,9 +186,10 @@ class _Matcher:
     }
 
   def _out_of_rank(self, wanted: Mapping[int, str]) -> set[int]:
-    """Of layers and what they would take by name, those whose numbers are others'.
+    """Finds layers whose scope of the same name is that of another layer by rank.
 
-    Where dense_1 and dense_2 stand for dense and dense_1, a namesake is not the same.
+    Where layers dense_1 and dense_2 are the scopes dense and dense_1, the scope dense_1
+    belongs to the layer dense_2.
     """
     free = [*self._free_scopes()]
     free += [n for n, v in self._scopes.variables.items() if v.name in self._free]
@@ -203,7 +206,7 @@ class _Matcher:
         for name in self._layers[i].names:
           own = _pattern(name)
           if own in _endings(pattern) or pattern in _endings(own):
-            # Of the longer name, what the shorter one has too.
+            # The longer name, cut to as many scopes as the shorter one has.
             ours[i] = "/".join(name.split("/")[-len(pattern.split("/")) :])
             break
       if len(ours) != len(theirs) or wanted.keys() >= ours.keys():
@@ -299,7 +302,7 @@ class _Matcher:
     self._same_shape_alone()
 
   def _same_shape_alone(self) -> None:
-    """Layers of one weight, and variables that stand in a scope with others."""
+    """Matches layers of one weight with variables that share a scope with others."""
     wanting: dict[Shape, list[int]] = collections.defaultdict(list)
     for i in self._left:
       weights = self._layers[i].weights
@@ -323,7 +326,7 @@ class _Matcher:
         shown = ", ".join(repr(s) for s in options[:4])
         self._reasons.setdefault(
           weight.path,
-          f"no variable is called like it; by shapes it could be of {shown}",
+          f"no variable has its name; by shapes it could be of {shown}",
         )
 
   def _fits(self, i: int, scope: str) -> bool:
@@ -340,7 +343,7 @@ class _Matcher:
     return [s for s in self._scopes if s and self._free_inside(s)]
 
   def _free_inside(self, scope: str) -> list[Stored]:
-    """What is free in a scope, with the scopes that belong to a recurrent cell."""
+    """The free variables of a scope and of the scopes of a recurrent cell in it."""
     return [
       stored
       for leaf, stored in self._scopes.inside(scope).items()
@@ -350,7 +353,7 @@ class _Matcher:
 
 
 def _endings(name: str) -> Iterator[str]:
-  """The whole name, then without its first scopes, one after the other."""
+  """Yields the name, then the name without its first scope, without two, and so on."""
   yield name
   start = name.find("/") + 1
   while start:
@@ -359,7 +362,7 @@ def _endings(name: str) -> Iterator[str]:
 
 
 def _family(scope: str) -> tuple[str, str]:
-  """What is alike in layers and scopes that differ in numbers: kind and direction."""
+  """The kind and direction in a name, which layers and scopes of one family share."""
   parts = scope.split("/")
   base = _SUFFIX.sub("", parts[-1])
   for word in _CELL_WORDS:
@@ -374,7 +377,7 @@ def _family(scope: str) -> tuple[str, str]:
 
 
 def _one_pattern(scopes: Sequence[str]) -> bool:
-  """Whether scopes differ only in numbers, of which a first one may lack its own."""
+  """Whether scopes differ only in numbers; the first may have none (`dense`)."""
   return len({_NUMBER.sub("", _without_numbers(scope)) for scope in scopes}) == 1
 
 
@@ -383,12 +386,12 @@ def _without_numbers(scope: str) -> str:
 
 
 def _pattern(scope: str) -> str:
-  """What stays of a name without its numbers, of which a first one may lack its own."""
+  """A name with `#` for numbers and without suffixes: `dense` and `dense_1` are equal."""
   return _NUMBER.sub("#", _without_numbers(scope))
 
 
 def _numbers(scope: str) -> list[list[int]]:
-  """The numbers of each part of a name; 0 for a first one's."""
+  """The numbers of each part of a name; a part without a suffix ends in 0."""
   return [
     [*map(int, _NUMBER.findall(part)), *([] if _SUFFIX.search(part) else [0])]
     for part in scope.split("/")
@@ -396,7 +399,7 @@ def _numbers(scope: str) -> list[list[int]]:
 
 
 def _natural(scope: str) -> list[tuple[str, int]]:
-  """A sort key by which dense_10 comes after dense_9, and dense first."""
+  """A sort key that puts dense first and dense_10 after dense_9."""
   key = []
   for part in scope.split("/"):
     match = _SUFFIX.search(part)

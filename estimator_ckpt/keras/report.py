@@ -1,4 +1,4 @@
-"""What was loaded into a Keras model, variable by variable."""
+"""The report of loading a checkpoint into Keras, and the error where names differ."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One variable of the model or the optimizer.
+  """One variable of the model.
 
   Attributes:
-    variable: its name in the model.
-    shape: its shape.
-    sources: the checkpoint's variables that it is made of.
-    how: how they were found, and what was done with them.
-    problem: why it got no value, or "".
+    variable: the variable's name in the model.
+    shape: its dimensions.
+    sources: the names of the checkpoint's variables that it is made of.
+    how: the rule that matched these, and the conversion, in words.
+    problem: the reason why the variable got no value, or "".
   """
 
   variable: str
@@ -37,16 +37,16 @@ class Row:
 
 @dataclasses.dataclass
 class OptimizerReport:
-  """What the optimizer goes on with.
+  """The optimizer state that was loaded.
 
   Attributes:
-    source: whose state it was.
-    target: whose it is now.
+    source: the optimizer of the checkpoint, in words.
+    target: the optimizer that continues, in words.
     exactness: `"same"`, `"converted"` or `"approximate"`.
-    iterations: the number of steps made.
-    iterations_source: what said so.
-    slots: one line for each slot: where it comes from and what was done.
-    notes: what asks for attention.
+    iterations: the number of steps that the optimizer has made.
+    iterations_source: the source of that number, in words.
+    slots: one line for each slot: its source and the conversion.
+    notes: lines that ask for attention.
   """
 
   source: str
@@ -61,12 +61,12 @@ class OptimizerReport:
   def of_plan(
     cls, plan: StatePlan, iterations: Iterations, notes: Sequence[str] = ()
   ) -> OptimizerReport:
-    """The report of a plan that was carried out.
+    """Reports a plan that was carried out.
 
     Args:
-      plan: the plan.
-      iterations: the number of steps.
-      notes: what else asks for attention.
+      plan: the conversion of the state.
+      iterations: the number of steps that the optimizer has made, and its source.
+      notes: further lines that ask for attention.
 
     Returns:
       The report.
@@ -77,7 +77,7 @@ class OptimizerReport:
       done += f", plus {move.offset:g}" if move.offset else ""
       slots.append(f"{move.target} <- {move.source or 'the weights'}{done}")
     slots += [f"{name} <- zeros" for name in plan.zeros]
-    unused = [f"the slot {name!r} has no part in {plan.target}" for name in plan.unused]
+    unused = [f"{plan.target} does not use slot {name!r}" for name in plan.unused]
     return cls(
       str(plan.source),
       str(plan.target),
@@ -100,22 +100,22 @@ class OptimizerReport:
 
 @dataclasses.dataclass
 class LoadReport:
-  """Every variable of a model and of a checkpoint, and what became of it.
+  """Every variable of a model and of a checkpoint, and where it came from or went.
 
-  `str(report)` is the table of them all.
+  `str(report)` is a table of them.
 
   Attributes:
-    checkpoint: the checkpoint's path.
-    rows: the model's variables that exist.
-    pending: the layers that are not built yet, each with the scope of the checkpoint
-      that it takes when it is, or None where that is decided then.
-    unused: the checkpoint's variables that nothing took.
-    ignored: the checkpoint's variables that nothing was to take.
-    kept: the model's variables that were to keep their values.
-    others: what is nothing to a model: the step, tables, moving averages.
-    optimizer: what the optimizer goes on with; None where none was given, and as long
-      as it waits for the model.
-    optimizer_pending: whether it waits.
+    checkpoint: the checkpoint's prefix.
+    rows: one row for each variable of the model that exists and is not kept.
+    pending: the names of layers that are not built yet, each with the scope of the
+      checkpoint that it will take, or None where that is decided when it is built.
+    unused: names of the checkpoint's variables that the model did not take.
+    ignored: names of the checkpoint's variables that `ignore` matches.
+    kept: names of the model's variables that `keep` matches.
+    others: names of tensors that no model takes: the step, tables, iterators.
+    optimizer: the state that was loaded; None without an optimizer, and while the
+      optimizer waits for the model to be built.
+    optimizer_pending: whether the optimizer waits for the model to be built.
   """
 
   checkpoint: str
@@ -130,12 +130,12 @@ class LoadReport:
 
   @property
   def missing(self) -> list[str]:
-    """The model's variables that got no value."""
+    """Names of the model's variables that got no value."""
     return [row.variable for row in self.rows if row.problem]
 
   @property
   def is_complete(self) -> bool:
-    """Whether every variable of the model and of the checkpoint found its other."""
+    """Whether every variable of the model and of the checkpoint has a counterpart."""
     waits = any(scope is not None for scope in self.pending.values())
     return not (self.missing or self.unused or waits or self.optimizer_pending)
 
@@ -175,18 +175,18 @@ def _shape(shape: Sequence[int]) -> str:
 def mismatch_message(
   report: LoadReport, missing: Sequence[Row], variables: Mapping[str, Variable]
 ) -> str:
-  """The message of an error: what did not fit, and the name_map that would fix it.
+  """Words the error that variables do not match, with a name_map that would fix it.
 
   Args:
-    report: the report of everything.
-    missing: the rows of it without value.
+    report: every variable of the model and of the checkpoint.
+    missing: the rows of the report that got no value.
     variables: the checkpoint's variables by name.
 
   Returns:
-    The message.
+    The message: the report, a name_map by shapes, and what to ignore or to keep.
   """
   count = f"{len(missing)} variables of the model and {len(report.unused)}"
-  lines = [f"{count} of the checkpoint did not find their other.", str(report)]
+  lines = [f"{count} of the checkpoint have no counterpart.", str(report)]
   lines += [
     f"{name}: {variables[name].remark}"
     for name in report.unused
@@ -205,7 +205,8 @@ def mismatch_message(
   if suggested:
     rules = ",\n".join(f"  {old!r}: {new!r}" for old, new in suggested.items())
     lines.append(
-      f"By their shapes these fit; if they are meant, pass\nname_map={{\n{rules}\n}}"
+      f"These have the same shapes. If they are the same variables, pass\n"
+      f"name_map={{\n{rules}\n}}"
     )
   rest = [
     name
@@ -213,14 +214,14 @@ def mismatch_message(
     if name not in suggested and not name.startswith(in_cells)
   ]
   if rest:
-    lines.append(f"What the model has no use for goes into ignore={rest!r} (--ignore)")
+    lines.append(f"Variables that the model does not need: ignore={rest!r} (--ignore)")
   rest = [
     row.variable
     for row in missing
     if row.variable not in suggested.values() and not row.variable.startswith(in_cells)
   ]
   if rest:
-    lines.append(f"What is to stay as it is goes into keep={rest!r} (--keep)")
+    lines.append(f"Variables that keep their values: keep={rest!r} (--keep)")
   return "\n".join(lines)
 
 
@@ -232,7 +233,7 @@ def _is_of_cell(row: Row, missing: Iterable[Row]) -> bool:
 def _suggest_cells(
   missing: Sequence[Row], unused: Sequence[str], variables: Mapping[str, Variable]
 ) -> dict[str, str]:
-  """Rules for whole recurrent cells, whose weights are not those of TF1 one by one."""
+  """Rules for whole recurrent cells, whose weights differ in shape from TF1's."""
   shapes = {row.variable: row.shape for row in missing}
   rules: dict[str, str] = {}
   for row in missing:
@@ -257,7 +258,7 @@ def _suggest_cells(
 def _suggest(
   missing: Iterable[Row], unused: Sequence[str], variables: Mapping[str, Variable]
 ) -> dict[str, str]:
-  """Rules for the variables that have the shapes wanted, the nearest names first."""
+  """Rules for variables of equal shape; of several, the one of the nearest name."""
   rules: dict[str, str] = {}
   for row in missing:
     if row.problem.startswith(REFUSED):

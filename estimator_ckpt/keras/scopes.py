@@ -1,8 +1,8 @@
 """A checkpoint's variables by scope, and how a layer's weights are made of a scope's.
 
 Within a layer, a weight takes the variable of its own name, then one of a name that
-means the same (`kernel` and `weights`), then the only one of its shape; the weights of
-a recurrent cell are made of a TF1 cell's as `keras_layers` says.
+means the same (`kernel` and `weights`), then the only one of its shape. The module
+`layers` has the recipes for the weights of recurrent cells.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Weight:
   """A weight of a model.
 
   Attributes:
-    path: its whole name, unique in the model.
-    leaf: its own name in its layer.
-    shape: its shape.
-    dtype: the name of its type.
+    path: the weight's whole name, unique in the model.
+    leaf: the weight's name in its layer.
+    shape: its dimensions.
+    dtype: the name of its data type, such as `"float32"`.
   """
 
   path: str
@@ -51,10 +51,11 @@ class Layer:
   """A layer of a model with weights of its own.
 
   Attributes:
-    kind: the name of its class.
-    names: what its scope may be called, most telling first.
-    weights: its weights; None if it is not built yet.
-    settings: settings that matter to a conversion.
+    kind: the name of the layer's class.
+    names: possible names of its scope in the checkpoint, the most specific first.
+    weights: the layer's own weights; None if it is not built yet.
+    settings: the layer's settings that matter to a conversion: `reset_after`,
+      `use_bias`.
   """
 
   kind: str
@@ -63,7 +64,7 @@ class Layer:
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-# What the reason for a weight begins with whose cell is known, and not convertible.
+# The reason begins so for a weight whose TF1 cell is known but cannot be converted.
 REFUSED = "cannot be made of"
 ForgetBias = Union[float, Mapping[str, float], None]
 
@@ -72,11 +73,12 @@ class Scopes:
   """The variables of a checkpoint, by scope.
 
   Args:
-    variables: each variable by the name it goes by, which a name map may have changed.
-    forget_bias: see `cell_recipes`; or a dict from scopes to such.
+    variables: each variable by its name after a name map was applied.
+    forget_bias: what LSTM cells added to their forget gates: a number, or a dict from
+      scopes to numbers; None for the defaults of `cell_recipes`.
 
   Attributes:
-    variables: as the argument.
+    variables: each variable by its name after a name map was applied.
   """
 
   def __init__(self, variables: Mapping[str, Stored], forget_bias: ForgetBias = None):
@@ -85,7 +87,7 @@ class Scopes:
     self._inside: dict[str, dict[str, Stored]] = collections.defaultdict(dict)
     for name, stored in variables.items():
       parts = name.split("/")
-      # Deeper than the scopes within a recurrent cell nothing is taken as a whole.
+      # No layer has more levels of scopes than a recurrent cell.
       for depth in range(1, min(len(parts), 3) + 1):
         scope = "/".join(parts[:-depth])
         self._inside[scope]["/".join(parts[-depth:])] = stored
@@ -97,21 +99,28 @@ class Scopes:
     return iter(self._inside)
 
   def inside(self, scope: str) -> Mapping[str, Stored]:
-    """The variables of a scope, by what their names have behind it."""
+    """Looks up the variables of a scope.
+
+    Args:
+      scope: a scope's name, without a `/` at the end.
+
+    Returns:
+      The variables by their names relative to the scope; empty for an unknown scope.
+    """
     return self._inside.get(scope, {})
 
   def recipes(
     self, layer: Layer, scope: str, free: Collection[str]
   ) -> tuple[dict[str, Recipe], dict[str, str]]:
-    """How a layer's weights are made of a scope's variables.
+    """Finds how a layer's weights are made of a scope's variables.
 
     Args:
       layer: a layer that is built.
-      scope: the scope.
-      free: the names of the variables that may be taken.
+      scope: a scope's name, without a `/` at the end.
+      free: the names of the checkpoint's variables that may be taken.
 
     Returns:
-      Recipes for weights by leaf, and for the weights that have none the reason.
+      Recipes by the weights' leaf names; for weights without a recipe, the reasons.
     """
     inside = {k: v for k, v in self.inside(scope).items() if v.name in free}
     direct = {leaf: stored for leaf, stored in inside.items() if "/" not in leaf}
@@ -120,7 +129,8 @@ class Scopes:
     if keras_layers.is_cell(layer.kind) and not any(
       leaf.lstrip("_") == "recurrent_kernel" for leaf in self.inside(scope)
     ):
-      # Not of a Keras cell, so its gates are in another order, whatever the shapes.
+      # The scope is not a Keras cell's. Its gates are in another order, even where the
+      # shapes are equal.
       recipes = {}
     if len(recipes) < len(weights):
       forget_bias = self._forget_bias
@@ -145,7 +155,7 @@ class Scopes:
 def _pair(
   weights: Mapping[str, Shape], stored: Mapping[str, Stored]
 ) -> dict[str, Recipe]:
-  """Gives each weight a variable of its shape, by name, by meaning, by shape alone."""
+  """Pairs weights with variables of their shape: by name, by synonym, by shape alone."""
   found: dict[str, str] = {}
   left = dict(stored)
 
@@ -159,7 +169,7 @@ def _pair(
     take(leaf, [leaf])
   for leaf in weights:
     if leaf not in found:
-      # A variable that is another weight's namesake is not taken for this one's.
+      # A variable with the name of another weight belongs to that weight.
       take(leaf, [c for c in _same_meaning(leaf) if c not in weights])
   for leaf, shape in weights.items():
     rivals = [w for w in weights if w not in found and weights[w] == shape]
@@ -172,11 +182,15 @@ def may_be(leaf: str, name: str) -> bool:
   """Whether names allow a variable to be a weight: beta is no moving_variance.
 
   Args:
-    leaf: what the weight is called in its layer.
-    name: what the variable is called in its scope.
+    leaf: the weight's name in its layer.
+    name: the variable's name in its scope.
 
   Returns:
-    False if both are known, and mean different things.
+    False if both names are known and mean different things.
+
+  Example:
+    >>> may_be("kernel", "weights"), may_be("moving_variance", "beta")
+    (True, False)
   """
   ours, theirs = (
     [names for names in _SYNONYMS if plain.lstrip("_") in names]
@@ -186,7 +200,7 @@ def may_be(leaf: str, name: str) -> bool:
 
 
 def _same_meaning(leaf: str) -> list[str]:
-  # Two names without an underscore in Keras 3: `_kernel` is the attribute of `kernel`.
+  # In Keras 3, `_kernel` is the attribute that holds the variable `kernel`.
   plain = leaf.lstrip("_")
   means = [name for names in _SYNONYMS if plain in names for name in sorted(names)]
   return list(dict.fromkeys([plain, "_" + plain, *means]))

@@ -1,7 +1,7 @@
 """Loading a checkpoint's variables into the weights of a Keras model.
 
-What is built is matched and loaded at once. Of the rest, each layer is matched when it
-is built, which Keras does just before it uses the layer for the first time.
+Layers that are built are matched and loaded at once. Every other layer is matched when
+Keras builds it, just before its first use.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
 from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Recipe, Stored
@@ -35,18 +36,21 @@ class WeightLoader:
   """Loads the weights of one model from one checkpoint.
 
   Args:
-    model: the model.
-    reader: the checkpoint.
-    contents: what it offers.
-    name_map: see `estimator_ckpt.keras.load`, as for the other arguments.
-    strict: as said.
-    ignore: as said.
-    keep: as said.
-    moving_averages: as said.
+    model: the model whose weights are loaded.
+    reader: an open reader of the checkpoint.
+    contents: the variables and optimizers of the same checkpoint.
+    name_map: rules `checkpoint name: model name`, in any form that `NameMap.parse`
+      takes.
+    strict: whether every variable of the model and of the checkpoint must have a
+      counterpart; if False, a warning lists those that have none.
+    ignore: patterns of checkpoint variables that the model does not take.
+    keep: patterns of variables of the model that keep their values.
+    moving_averages: whether weights get their moving averages, where there are any.
 
   Attributes:
-    report: what was done; it grows while layers are built.
-    recipes: how each variable of the model was made, by the variable's id.
+    report: every variable and where it came from; grows while layers are built.
+    recipes: the recipe of each variable of the model that is matched, by the
+      variable's `id`.
   """
 
   def __init__(
@@ -70,20 +74,21 @@ class WeightLoader:
     self._moving_averages = moving_averages
     self._free: dict[str, None] = {}
     self._waiting: set[int] = set()
-    # The scopes that layers were to take when they are built, by their id.
+    # The scopes reserved for layers that are not built yet, by the layers' ids.
     self._promised: dict[int, str] = {}
     self.recipes: dict[int, Recipe] = {}
     self.report = LoadReport(reader.prefix)
     self._matched: list[tuple[Any, Match]] = []
 
   def match(self, forget_bias: ForgetBias) -> None:
-    """Matches what is built.
+    """Matches the layers that are built.
 
     Args:
-      forget_bias: see `estimator_ckpt.keras.load`.
+      forget_bias: what TF1's LSTM cells added to their forget gates: a number, or a
+        dict from scopes to numbers; None for the cells' defaults.
 
     Raises:
-      VariableMismatchError: something does not fit.
+      VariableMismatchError: a variable has no counterpart, and `strict` is set.
       OptionError: a rule or a pattern matches nothing.
     """
     names = list(self.contents.variables)
@@ -95,7 +100,7 @@ class WeightLoader:
     self.report.ignored = [name for name in names if matches_any(name, self._ignore)]
     self._free = {name: None for name in names if name not in self.report.ignored}
     self.report.others = sorted(
-      {*self.contents.others, *(["global_step"] if self.contents.global_step else [])}
+      {*self.contents.others, *([GLOBAL_STEP] if self.contents.global_step else [])}
     )
     self._match_layers(self.model.layers())
     self._check_patterns()
@@ -146,7 +151,7 @@ class WeightLoader:
     info = layer.info
     scope = self._promised.get(id(layer.layer))
     if scope is not None:
-      # Built alone, it has no others by whose names its rank could be told.
+      # A layer that is built alone has no neighbours to rank its number among.
       others = [n for n in info.names if n not in self._promised.values()]
       info = dataclasses.replace(info, names=tuple(dict.fromkeys([scope, *others])))
     if info.weights is None:
@@ -168,7 +173,7 @@ class WeightLoader:
     return ""
 
   def _complain(self, final: bool) -> None:
-    """Raises, or warns, if something did not find its other."""
+    """Raises, or warns, if a variable has no counterpart."""
     report = self.report
     missing = [row for row in report.rows if row.problem]
     if not missing and (not final or not report.unused):
@@ -179,7 +184,7 @@ class WeightLoader:
     _logger.warning("%s", message)
 
   def assign(self) -> None:
-    """Gives the matched variables their values, and waits for the layers to come."""
+    """Assigns the matched variables, and hooks into layers that are not built yet."""
     values = [
       (variable, match.recipe.make(*map(self.value, match.recipe.sources)))
       for variable, match in self._matched
@@ -190,7 +195,14 @@ class WeightLoader:
     self._wait()
 
   def value(self, name: str) -> np.ndarray:
-    """The value of a variable of the checkpoint."""
+    """Reads a variable of the checkpoint.
+
+    Args:
+      name: the variable's name in the checkpoint.
+
+    Returns:
+      Its value, or its moving average if these were asked for and there is one.
+    """
     key = self.contents.variables[name].key
     if self._moving_averages:
       key = self.contents.averages.get(name, key)
@@ -202,7 +214,7 @@ class WeightLoader:
         self._waiting.add(id(layer))
         after_build(layer, "build", functools.partial(self._built, layer))
     if self.report.pending:
-      _logger.info("Not built yet, and loaded when they are: %s", self.report.pending)
+      _logger.info("Layers to load when they are built: %s", self.report.pending)
 
   def _built(self, layer: Any) -> None:
     done = set(self.recipes) | {
