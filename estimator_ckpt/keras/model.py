@@ -1,7 +1,7 @@
-"""Keras models and optimizers, of Keras 2 and 3, as the rest of this package sees them.
+"""Live models and optimizers of Keras 2 and Keras 3, behind one interface.
 
-Nothing here imports Keras: a model is known by what it can do. What differs between
-the versions is gathered in this module.
+This module does not import Keras. It recognises a model by its methods. The differences
+between versions of Keras are all here:
 
                      Keras 2                         Keras 3
 a variable's name    name, `dense/kernel:0`          path, `dense/kernel`
@@ -53,12 +53,12 @@ _OPTIMIZER_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class ModelLayer:
-  """A layer of a model, with the objects behind what describes it.
+  """A layer of a model, with its Keras objects.
 
   Attributes:
-    layer: the layer.
-    info: what describes it.
-    variables: its own variables by path; empty as long as it is not built.
+    layer: the Keras layer.
+    info: the layer's description as a value.
+    variables: the layer's own variables by path; empty until it is built.
   """
 
   layer: Any
@@ -70,10 +70,14 @@ class KerasModel:
   """A Keras model.
 
   Args:
-    model: a `keras.Model`, or a `keras.layers.Layer`.
+    model: a `keras.Model` or a `keras.layers.Layer`.
+
+  Attributes:
+    model: the Keras object.
+    is_keras_3: whether it is one of Keras 3.
 
   Raises:
-    OptionError: it is neither.
+    OptionError: `model` is neither.
   """
 
   def __init__(self, model: Any):
@@ -88,14 +92,14 @@ class KerasModel:
 
   @property
   def flavor(self) -> str:
-    """What to call its Keras in a report."""
+    """The name of its Keras for a report."""
     return "Keras 3" if self.is_keras_3 else "Keras 2"
 
   def layers(self) -> list[ModelLayer]:
-    """Its layers that have variables of their own, or are not built yet.
+    """Lists the layers that have variables of their own, or are not built yet.
 
     Returns:
-      The layers, outer before inner, in the model's order.
+      The layers in the model's order, an outer layer before its inner ones.
     """
     layers = list(self.model._flatten_layers())
     known = {id(v) for v in self._weights()}
@@ -115,7 +119,7 @@ class KerasModel:
     return self._told_apart(found)
 
   def _told_apart(self, found: list[ModelLayer]) -> list[ModelLayer]:
-    """Gives variables of one name, in models within the model, a path each."""
+    """Makes paths unique where models within the model have variables of one name."""
     paths = collections.Counter(path for layer in found for path in layer.variables)
     firsts = collections.Counter(layer.info.names[:1] for layer in found)
     seen: set[str] = set()
@@ -142,24 +146,24 @@ class KerasModel:
     return result
 
   def unbuilt(self) -> list[Any]:
-    """The layers, the model among them, that are yet to make variables or layers."""
+    """The layers that are not built yet; the model itself may be one of them."""
     return [layer for layer in self.model._flatten_layers() if not _is_settled(layer)]
 
   def trainable_variables(self) -> list[Any] | None:
-    """Its trainable variables, or None as long as they are not all there."""
+    """Its trainable variables, or None until all layers are built."""
     if self.unbuilt():
       return None
     try:
       return list(self.model.trainable_variables)
     except ValueError:
-      # Keras 2's subclassed models, before they are called.
+      # A subclassed model of Keras 2 has none before it is called.
       return None
 
   def _weights(self) -> list[Any]:
     try:
       return list(self.model.weights)
     except ValueError:
-      # Keras 2's Sequential and subclassed models, as long as they are not built.
+      # A Sequential or subclassed model of Keras 2 has none until it is built.
       return [
         v for layer in self.model._flatten_layers() for v in _own_variables(layer)
       ]
@@ -170,7 +174,7 @@ class KerasModel:
       paths = {f"{variable_path(v)}#{i}": v for i, v in enumerate(own)}
     scopes = dict.fromkeys(path.rpartition("/")[0] for path in paths)
     leaves = [path.rpartition("/")[2].partition("#")[0] for path in paths]
-    # Variables of several scopes in one layer keep as much of their names as tells.
+    # If a layer has variables in several scopes, their leaves begin where these differ.
     if len(scopes) > 1 or len(set(leaves)) < len(leaves):
       common = _common_scope(list(scopes))
       leaves = [path[len(common) :].lstrip("/") for path in paths]
@@ -208,7 +212,7 @@ class KerasModel:
 
 
 def _is_settled(layer: Any) -> bool:
-  """Whether it has made its variables and layers, or has no method that makes any."""
+  """Whether a layer is built, or has no `build` method of its own."""
   return bool(getattr(layer, "built", True) or hasattr(layer.build, "_is_default"))
 
 
@@ -218,13 +222,27 @@ def _own_variables(layer: Any) -> list[Any]:
 
 
 def variable_path(variable: Any) -> str:
-  """A variable's whole name, without TensorFlow's `:0`."""
+  """Returns a variable's whole name.
+
+  Args:
+    variable: a variable of Keras 2 or Keras 3.
+
+  Returns:
+    Its path in Keras 3, its name without TensorFlow's `:0` in Keras 2.
+  """
   path = getattr(variable, "path", None)
   return path if isinstance(path, str) else str(variable.name).partition(":")[0]
 
 
 def dtype_name(variable: Any) -> str:
-  """The name of a variable's type."""
+  """Returns the name of a variable's data type.
+
+  Args:
+    variable: a variable of Keras 2 or Keras 3.
+
+  Returns:
+    The name, such as `"float32"`.
+  """
   dtype = variable.dtype
   return dtype if isinstance(dtype, str) else dtype.name
 
@@ -240,7 +258,7 @@ def _common_scope(scopes: list[str]) -> str:
 
 
 def _attribute_paths(model: Any) -> dict[int, list[str]]:
-  """The paths of layers by attributes: `encoder/0` for `model.encoder[0]`."""
+  """The attribute paths of layers, by `id`: `encoder/0` for `model.encoder[0]`."""
   layers = {id(layer) for layer in model._flatten_layers()}
   paths: dict[int, list[str]] = {}
 
@@ -266,7 +284,7 @@ def _attribute_paths(model: Any) -> dict[int, list[str]]:
 
 
 def _nested_names(model: Any) -> dict[int, str]:
-  """What layers are called within the models they are in: `encoder/dense`."""
+  """The names of layers with those of the models around them, by `id`: `encoder/dense`."""
   names: dict[int, str] = {}
 
   def visit(layer: Any, scope: str) -> None:
@@ -283,14 +301,14 @@ class KerasOptimizer:
   """An optimizer of Keras 2, legacy or not, or of Keras 3.
 
   Args:
-    optimizer: the optimizer; a loss-scaling one stands for the one within.
+    optimizer: a Keras optimizer, or a loss-scaling wrapper around one.
 
   Attributes:
-    optimizer: the optimizer itself.
-    flavor: whose it is.
+    optimizer: the Keras optimizer, without a wrapper.
+    flavor: the version of Keras whose optimizer it is.
 
   Raises:
-    OptionError: it is none.
+    OptionError: `optimizer` is not an optimizer of Keras 2 or 3.
   """
 
   def __init__(self, optimizer: Any):
@@ -299,21 +317,21 @@ class KerasOptimizer:
     self.flavor = _optimizer_flavor(self.optimizer)
 
   def describe(self) -> Optimizer:
-    """The optimizer as a value.
+    """Describes the optimizer as a value.
 
     Returns:
-      Its kind and settings.
+      Its kind, flavor and settings.
 
     Raises:
       UnsupportedCheckpointError: TensorFlow 1 has no such optimizer.
     """
     config = self.optimizer.get_config()
     settings = {name: config[name] for name in _OPTIMIZER_SETTINGS if name in config}
-    # Some keep epsilon in their configuration and use another.
+    # Some optimizers use another epsilon than the one in their configuration.
     if getattr(self.optimizer, "epsilon", None) is not None and "epsilon" in settings:
       settings["epsilon"] = float(self.optimizer.epsilon)
     rate = settings.pop("learning_rate", None)
-    # A schedule is a dict here, or an object.
+    # A schedule is a dict or an object in the configuration.
     varies = not isinstance(rate, numbers.Real)
     if not varies:
       settings["learning_rate"] = float(rate)
@@ -325,7 +343,14 @@ class KerasOptimizer:
     return Optimizer.of_keras(type(self.optimizer).__name__, self.flavor, settings)
 
   def rate_after(self, steps: int) -> float | None:
-    """The learning rate of the step that follows a number of steps, if it varies."""
+    """Evaluates the learning rate schedule.
+
+    Args:
+      steps: the number of steps that the optimizer has made.
+
+    Returns:
+      The learning rate of the next step; None if the learning rate is constant.
+    """
     schedule = getattr(self.optimizer, "_learning_rate", None)
     if self.flavor is Flavor.KERAS_2_LEGACY:
       schedule = self.optimizer._get_hyper("learning_rate")
@@ -333,7 +358,7 @@ class KerasOptimizer:
 
   @property
   def build_method(self) -> str:
-    """The name of the method that makes its variables, given the model's."""
+    """The name of the method that makes its variables from a list of the model's."""
     legacy = self.flavor is Flavor.KERAS_2_LEGACY
     return "_create_all_weights" if legacy else "build"
 
@@ -345,7 +370,7 @@ class KerasOptimizer:
     return self.optimizer._iterations
 
   def slots(self) -> list[str]:
-    """The names of the slots it has, of which there may be more than it is used for."""
+    """The names of the slots it has, also those that it makes and does not use."""
     if self.flavor is Flavor.KERAS_2_LEGACY:
       return list(self.optimizer.get_slot_names())
     return [
@@ -358,14 +383,14 @@ class KerasOptimizer:
     ]
 
   def slot(self, variable: Any, name: str) -> Any:
-    """A slot's variable.
+    """Looks up a slot variable.
 
     Args:
-      variable: the variable it is of.
-      name: the slot.
+      variable: a variable of the model.
+      name: the name of the slot; in Keras 2 and 3, an attribute of the optimizer.
 
     Returns:
-      The slot's variable, or None where it has none for the variable.
+      The slot variable, or None if `variable` has no such slot.
     """
     if self.flavor is Flavor.KERAS_2_LEGACY:
       return self.optimizer.get_slot(variable, name)
@@ -383,10 +408,10 @@ class KerasOptimizer:
 
 
 def sum_sparse_gradients(optimizer: Any) -> None:
-  """Makes an optimizer see each row of a sparse gradient once.
+  """Makes an optimizer sum the gradients of a row before it uses them.
 
   Args:
-    optimizer: an optimizer of Keras 3; others do so already and stay as they are.
+    optimizer: an optimizer. One of Keras 3 is changed; others sum already.
   """
   wrapped = KerasOptimizer(optimizer)
   if wrapped.flavor is not Flavor.KERAS_3 or hasattr(wrapped.optimizer, _SUMS):
@@ -409,12 +434,12 @@ def _keras_backend() -> str:
 
 
 def after_build(built: Any, method: str, then: Callable[[], None]) -> None:
-  """Has something done when a layer or an optimizer has made its variables.
+  """Calls a function once, as soon as a layer or an optimizer has made its variables.
 
   Args:
-    built: the layer or optimizer.
-    method: the name of its method that makes them.
-    then: what is to be done, once.
+    built: a Keras layer or optimizer; one of its methods is wrapped.
+    method: the name of the method that makes the variables.
+    then: the function to call.
   """
   build = getattr(built, method)
 
@@ -422,15 +447,11 @@ def after_build(built: Any, method: str, then: Callable[[], None]) -> None:
   def build_then(*args: Any, **kwargs: Any) -> Any:
     result = build(*args, **kwargs)
     nonlocal then
-    then, do = _nothing, then
+    then, do = (lambda: None), then
     do()
     return result
 
   setattr(built, method, build_then)
-
-
-def _nothing() -> None:
-  """Does nothing."""
 
 
 def _optimizer_flavor(optimizer: Any) -> Flavor:
@@ -442,7 +463,7 @@ def _optimizer_flavor(optimizer: Any) -> Flavor:
     return Flavor.KERAS_2
   hint = ""
   if callable(getattr(optimizer, "compute_gradients", None)):
-    hint = " This is one of TensorFlow 1; restore it with tf.train.Checkpoint."
+    hint = " It is an optimizer of TensorFlow 1; restore it with tf.train.Checkpoint."
   raise errors.OptionError(
     f"{optimizer!r} is no optimizer of Keras 2 or 3.{hint} Pass for example "
     "keras.optimizers.Adam(...)."
@@ -450,17 +471,17 @@ def _optimizer_flavor(optimizer: Any) -> Flavor:
 
 
 def assign(variable: Any, value: Any) -> None:
-  """Gives a variable its value, also one that Keras 3 will make only later.
+  """Assigns a variable, even if Keras 3 has not made its value yet.
 
   Args:
     variable: a variable of a model or an optimizer.
-    value: an array of its shape.
+    value: an array of the variable's shape and data type.
   """
   if getattr(variable, "_value", variable) is None and hasattr(
     variable, "_initializer"
   ):
-    # Keras 3, while a model is built symbolically: the variable has no value yet, and
-    # gets one by its initializer when that is done.
+    # While Keras 3 builds a model symbolically, the variable has no value. Its
+    # initializer sets the value afterwards.
     variable._initializer = _constant(value)
     return
   with _outside_graphs():
@@ -475,6 +496,6 @@ def _constant(value: Any) -> Callable[..., Any]:
 
 
 def _outside_graphs() -> Any:
-  """A context in which assigning happens now, also while a function is traced."""
+  """A context in which an assignment happens at once, even while tracing a function."""
   tensorflow = sys.modules.get("tensorflow")
   return tensorflow.init_scope() if tensorflow else contextlib.nullcontext()
