@@ -1,11 +1,11 @@
-"""How many steps an optimizer has made: what the global step and beta powers say.
+"""The number of steps that an optimizer has made, from the global step and beta powers.
 
-TensorFlow 1's Adam keeps `beta1_power`, beta1 ** (t + 1) after t steps, as a float32
-that each step multiplies once more; Keras keeps t. From a power and its beta t can be
-told, up to rounding, until the power underflows. The global step most often says the
-same. Where it does not, since training was started from another model's weights, or
-several optimizers count in one step, it matters which is meant: Adam's correction of
-its start follows the beta powers, a learning rate schedule the global step.
+After t steps, `beta1_power` of TensorFlow 1's Adam is beta1 ** (t + 1), a float32 that
+each step multiplies by beta1. Keras keeps t. A power and its beta give t, up to
+rounding, until the power underflows. The global step is usually the same number. It is
+another one if training began with the weights of another model, or if several
+optimizers share a step. Then the user has to choose: Adam's bias correction depends on
+the beta powers, and a learning rate schedule on the global step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.optimizers import CONVERTED
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 
 # Keras' settings and TF1's default betas, by the names of TF1's variables.
 BETAS = {
@@ -34,9 +35,10 @@ class Iterations:
   """The number of steps an optimizer has made.
 
   Attributes:
-    value: the number.
-    source: what says so: `"global_step"`, `"beta powers"`, or `"given"`.
-    note: what else is to be known of it, or "".
+    value: the number of steps.
+    source: the origin of the number, such as `"global_step"`, `"beta powers"` or
+      `"given"`.
+    note: a remark for the user, or "".
   """
 
   value: int
@@ -53,20 +55,20 @@ def iterations(
   """Finds the number of steps, and checks its sources against each other.
 
   Args:
-    global_step: the checkpoint's global step, if it has one.
+    global_step: the checkpoint's global step, or None.
     powers: `beta1_power` and `beta2_power`, as far as the checkpoint has them.
-    betas: `beta_1` and `beta_2`, as far as known. For one that is not, TF1's default is
-      tried, and if the power is none of it, the beta is not known.
-    given: a number, or which source counts where they disagree: `"global_step"` or
-      `"beta_powers"`.
+    betas: `beta_1` and `beta_2`, as far as they are known. TF1's default replaces an
+      unknown beta; its power is ignored if it is not a power of that default.
+    given: the number of steps, or the source to use where the sources disagree:
+      `"global_step"` or `"beta_powers"`.
 
   Returns:
-    The number.
+    The number of steps and its source.
 
   Raises:
-    VariableMismatchError: there is no source, they disagree, or the powers are not
-      those of the betas.
-    OptionError: `given` cannot be meant.
+    VariableMismatchError: there is no source, the sources disagree, or the powers are
+      not powers of the betas.
+    OptionError: `given` is neither a number nor a source.
 
   Example:
     >>> iterations(3, {"beta1_power": 0.9 ** 4}).value
@@ -76,27 +78,27 @@ def iterations(
     raise errors.OptionError(f"iterations={given!r} is neither a number nor a source.")
   if isinstance(given, int):
     return Iterations(given, "given")
-  if given not in (None, "global_step", "beta_powers"):
+  if given not in (None, GLOBAL_STEP, "beta_powers"):
     raise errors.OptionError(
       f"iterations={given!r} is unknown. Pass a number, 'global_step' or 'beta_powers'."
     )
   span = _told_by_powers(powers or {}, betas or {}, global_step)
-  if given == "global_step" or span is None:
+  if given == GLOBAL_STEP or span is None:
     if global_step is None:
       raise errors.VariableMismatchError(
-        "Nothing in the checkpoint tells how many steps the optimizer has made: there "
-        "is no global_step, and there are no beta powers that tell. Pass iterations="
+        "The checkpoint does not tell how many steps the optimizer has made: it has no "
+        f"{GLOBAL_STEP} and no usable beta powers. Pass the number as iterations=."
       )
-    return Iterations(global_step, "global_step")
+    return Iterations(global_step, GLOBAL_STEP)
   low, high = span
   if given is None and global_step is not None:
     if low <= global_step <= high:
-      return Iterations(global_step, "global_step", "the beta powers say the same")
+      return Iterations(global_step, GLOBAL_STEP, "the beta powers say the same")
     told = f"{low:g}" if low == high else f"from {low:g} to {high:g}"
     raise errors.VariableMismatchError(
       f"The global step is {global_step}, and by the beta powers the optimizer has "
-      f"made {told} steps. Adam's correction of its start follows the beta powers, a "
-      "learning rate schedule the global step. Pass iterations='beta_powers', "
+      f"made {told} steps. Adam's bias correction depends on the beta powers, and a "
+      "learning rate schedule on the global step. Pass iterations='beta_powers', "
       "'global_step', or a number."
     )
   if high == math.inf:
@@ -106,18 +108,18 @@ def iterations(
     )
   value = round((low + high) / 2)
   slack = round(high - value)
-  return Iterations(value, "beta powers", f"give or take {slack}" if slack else "")
+  return Iterations(value, "beta powers", f"plus or minus {slack}" if slack else "")
 
 
 def beta_power(beta: float, steps: int) -> float:
-  """What TF1's Adam keeps after a number of steps.
+  """Computes the power of a beta that TF1's Adam keeps after a number of steps.
 
   Args:
-    beta: its beta, of which it takes the float32.
-    steps: the number of steps.
+    beta: the setting `beta_1` or `beta_2`; it is rounded to float32.
+    steps: the number of steps that the optimizer has made.
 
   Returns:
-    The power; 0 where float32 has none so small.
+    The power beta ** (steps + 1); 0 if it is too small for a float32.
 
   Example:
     >>> round(beta_power(0.9, 3), 4)
@@ -128,14 +130,14 @@ def beta_power(beta: float, steps: int) -> float:
 
 
 def is_power(power: float, beta: float) -> bool:
-  """Whether TF1's Adam with a beta keeps such a power after some number of steps.
+  """Whether a number is a power of beta that TF1's Adam has after some steps.
 
   Args:
-    power: the power.
-    beta: the beta.
+    power: the value of `beta1_power` or `beta2_power`.
+    beta: the setting `beta_1` or `beta_2`.
 
   Returns:
-    False if after no number of steps; True also where float32 has no more to tell.
+    False if no number of steps gives the power; True also if the power has underflowed.
 
   Example:
     >>> is_power(0.9 ** 4, 0.9), is_power(0.8 ** 7, 0.9)
@@ -150,7 +152,7 @@ Span = tuple[float, float]
 def _told_by_powers(
   powers: Mapping[str, float], betas: Mapping[str, float], global_step: int | None
 ) -> Span | None:
-  """The fewest and the most steps all powers allow; None if they tell nothing."""
+  """The fewest and the most steps that fit all powers; None if any number does."""
   spans: dict[str, Span] = {}
   for name, power in powers.items():
     setting, default = BETAS[name]
@@ -167,8 +169,8 @@ def _told_by_powers(
   if low > high:
     raise errors.VariableMismatchError(
       "By beta1_power and beta2_power the optimizer has made different numbers of "
-      f"steps, {_listed(spans)}: the betas are others. Give the optimizer those that "
-      "it had, or pass iterations='global_step'."
+      f"steps, {_listed(spans)}, so its betas were others. Give the optimizer the "
+      "betas of the training, or pass iterations='global_step'."
     )
   return low, high
 
@@ -177,7 +179,7 @@ _NONE: Span = (math.inf, -math.inf)
 
 
 def _span(power: float, beta: float) -> Span | None:
-  """The fewest and most steps a power allows; None if any, `_NONE` if no number."""
+  """The fewest and the most steps that fit a power; None if any, `_NONE` if none does."""
   beta = _float32(beta)
   if not 0.0 < beta < 1.0:
     return None
@@ -186,7 +188,7 @@ def _span(power: float, beta: float) -> Span | None:
   if power < _SMALLEST:
     return math.floor(math.log(_SMALLEST) / math.log(beta)) - 1, math.inf
   steps = math.log(power) / math.log(beta) - 1
-  # Each step's product rounds once.
+  # Each step multiplies, and so rounds once.
   slack = (steps + 3) * _ROUNDING / -math.log(beta) + 1e-6
   low, high = math.ceil(steps - slack), math.floor(steps + slack)
   return (low, high) if 0 <= high and low <= high else _NONE
@@ -196,14 +198,14 @@ def _not_a_power(
   name: str, power: float, setting: str, beta: float, global_step: int | None
 ) -> errors.VariableMismatchError:
   message = (
-    f"The checkpoint's {name} is {power:.9g}, which is no power of {setting}={beta:g} "
-    "that the optimizer has."
+    f"The checkpoint's {name} is {power:.9g}, which is no power of the optimizer's "
+    f"{setting}={beta:g}."
   )
   if global_step is not None and 0.0 < power < 1.0:
     fitting = power ** (1 / (global_step + 1))
-    message += f" At global step {global_step} it is that of {setting}={fitting:.6g}."
+    message += f" At global step {global_step} it is one of {setting}={fitting:.6g}."
   return errors.VariableMismatchError(
-    message + f" Give the optimizer the {setting} that it had, or pass iterations=."
+    message + f" Give the optimizer the {setting} of the training, or pass iterations=."
   )
 
 

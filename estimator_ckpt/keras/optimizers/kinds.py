@@ -6,10 +6,10 @@ TensorFlow 1's optimizer is the reference: a slot of any other optimizer of its 
 
     stored = scale * what TF1's slot holds + offset
 
-so that a conversion between two of them is again one scale and one offset.
+so that a conversion between two of them is one scale and one offset too.
 
-The formulas (g the gradient; read from TensorFlow's kernels `training_ops.cc` and from
-Keras 2.12, 2.15, 3.15; each proved by training on in the other optimizer):
+The formulas (g is the gradient). Sources: TensorFlow's kernels `training_ops.cc`, and
+Keras 2.12, 2.15 and 3.15. Tests continue training in the other optimizer with each:
 
 Adam         w -= lr sqrt(1-b2^t)/(1-b1^t) m / (sqrt(v) + epsilon)
              everywhere; TF1 keeps b1^t and b2^t, Keras counts t
@@ -24,11 +24,11 @@ RMSProp      m = momentum m + lr g / sqrt(rms [- mg^2] + epsilon),  w -= m
 Ftrl         the same everywhere, with beta and shrinkage too
 Adadelta     the same everywhere
 
-Sparse gradients, as embeddings have them, are another matter. For the rows that a step
-does not look up, TF1 and Keras 2 legacy leave the slots of Momentum, RMSProp, Ftrl and
-Adadelta alone; Keras 2 and 3 decay every row. For a row that a batch looks up several
-times, all square the sum of its gradients, but Keras 3 on TensorFlow (3.0 to 3.15) sums
-their squares.
+Embeddings have sparse gradients, whose formulas differ. Rows that a step does not look
+up: TF1 and Keras 2 legacy leave the slots of Momentum, RMSProp, Ftrl and Adadelta as
+they are; Keras 2 and 3 decay every row. Rows that a batch looks up several times: Keras
+3 on TensorFlow (3.0 to 3.15) sums the squares of their gradients; all others square the
+sum.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from estimator_ckpt.checkpoint.optimizers import CONVERTED, SlotNames
 
 
 class Flavor(enum.Enum):
-  """Whose optimizer it is."""
+  """The library that an optimizer is of: TensorFlow 1, or a version of Keras."""
 
   TF1 = "tf1"
   KERAS_2_LEGACY = "2-legacy"
@@ -52,16 +52,16 @@ class Flavor(enum.Enum):
 
   @classmethod
   def parse(cls, value: Flavor | str | int) -> Flavor:
-    """Returns the flavor that `value` names.
+    """Parses the name of a flavor.
 
     Args:
-      value: a flavor or its value.
+      value: a flavor, or one of `"tf1"`, `"2-legacy"`, `"2"`, `"3"`, 2 and 3.
 
     Returns:
       The flavor.
 
     Raises:
-      OptionError: there is none of that name.
+      OptionError: no flavor has this name.
 
     Example:
       >>> Flavor.parse("2-legacy")
@@ -72,14 +72,14 @@ class Flavor(enum.Enum):
     try:
       return cls(str(value))
     except ValueError:
-      known = ", ".join(repr(f.value) for f in cls)
+      known = ", ".join(repr(f.value) for f in cls if f is not cls.TF1)
       raise errors.OptionError(
-        f"{value!r} is no kind of optimizer. Choose one of {known}."
+        f"keras={value!r} is unknown. Choose one of {known}."
       ) from None
 
   @property
   def title(self) -> str:
-    """What to call it in a sentence."""
+    """The name of the library in a sentence."""
     return _TITLES[self]
 
 
@@ -94,7 +94,7 @@ MODERN = (Flavor.KERAS_2, Flavor.KERAS_3)
 
 KINDS = tuple(CONVERTED)
 
-# Keras' epsilon where an optimizer was not told one.
+# Keras' default.
 KERAS_EPSILON = 1e-7
 
 
@@ -103,12 +103,12 @@ class Optimizer:
   """An optimizer, as far as its state is concerned.
 
   Attributes:
-    kind: TensorFlow 1's name of it, one of `KINDS`.
-    flavor: whose it is.
-    settings: what it was made with, by Keras' names: `learning_rate`, `momentum`,
-      `epsilon`, `centered`, `amsgrad`, ...; what is not known is not there.
-      `learning_rate_varies` says that a schedule changes the learning rate, and
-      `sums_sparse_gradients` that a sparse gradient has each row once.
+    kind: TensorFlow 1's name of the optimizer, one of `KINDS`.
+    flavor: the library that the optimizer is of.
+    settings: the known arguments of its constructor, by Keras' names: `learning_rate`,
+      `momentum`, `epsilon`, `centered`, `amsgrad`, ... Besides,
+      `learning_rate_varies` says whether a schedule changes the learning rate, and
+      `sums_sparse_gradients` whether the gradients of a row are summed before use.
 
   Example:
     >>> sgd = Optimizer.of_keras("SGD", Flavor.KERAS_3, {"momentum": 0.9})
@@ -124,12 +124,12 @@ class Optimizer:
   def of_keras(
     cls, class_name: str, flavor: Flavor, settings: Mapping[str, Any]
   ) -> Optimizer:
-    """The optimizer of a Keras class.
+    """Describes an optimizer of a Keras class.
 
     Args:
-      class_name: for example `"SGD"`.
-      flavor: which Keras.
-      settings: as the attribute.
+      class_name: the name of the class, such as `"SGD"`.
+      flavor: the version of Keras.
+      settings: the known arguments of the constructor, by Keras' names.
 
     Returns:
       The optimizer; SGD is Momentum if its momentum is not 0, else GradientDescent.
@@ -145,8 +145,9 @@ class Optimizer:
         return cls(kind, flavor, settings)
     classes = ", ".join(sorted({known.keras for known in CONVERTED.values()}))
     raise errors.UnsupportedCheckpointError(
-      f"The optimizer {class_name} has no counterpart in TensorFlow 1 whose state "
-      f"could become its own. There are rules for {classes}."
+      f"TensorFlow 1 has no optimizer whose state {class_name} could take over. There "
+      f"are rules for {classes}. Make one of these, or load the model without an "
+      "optimizer."
     )
 
   def __str__(self) -> str:
@@ -156,15 +157,15 @@ class Optimizer:
 
   @property
   def keras_class(self) -> str:
-    """The name of its class in Keras."""
+    """The name of the class in Keras."""
     return CONVERTED[self.kind].keras
 
   @property
   def kept(self) -> tuple[str, ...]:
-    """The slots it has, by the names of TF1's optimizer of its kind."""
+    """The slots that the optimizer has, by TF1's names."""
     slots = tuple(names.tf1 for names in CONVERTED[self.kind].slots)
     if self.kind == "RMSProp":
-      # TF1 keeps a momentum whatever it is multiplied with.
+      # TF1 keeps the slot even when momentum is 0.
       if self.flavor is not Flavor.TF1 and not self.settings.get("momentum"):
         slots = tuple(slot for slot in slots if slot != "momentum")
       if not self.settings.get("centered"):
@@ -173,7 +174,7 @@ class Optimizer:
 
   @property
   def slots(self) -> tuple[str, ...]:
-    """The slots it has, by its own names; attributes, of Keras 2 and 3."""
+    """The slots that the optimizer has, by its own names (attributes in Keras 2 and 3)."""
     slots = tuple(self.own_name(slot) for slot in self.kept)
     if self.kind == "GradientDescent" and self.flavor is Flavor.KERAS_2:
       # Keras 2's SGD makes and updates momentums even when its momentum is 0.
@@ -181,7 +182,10 @@ class Optimizer:
     return slots
 
   def tf1_names(self) -> dict[str, str]:
-    """What TF1 puts behind a variable's name for each of its slots.
+    """Names TF1's slot variables.
+
+    Returns:
+      For each slot, the last part of its variables' names.
 
     Example:
       >>> Optimizer("Adam", Flavor.TF1).tf1_names()
@@ -194,14 +198,28 @@ class Optimizer:
     }
 
   def own_name(self, tf1_slot: str) -> str:
-    """What it calls a slot of TF1's optimizer of its kind."""
+    """Translates TF1's name of a slot.
+
+    Args:
+      tf1_slot: a slot of `kept`.
+
+    Returns:
+      The optimizer's own name; in Keras 2 and 3, of the attribute that lists the slot.
+    """
     names = self._names(tf1_slot)
     if self.flavor is Flavor.TF1:
       return names.tf1
     return names.legacy if self.flavor is Flavor.KERAS_2_LEGACY else names.attribute
 
   def word(self, tf1_slot: str) -> str:
-    """What its variables' names call a slot of TF1's optimizer of its kind."""
+    """Translates TF1's name of a slot to the word in the names of slot variables.
+
+    Args:
+      tf1_slot: a slot of `kept`.
+
+    Returns:
+      The word, such as `momentum` for Keras 3's `adam/dense_kernel_momentum`.
+    """
     names = self._names(tf1_slot)
     if self.flavor in MODERN:
       return names.word_3 if self.flavor is Flavor.KERAS_3 else names.word_2
@@ -212,7 +230,7 @@ class Optimizer:
 
   @property
   def epsilon_outside_root(self) -> bool:
-    """Whether it adds epsilon to a root where others take the root of a sum."""
+    """Whether epsilon is added to a root, where others take the root of a sum."""
     if self.flavor is not Flavor.KERAS_2_LEGACY:
       return False
     return self.kind == "Adagrad" or (
@@ -221,14 +239,14 @@ class Optimizer:
 
   @property
   def leaves_rows_alone(self) -> bool:
-    """Whether a step with a sparse gradient leaves other rows' slots as they are."""
+    """Whether a step leaves the slots of rows as they are that it does not look up."""
     if not CONVERTED[self.kind].leaves_rows_alone or self.flavor in MODERN:
       return False
     return not (self.kind == "RMSProp" and self.epsilon_outside_root)
 
   @property
   def squares_parts(self) -> bool:
-    """Whether it squares a row's gradients one by one, if a batch has it repeatedly."""
+    """Whether several gradients of one row are squared one by one, not as a sum."""
     return (
       self.flavor is Flavor.KERAS_3
       and CONVERTED[self.kind].squares_gradient
@@ -236,21 +254,21 @@ class Optimizer:
     )
 
   def relation(self, tf1_slot: str) -> tuple[float, float]:
-    """Scale and offset from what TF1's slot would hold to what it stores.
+    """Finds how the values of a slot relate to those of TF1's.
 
     Args:
-      tf1_slot: TF1's name of the slot.
+      tf1_slot: a slot of `kept`.
 
     Returns:
-      As said.
+      Scale and offset: the slot holds scale * TF1's value + offset.
 
     Raises:
-      OptionError: that takes a setting which is not known.
+      OptionError: the relation depends on a setting that is not known.
     """
     if self.kind == "Momentum" and self.flavor is not Flavor.TF1:
       return -self._learning_rate(), 0.0
     if self.kind == "Adagrad" and self.flavor in MODERN and tf1_slot == "accumulator":
-      # accumulator + epsilon is what TF1 takes the root of, now and in later steps.
+      # The root is of accumulator + epsilon, and TF1's is of its accumulator alone.
       return 1.0, -float(self.settings.get("epsilon", KERAS_EPSILON))
     return 1.0, 0.0
 
@@ -258,31 +276,32 @@ class Optimizer:
     rate = self.settings.get("learning_rate")
     if rate is None:
       raise errors.OptionError(
-        f"{self} has the learning rate in its momentum, and TensorFlow 1 has not, so "
-        "converting one to the other takes the learning rate. Checkpoints of "
-        "TensorFlow 1 do not store it: give it (settings={'learning_rate': ...}, "
+        f"The momentum of {self} includes the learning rate, and TensorFlow 1's does "
+        "not, so the conversion needs the learning rate. Checkpoints of TensorFlow 1 "
+        "do not store it: give it (settings={'learning_rate': ...}, "
         "--optimizer_setting=learning_rate=...)."
       )
     if not float(rate) > 0:
       raise errors.OptionError(
-        f"{self} has the learning rate in its momentum, and its learning rate is "
-        f"{rate}. Set the one that training goes on with."
+        f"The momentum of {self} includes the learning rate, so the learning rate must "
+        f"be above 0. It is {rate}. Set the one that training continues with."
       )
     return float(rate)
 
 
 def parse_kind(name: str, present: Collection[str]) -> str:
-  """The kind of optimizer a user means.
+  """Parses the name of an optimizer.
 
   Args:
-    name: as given: `adam`, `sgd`, `GradientDescentOptimizer`.
-    present: the kinds whose state there is, by which `sgd` is momentum or not.
+    name: a name in any spelling: `adam`, `sgd`, `GradientDescentOptimizer`.
+    present: the kinds that have state in the checkpoint. `sgd` means Momentum if that
+      is one of them, else GradientDescent.
 
   Returns:
     One of `KINDS`.
 
   Raises:
-    OptionError: there is none of that name.
+    OptionError: no optimizer has this name.
 
   Example:
     >>> parse_kind("rmsprop", [])

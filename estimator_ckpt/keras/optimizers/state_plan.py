@@ -1,8 +1,8 @@
-"""How the state of one optimizer becomes that of another.
+"""The plan by which the state of one optimizer becomes that of another.
 
-A plan names each slot's source, scale and offset; what the slots mean is in
-`optimizer_kinds`. Where two optimizers update weights by formulas that no stored value
-can reconcile, the plan says so, and is refused unless an approximation is asked for.
+A plan names the source, scale and offset of each slot; `kinds` has the formulas. Some
+optimizers update weights by formulas that no stored value can reconcile. Their plan is
+refused, unless the user allows an approximation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.optimizers import CONVERTED
 from estimator_ckpt.keras.optimizers.kinds import KERAS_EPSILON, Flavor, Optimizer
 
-# How much, relative to a step, an epsilon may change it and still be called none.
+# An epsilon is negligible if it changes a step by at most this part of its size.
 _NEGLIGIBLE = 1e-6
 _SGD = {"Momentum", "GradientDescent"}
 
 
 class Exactness(enum.Enum):
-  """How much a conversion keeps."""
+  """How exactly a conversion keeps what state means."""
 
   SAME = "same"
   CONVERTED = "converted"
@@ -31,13 +31,13 @@ class Exactness(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class SlotMove:
-  """How a slot of the target is made of one of the source.
+  """How a slot of the target is made of a slot of the source.
 
   Attributes:
-    source: the source's slot, or "" for the variable itself.
-    target: the target's slot.
-    scale: what the values are multiplied with.
-    offset: what is added then.
+    source: the source's name of its slot, or "" for the variable itself.
+    target: the target's name of its slot.
+    scale: the factor of the values.
+    offset: the number that is added after scaling.
   """
 
   source: str
@@ -47,22 +47,22 @@ class SlotMove:
 
   @property
   def is_copy(self) -> bool:
-    """Whether the values stay as they are."""
+    """Whether the values stay the same."""
     return self.scale == 1.0 and self.offset == 0.0
 
   def apply(self, value: Any) -> Any:
-    """The target's values.
+    """Scales values and adds the offset.
 
     Args:
-      value: the source's: a number or an array.
+      value: the source's slot: a number, or an array of any shape.
 
     Returns:
-      A number or array of the same type.
+      The target's slot, of the same shape and data type.
     """
     if self.is_copy:
       return value
     result = value * self.scale + self.offset
-    # NumPy makes float64 of a float32 scalar and a Python number.
+    # A float32 scalar of NumPy times a Python number would be a float64.
     return result.astype(value.dtype) if hasattr(value, "dtype") else result
 
 
@@ -71,13 +71,13 @@ class StatePlan:
   """How the state of one optimizer becomes that of another.
 
   Attributes:
-    source: the optimizer whose state there is.
-    target: the optimizer that is to go on with it.
-    moves: one for each slot of the target that gets values.
+    source: the optimizer that the state is of.
+    target: the optimizer that continues with the state.
+    moves: one move for each slot of the target that gets values.
     zeros: slots of the target that start as zeros.
-    unused: slots of the source that have no part in what the target computes.
-    exactness: how much is kept.
-    reasons: what makes it approximate, and what asks for attention.
+    unused: slots of the source that the target does not need.
+    exactness: how exactly the state keeps its meaning.
+    reasons: why the state is approximate, and other notes for the user.
   """
 
   source: Optimizer
@@ -98,23 +98,24 @@ def plan_state(
   smallest: Callable[[str], float] | None = None,
   allow_approximate: bool = False,
 ) -> StatePlan:
-  """Plans how an optimizer's state becomes another's.
+  """Plans how the state of one optimizer becomes that of another.
 
   Args:
-    source: the optimizer whose state there is.
-    target: the optimizer that is to go on with it.
-    present: the slots of the source there are; by default all that it has.
-    sparse: the names of variables that get sparse gradients, such as embeddings.
-    smallest: a function from a slot of the source to the smallest value in it; asked
-      only where an epsilon matters. Without it the worst is assumed.
-    allow_approximate: whether state that cannot mean the same is taken all the same.
+    source: the optimizer that the state is of.
+    target: the optimizer that continues with the state.
+    present: the source's slots in the checkpoint; by default all of `source.slots`.
+    sparse: names of variables with sparse gradients, such as embeddings.
+    smallest: a function from a slot of the source to the smallest value in it. It is
+      called only where epsilon matters; None stands for a smallest value of 0.
+    allow_approximate: whether a plan is made for state that cannot mean exactly the
+      same.
 
   Returns:
     The plan.
 
   Raises:
     UnsupportedCheckpointError: the state cannot mean the same in the target.
-    OptionError: a setting that the conversion needs is not known.
+    OptionError: the conversion needs a setting that is not known.
 
   Example:
     >>> tf1 = Optimizer("Momentum", Flavor.TF1)
@@ -136,7 +137,7 @@ def plan_state(
     raise errors.UnsupportedCheckpointError(
       f"The state of {source} cannot mean the same in {target}:\n"
       + "".join(f"  - {problem}.\n" for problem in problems)
-      + "Change the optimizer accordingly, or allow an approximation "
+      + "Change the optimizer's settings, or allow an approximation "
       "(allow_approximate=True, --allow_approximate)."
     )
   exactness = Exactness.SAME
@@ -162,8 +163,8 @@ def _check_kinds(
 ) -> None:
   if source.kind != target.kind and {source.kind, target.kind} != _SGD:
     raise errors.UnsupportedCheckpointError(
-      f"The state of {source} is no state of {target}. Make the optimizer that the "
-      f"checkpoint's state belongs to, {source.keras_class}, or load the model alone."
+      f"The state of {source} is no state of {target}. Make a {source.keras_class}, the "
+      "optimizer of the checkpoint, or load the model without an optimizer."
     )
   optional = set(CONVERTED[source.kind].optional)
   missing = [
@@ -171,7 +172,8 @@ def _check_kinds(
   ]
   if missing and source.kind == target.kind:
     raise errors.UnsupportedCheckpointError(
-      f"The checkpoint lacks what {source} keeps: {', '.join(map(repr, missing))}."
+      f"The checkpoint lacks slots of {source}: {', '.join(map(repr, missing))}. Load "
+      "the model without an optimizer."
     )
 
 
@@ -195,13 +197,13 @@ def _moves(
 def _state_problems(
   source: Optimizer, target: Optimizer, present: Collection[str]
 ) -> list[str]:
-  """Where one of the two keeps what the other does not."""
+  """Lists the slots that only one of the two optimizers has."""
   if source.kind != target.kind:
     keeps, lacks = (source, target) if source.kind == "Momentum" else (target, source)
     return [
       f"{keeps} has momentum and {lacks} has none"
       + (
-        ", and the checkpoint's would be dropped; give it the momentum= it had"
+        ", so the checkpoint's would be lost; give it the momentum= of the training"
         if keeps is source
         else "; give it momentum=0.0"
       )
@@ -230,12 +232,12 @@ def _formula_problems(
   sparse: Collection[str],
   smallest: Callable[[str], float] | None,
 ) -> list[str]:
-  """Where the two compute different steps from state that means the same."""
+  """Lists why the two make different steps from state that means the same."""
   problems = []
   if source.kind == "Momentum" and source.flavor != target.flavor:
     problems += [
-      f"the learning rate of {optimizer} changes, and each step's is in its momentum, "
-      "which means the same only while the learning rate is constant"
+      f"the learning rate of {optimizer} varies, and its momentum includes that of each "
+      "step, so it can be converted only while the learning rate is constant"
       for optimizer in (source, target)
       if optimizer.flavor is not Flavor.TF1
       and optimizer.settings.get("learning_rate_varies")
@@ -248,16 +250,16 @@ def _formula_problems(
     if source.kind == "Ftrl":
       what = "sets the weights to 0 if no step has looked them up yet"
     problems.append(
-      f"for the rows of {_few(sparse)} that a step does not look up, {one} leaves its "
-      f"state alone, and {other} {what}"
+      f"for rows of {_few(sparse)} that a step does not look up, {one} leaves its state "
+      f"as it is, and {other} {what}"
     )
   if sparse and source.squares_parts != target.squares_parts:
     one, other = (source, target) if source.squares_parts else (target, source)
     problems.append(
-      f"for the rows of {_few(sparse)} that a batch looks up several times, {one} sums "
-      f"the squares of their gradients, and {other} squares their sum. "
-      "estimator_ckpt.keras.sum_sparse_gradients(optimizer) makes Keras 3 do that too: "
-      "pass the optimizer through it"
+      f"for rows of {_few(sparse)} that a batch looks up several times, {one} sums the "
+      f"squares of their gradients, and {other} squares their sum. Pass the optimizer "
+      "through estimator_ckpt.keras.sum_sparse_gradients(optimizer), so that Keras 3 "
+      "squares their sum too"
     )
   return problems
 
@@ -274,12 +276,12 @@ def _epsilon_problem(
   )
   if source.kind == "RMSProp":
     problem = (
-      f"without momentum {outside} adds epsilon to a root, and {inside} takes the "
-      "root of a sum with it. With momentum=1e-30, which moves no weight, Keras 2 "
-      "legacy uses TensorFlow 1's formula: pass that"
+      f"without momentum, {outside} adds epsilon to a root, and {inside} takes the "
+      "root of a sum with epsilon. Pass momentum=1e-30: it changes no weight, and "
+      "Keras 2 legacy then uses TensorFlow 1's formula"
     )
     return [problem]
-  # Accumulators only grow, so what holds now holds in every later step.
+  # Accumulators only grow, so an epsilon that is negligible now stays so.
   epsilon = float(outside.settings.get("epsilon", KERAS_EPSILON))
   least = smallest(source.own_name("accumulator")) if smallest else 0.0
   change = epsilon / least**0.5 if least > 0 else float("inf")
@@ -296,20 +298,20 @@ def _epsilon_problem(
 def _keras_extras(
   source: Optimizer, target: Optimizer
 ) -> tuple[list[SlotMove], list[str]]:
-  """State that only Keras has, and what it would start from."""
+  """The moves of slots that only Keras has, and why they are approximate."""
   moves, problems = [], []
   if target.settings.get("amsgrad") and not source.settings.get("amsgrad"):
     legacy = target.flavor is Flavor.KERAS_2_LEGACY
     moves.append(SlotMove(source.own_name("v"), "vhat" if legacy else "_velocity_hats"))
     problems.append(
-      f"with amsgrad=True {target} keeps the largest v there was, which the checkpoint "
-      "does not tell; it would start from the present one"
+      f"with amsgrad=True, {target} keeps the largest v so far, which the checkpoint "
+      "does not have; it would start from the present v"
     )
   if target.settings.get("use_ema"):
     moves.append(SlotMove("", "_model_variables_moving_average"))
     problems.append(
-      f"with use_ema=True {target} keeps moving averages of the weights; they would "
-      "start from the present ones"
+      f"with use_ema=True, {target} keeps moving averages of the weights; they would "
+      "start from the present weights"
     )
   return moves, problems
 
@@ -323,7 +325,7 @@ def _notes(source: Optimizer, target: Optimizer) -> list[str]:
   if tf1.flavor is Flavor.TF1 and default is not None and "epsilon" not in tf1.settings:
     if epsilon is not None and epsilon != default:
       notes.append(
-        f"{keras} has epsilon={epsilon:g}; {tf1} has {default:g} unless told "
-        "otherwise, and its checkpoints do not store it"
+        f"{keras} has epsilon={epsilon:g}; {tf1} has {default:g} by default, and its "
+        "checkpoints do not store it"
       )
   return notes
