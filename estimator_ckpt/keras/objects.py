@@ -1,10 +1,10 @@
-"""The optimizers in an object graph: whose they are, and which slots belong to what.
+"""The optimizers in an object graph, and the variables that their slots belong to.
 
-An optimizer of TensorFlow 1 and of Keras 2 legacy has its slots as `slot_variables` of
-its node; the legacy one has a child `iter` besides. Keras 2's and 3's have lists of
-variables as children, one for each slot, in the order of the trainable variables they
-were built for: Keras 3 lists these too, Keras 2 says them in the slots' names
-(`Adam/m/dense/kernel`).
+Optimizers of TensorFlow 1 and Keras 2 legacy have slots as `slot_variables` of their
+node; a legacy one also has a child `iter`. Optimizers of Keras 2 and 3 have children
+that list slot variables, one list for each slot, in the order of the trainable
+variables. Keras 3 lists the trainable variables too. Keras 2 has their names in those
+of the slot variables (`Adam/m/dense/kernel`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.object_graph import Node, ObjectGraph
 from estimator_ckpt.keras.optimizers.kinds import KINDS, MODERN, Flavor, Optimizer
 
-# Children of an optimizer's node that hold a setting, by Keras' names of the settings.
+# Keras' names of settings, by the names of the children that hold them.
 _SETTINGS = {
   "learning_rate": "learning_rate",
   "_learning_rate": "learning_rate",
@@ -35,16 +35,16 @@ class OptimizerObject:
   """An optimizer in an object graph.
 
   Attributes:
-    path: the attribute names from the root to it.
-    node_id: the number of its node.
-    optimizer: what it is; its settings are not known, but for those that slots tell.
-    slots: for each slot, keys of its variables by the keys of the variables they are
-      of; slots are called as the optimizer calls them.
-    iterations: the key of its number of steps, or None.
-    settings: keys of its settings, by Keras' names of them.
-    powers: keys of TF1's beta powers, by their names.
-    others: keys of what else there is below its node.
-    unclear: names of slot variables that could be of several variables.
+    path: the attribute names from the root to the optimizer.
+    node_id: the number of the optimizer's node.
+    optimizer: its kind and flavor, and the settings that its slots reveal.
+    slots: for each slot, by the optimizer's own name, the keys of slot variables by the
+      keys of their variables.
+    iterations: the key of the number of steps, or None.
+    settings: keys of stored settings, by Keras' names.
+    powers: keys of TF1's beta powers, by name.
+    others: keys of all other values of the optimizer.
+    unclear: names of slot variables that could belong to several variables.
   """
 
   path: tuple[str, ...]
@@ -58,7 +58,7 @@ class OptimizerObject:
   unclear: tuple[str, ...] = ()
 
   def keys(self) -> Iterator[str]:
-    """Every key that belongs to it."""
+    """Yields every key of a value of the optimizer."""
     for by_variable in self.slots.values():
       yield from by_variable.values()
     if self.iterations is not None:
@@ -72,10 +72,10 @@ def find_optimizers(graph: ObjectGraph) -> list[OptimizerObject]:
   """Finds the optimizers in an object graph.
 
   Args:
-    graph: the object graph.
+    graph: the object graph of a checkpoint.
 
   Returns:
-    Those that there are rules for; a wrapper, as for loss scaling, is passed by.
+    The optimizers that there are rules for. A wrapper, as for loss scaling, is not one.
   """
   return _Finder(graph).run()
 
@@ -118,7 +118,7 @@ class _Finder:
   ) -> OptimizerObject | None:
     flavor = Flavor.KERAS_2_LEGACY if "iter" in node.children else Flavor.TF1
     if "_iterations" in node.children:
-      # One of TensorFlow 1, with what lets Keras restore it; see keras/for_v1.py.
+      # An optimizer of TensorFlow 1 that Keras can restore; see training/keras_edges.
       flavor = Flavor.TF1
     slots: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for slot in node.slot_variables:
@@ -171,7 +171,7 @@ class _Finder:
     }
 
   def _owner_name(self, slot_key: str) -> str:
-    """Whose a Keras 2 slot is by its name, which may be `Adam/m/dense/kernel`."""
+    """The variable of a Keras 2 slot by its name, such as `Adam/m/dense/kernel`."""
     _, _, name = self._full_names[slot_key].partition("/")
     while name and name not in self._by_name:
       _, _, name = name.partition("/")
@@ -212,10 +212,10 @@ class _Finder:
 def _recognise(
   flavor: Flavor, slots: Mapping[str, Mapping[str, str]]
 ) -> Optimizer | None:
-  """The optimizer that has such slots."""
+  """Finds the optimizer that has exactly these slots."""
   present = {slot for slot, members in slots.items() if members}
   if flavor in MODERN:
-    # RMSprop always has this list, even when it is empty; Adam never does.
+    # RMSprop always has this list, even if it is empty. Adam never has it.
     rmsprop = "_average_gradients" in slots
   else:
     rmsprop = "rms" in slots
