@@ -1,13 +1,14 @@
-"""The object graph of a Keras model and optimizer that nobody has written yet.
+"""The object graph of a Keras model and optimizer, made without the model.
 
-It fits a model whose layers are attributes that are called as the variables' scopes
-are: `dense/kernel` stands at `model.dense.kernel`. Any other model has a graph that
-only it can write, see `keras_template`.
+The graph fits a model whose layers are attributes with the names of the scopes:
+`dense/kernel` stands at `model.dense.kernel`. Only the model itself can write the graph
+of any other model; see `estimator_ckpt.files.keras.template`.
 
-What a TensorFlow 1 checkpoint does not store, such as the learning rate, becomes a node
-without value: TensorFlow finds an object for it, which `assert_consumed()` asks for,
-and leaves the object as it is. (Checked on 2.12, 2.15 and 2.21. Marked as having
-values, such a node is also found by an object that is made after restoring.)
+A TensorFlow 1 checkpoint does not store the learning rate and other settings. Each of
+these becomes a node without value: TensorFlow matches the node with an object, which
+`assert_consumed()` requires, and leaves the object's value as it is. (Checked on 2.12,
+2.15 and 2.21. The node is marked as having values, so that TensorFlow also matches it
+with an object that is made after restoring.)
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ _OTHER_NODES = {
 
 @dataclasses.dataclass
 class KerasGraph:
-  """An object graph and the keys it gives.
+  """An object graph and the keys of its values.
 
   Attributes:
     graph: the object graph.
     variables: keys of the model's variables, by name.
-    slots: keys of the optimizer's slots, by slot and the variable's name.
+    slots: keys of the slot variables, by the slot and the name of its variable.
     iterations: the key of the number of steps; None without an optimizer.
     save_counter: the key of the save counter.
   """
@@ -73,17 +74,18 @@ def build_graph(
 
   Args:
     names: the names of the model's variables.
-    trainable: those with slots, in the order in which the model has them.
-    optimizer: the optimizer.
+    trainable: the names of the trainable variables, in the order of
+      `model.trainable_variables`.
+    optimizer: the optimizer of the checkpoint, or None for a model alone.
     keras_3: whether the model is one of Keras 3.
-    model_path: where the model stands.
-    optimizer_path: where the optimizer stands.
+    model_path: the attribute names from the root to the model.
+    optimizer_path: the attribute names from the root to the optimizer.
 
   Returns:
-    The graph.
+    The graph and its keys.
 
   Raises:
-    OptionError: two variables would stand at one place.
+    OptionError: two variables would have the same object path.
   """
   graph = ObjectGraph()
   result = KerasGraph(graph, {}, {}, None, layout_lib.object_key(["save_counter"]))
@@ -91,7 +93,8 @@ def build_graph(
     *scopes, leaf = name.split("/")
     paths = [(*model_path, *scopes, leaf)]
     if keras_3 and leaf in ("kernel", "embeddings"):
-      # Dense, convolutions and Embedding have an attribute `_kernel`, others `kernel`.
+      # Dense, convolutions and Embedding have the attribute `_kernel` or `_embeddings`,
+      # and other layers `kernel`.
       paths.append((*model_path, *scopes, "_" + leaf))
     result.variables[name] = graph.add_variable(paths, name)
   graph.add_variable([[layout_lib.SAVE_COUNTER]], "save_counter")
@@ -139,16 +142,16 @@ class _Optimizer:
     self._list_variables(trainable)
     for slot in self._optimizer.slots:
       if slot not in map(self._optimizer.own_name, self._optimizer.kept):
-        # Momentums that Keras 2's plain SGD makes for nothing.
+        # Keras 2's SGD makes momentums even without momentum.
         node = self._graph.add_path((*self._path, slot))
         for i in range(count):
           self._add_valueless(node, str(i))
 
   def _list_variables(self, trainable: Sequence[str]) -> None:
-    """Lists the slots as Keras 3 lists all of an optimizer's variables.
+    """Adds slot variables to Keras 3's list of all variables of an optimizer.
 
-    Its SGD and RMSprop make a list of slots anew while they are built, which then is
-    not the list that a restore before has been waiting for.
+    SGD and RMSprop of Keras 3 replace their lists of slots while they are built. A
+    restore that began before waits for the old lists, so it needs this one.
     """
     if self._optimizer.flavor is not Flavor.KERAS_3:
       return
