@@ -1,8 +1,8 @@
-"""What a checkpoint offers a Keras model: variables by name, and optimizers' state.
+"""The variables and optimizer state of a checkpoint, for a Keras model.
 
-Whatever the format, a variable has one name here: in a TF1 or dual checkpoint its name,
-in a TF2 one what the object graph calls it, or its object path. The state of TF1
-optimizers is found by the names of their slots, that of others in the object graph.
+In every format, a variable has one name: its name in a TF1 or dual checkpoint; in a TF2
+checkpoint its full name in the object graph, or its object path. The state of TF1's
+optimizers is found by the names of slots, that of all others in the object graph.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Variable:
   """A variable of a checkpoint.
 
   Attributes:
-    name: its name.
-    key: its key.
-    shape: its shape.
-    dtype: the name of its type.
-    remark: what is unclear about it, or "".
+    name: the variable's name, which is independent of the format.
+    key: the variable's key in the index.
+    shape: its dimensions.
+    dtype: the name of its data type, such as `"float32"`.
+    remark: a doubt about its role for the user, or "".
   """
 
   name: str
@@ -57,14 +57,15 @@ class State:
   """The state of an optimizer in a checkpoint.
 
   Attributes:
-    optimizer: what it is.
-    label: what to call it: the name of its slots' variables, or its object path.
-    slots: for each slot, the keys of its variables by the names of the variables they
-      are of.
-    iterations: the key of its number of steps, if it keeps one.
-    powers: keys of its beta powers, by name.
-    settings: keys of its settings, by Keras' names.
-    unclear: names of slot variables that could be of several variables.
+    optimizer: the kind and flavor of the optimizer, and the settings that its slots
+      reveal.
+    label: the name of the optimizer in messages: TensorFlow 1's name, with a number if
+      there are several, or its object path.
+    slots: for each slot, the keys of slot variables by the names of their variables.
+    iterations: the key of the number of steps, if the optimizer keeps one.
+    powers: keys of the beta powers, by name.
+    settings: keys of stored settings, by Keras' names.
+    unclear: names of slot variables that could belong to several variables.
   """
 
   optimizer: Optimizer
@@ -76,20 +77,20 @@ class State:
   unclear: tuple[str, ...] = ()
 
   def check_clear(self, prefix: str) -> None:
-    """Refuses slots of which cannot be told whose they are.
+    """Refuses slot variables that could belong to several variables.
 
     Args:
-      prefix: the checkpoint's path, for the message.
+      prefix: the checkpoint's prefix, for the message.
 
     Raises:
-      UnsupportedCheckpointError: there are such.
+      UnsupportedCheckpointError: there are such slot variables.
     """
     if self.unclear:
       raise errors.UnsupportedCheckpointError(
-        f"{prefix}: {self.optimizer} stores by name whose its slots are, and several "
-        f"variables have the names of {', '.join(self.unclear[:4])}"
-        f"{', ...' if len(self.unclear) > 4 else ''}. Give the layers names that differ "
-        "in the whole model; load it with estimator_ckpt.keras.load, which has the "
+        f"{prefix}: {self.optimizer} stores slots by the names of variables, and several "
+        f"variables have the names in {', '.join(self.unclear[:4])}"
+        f"{', ...' if len(self.unclear) > 4 else ''}. Give each layer a name of its own "
+        "in the whole model; load it with estimator_ckpt.keras.load, which knows the "
         "model's order; or convert the model alone (optimizer='none', "
         "--optimizer=none)."
       )
@@ -97,16 +98,16 @@ class State:
 
 @dataclasses.dataclass
 class Contents:
-  """What a checkpoint offers.
+  """The variables and optimizer states of a checkpoint.
 
   Attributes:
-    prefix: its path.
-    variables: its variables, by name, without optimizers' state and the like.
-    averages: keys of moving averages, by the names of the variables they are of.
-    states: the states of optimizers.
+    prefix: the checkpoint's prefix.
+    variables: the model's variables by name, without optimizer state.
+    averages: keys of moving averages, by the names of their variables.
+    states: the state of each optimizer that there are rules for.
     global_step: the key of the global step, or None.
-    others: names of what is nothing to a model: tables, iterators, the save counter.
-    unknown: optimizers that keep state in it of which there are no rules.
+    others: names of tensors that no model takes: tables, iterators, the save counter.
+    unknown: words for the optimizers with state that there are no rules for.
   """
 
   prefix: str
@@ -118,7 +119,7 @@ class Contents:
   unknown: list[str] = dataclasses.field(default_factory=list)
 
   def candidates(self) -> str:
-    """The optimizers that keep state in it, for a message."""
+    """The optimizers that have state in the checkpoint, for a message."""
     known = (
       str(s.optimizer) if s.label == s.optimizer.kind else f"{s.optimizer} ({s.label})"
       for s in self.states
@@ -127,15 +128,15 @@ class Contents:
 
 
 def read_contents(prefix: str, index: Index, graph: ObjectGraph | None) -> Contents:
-  """Finds out what a checkpoint offers.
+  """Sorts the tensors of a checkpoint into variables and optimizer states.
 
   Args:
-    prefix: its path.
-    index: its index.
-    graph: its object graph, if it has one.
+    prefix: the checkpoint's prefix, for messages.
+    index: the entries of the checkpoint.
+    graph: the object graph of the checkpoint, if it has one.
 
   Returns:
-    Its contents.
+    The contents.
 
   Raises:
     CorruptCheckpointError: an entry is damaged.
@@ -158,7 +159,7 @@ class _Contents:
     others: list[str] = []
     tensors = tensor_names.named_tensors(self._index, self._graph)
     count = collections.Counter(t.name for t in tensors if t.key not in owned)
-    # Keras 3 gives variables of a subclassed model names without their layers'.
+    # In a subclassed model of Keras 3, names of variables lack those of their layers.
     clashing = any(number > 1 for number in count.values())
     for tensor in tensors:
       if tensor.key in owned:
@@ -199,7 +200,7 @@ class _Contents:
     return entry.dtype in (dtypes.VARIANT, dtypes.RESOURCE, dtypes.STRING)
 
   def _better_name(self, tensor: tensor_names.NamedTensor) -> str:
-    """The plainest object path that is none of an optimizer's."""
+    """The first object path that is not below an optimizer."""
     if self._graph is None or tensor.object_key is None:
       return tensor.name
     optimizers = tuple(
@@ -243,7 +244,8 @@ class _Contents:
     adams = [key for key in slots if key[0] == "Adam"]
     for (optimizer, instance), by_slot in sorted(slots.items()):
       settings = {"centered": "mg" in by_slot} if optimizer == "RMSProp" else {}
-      # Two Adams whose variables differ both count their slots from 0.
+      # Two Adams of different variables both number their slots from 0, so their
+      # powers cannot be told apart.
       certain = optimizer == "Adam" and len(adams) == len(powers)
       label = optimizer if not instance else f"{optimizer} number {instance + 1}"
       result.states.append(
@@ -286,18 +288,18 @@ def _is_below_var_list(tensor: tensor_names.NamedTensor) -> bool:
 
 
 def choose_state(contents: Contents, target: Optimizer) -> State | None:
-  """The state that an optimizer is to go on with.
+  """Chooses the state that an optimizer continues with.
 
   Args:
-    contents: what a checkpoint offers.
-    target: the optimizer.
+    contents: the variables and optimizer states of a checkpoint.
+    target: the optimizer that continues.
 
   Returns:
-    The state of its kind; None for plain gradient descent, which has none.
+    The state of the optimizer's kind; None for plain gradient descent without state.
 
   Raises:
-    UnsupportedCheckpointError: there is none of its kind.
-    VariableMismatchError: there are several.
+    UnsupportedCheckpointError: no state is of the optimizer's kind.
+    VariableMismatchError: several states are.
   """
   fitting = [s for s in contents.states if s.optimizer.kind == target.kind]
   if len(fitting) == 1:
@@ -305,9 +307,8 @@ def choose_state(contents: Contents, target: Optimizer) -> State | None:
   if len(fitting) > 1:
     listed = ", ".join(state.label for state in fitting)
     raise errors.VariableMismatchError(
-      f"{contents.prefix}: several optimizers have state that could be that of "
-      f"{target}: {listed}. Strip the checkpoint of the others first "
-      "(estimator-ckpt strip)."
+      f"{contents.prefix}: several optimizers have state that fits {target}: {listed}. "
+      "Remove the state of the others first (estimator-ckpt strip)."
     )
   sgd = {"Momentum", "GradientDescent"}
   if target.kind in sgd:
@@ -319,13 +320,21 @@ def choose_state(contents: Contents, target: Optimizer) -> State | None:
   found = contents.candidates()
   raise errors.UnsupportedCheckpointError(
     f"{contents.prefix}: there is no state of {target} in the checkpoint, "
-    + (f"but that of {found}. Make that optimizer" if found else "nor of any other")
-    + ", or load the model without optimizer=."
+    + (f"but that of {found}. Make that optimizer." if found else "nor of any other.")
+    + " To load the model alone, pass no optimizer=."
   )
 
 
 def scalar(reader: CheckpointReader, key: str | None) -> float | int | None:
-  """A number of a checkpoint, or None for no key."""
+  """Reads a number of a checkpoint.
+
+  Args:
+    reader: an open reader of the checkpoint.
+    key: the key of a tensor with one element, or None.
+
+  Returns:
+    The number; None without a key, or if the tensor has not exactly one element.
+  """
   if key is None:
     return None
   value: np.ndarray = reader[key]
@@ -335,16 +344,16 @@ def scalar(reader: CheckpointReader, key: str | None) -> float | int | None:
 def source_optimizer(
   state: State | None, reader: CheckpointReader, target: Optimizer
 ) -> Optimizer:
-  """The optimizer whose state it is, with the settings that are known.
+  """Describes the optimizer of a checkpoint, with the settings that are known.
 
   Args:
-    state: the state; None for plain gradient descent.
-    reader: the checkpoint.
-    target: the optimizer that goes on with it. What a Keras checkpoint does not store
-      of its optimizer is taken to be the same there.
+    state: the optimizer's state; None for plain gradient descent.
+    reader: an open reader of the checkpoint.
+    target: the optimizer that continues. Settings that a Keras checkpoint does not
+      store are taken to be the same as in `target`.
 
   Returns:
-    The optimizer.
+    The optimizer of the checkpoint.
   """
   if state is None:
     return Optimizer("GradientDescent", Flavor.TF1)
@@ -352,7 +361,7 @@ def source_optimizer(
   settings.update(
     (name, scalar(reader, key))
     for name, key in state.settings.items()
-    # Of momentum it is known already whether there is any.
+    # The slots have already told whether there is momentum.
     if name != "momentum"
   )
   if state.optimizer.flavor is not Flavor.TF1:
@@ -371,20 +380,22 @@ def read_iterations(
   target: Optimizer,
   given: int | str | None,
 ) -> Iterations:
-  """Finds out how many steps an optimizer has made.
+  """Finds the number of steps that an optimizer has made.
 
   Args:
-    contents: what the checkpoint offers.
+    contents: the variables and optimizer states of the checkpoint.
     state: the optimizer's state; None for plain gradient descent.
-    reader: the checkpoint.
-    target: the optimizer that goes on with it, whose betas must be those of the powers.
-    given: see `optimizer_iterations.iterations`.
+    reader: an open reader of the checkpoint.
+    target: the optimizer that continues. The beta powers must be powers of its betas.
+    given: the number of steps, or the source to use where sources disagree:
+      `"global_step"` or `"beta_powers"`.
 
   Returns:
-    The number.
+    The number of steps and its source.
 
   Raises:
-    VariableMismatchError: it cannot be told, or sources disagree.
+    VariableMismatchError: there is no source, or the sources disagree.
+    OptionError: `given` is neither a number nor a source.
   """
   own = scalar(reader, state.iterations if state is not None else None)
   if own is not None and given is None:
@@ -404,21 +415,29 @@ def read_iterations(
 
 
 def embeddings(variables: Iterable[str]) -> list[str]:
-  """Of variables' names, those of embeddings, whose gradients are sparse."""
+  """Picks the names of embeddings, whose gradients are sparse.
+
+  Args:
+    variables: names of variables.
+
+  Returns:
+    The names whose last part contains "embedding".
+  """
   return [v for v in variables if "embedding" in v.rpartition("/")[2].lower()]
 
 
 def smallest_of(
   state: State | None, reader: CheckpointReader
 ) -> Callable[[str], float]:
-  """A function from a slot to the smallest value in it.
+  """Makes a function that finds the smallest value of a slot.
 
   Args:
-    state: the state that has the slot.
-    reader: the checkpoint.
+    state: the optimizer's state; None for plain gradient descent.
+    reader: an open reader of the checkpoint.
 
   Returns:
-    The function; it reads the slot's variables when it is called.
+    A function from the name of a slot to the smallest value in its slot variables,
+    which it reads when it is called; 0 if there are none.
   """
 
   def smallest(slot: str) -> float:
