@@ -134,11 +134,17 @@ class _Optimizer:
     )
     for name in others:
       self._add_valueless(self._node, name)
+    if self._optimizer.flavor is Flavor.KERAS_3:
+      self._list_trainable(trainable)
     for tf1_slot in self._optimizer.kept:
       if legacy:
         self._add_slot_variables(tf1_slot, trainable)
       else:
         self._add_list(tf1_slot, trainable)
+    if not legacy:
+      # RMSprop has each list, and the empty ones tell it from Adam.
+      for names in CONVERTED[self._optimizer.kind].slots:
+        self._graph.add_path((*self._path, names.attribute))
     self._list_variables(trainable)
     for slot in self._optimizer.slots:
       if slot not in map(self._optimizer.own_name, self._optimizer.kept):
@@ -166,6 +172,15 @@ class _Optimizer:
       listed += [node.children[str(i)] for i in range(len(trainable))]
     variables = self._graph.nodes[children["_variables"]].children
     variables.update((str(i), node_id) for i, node_id in enumerate(listed))
+
+  def _list_trainable(self, trainable: Sequence[str]) -> None:
+    """Lists the variables, which Keras 3 numbers slots by and whose names they lack."""
+    children = self._graph.nodes[self._node].children
+    listed = self._graph.nodes[children["_trainable_variables"]].children
+    for i, name in enumerate(trainable):
+      node_id = self._graph.lookup((*self._model_path, *name.split("/")))
+      assert node_id is not None
+      listed[str(i)] = node_id
 
   def _add_valueless(self, parent: int, name: str) -> None:
     self._graph.nodes[parent].children[name] = len(self._graph.nodes)

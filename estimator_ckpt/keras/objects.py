@@ -157,7 +157,7 @@ class _Finder:
         variable = variables.get(position) if keras_3 else self._by_name.get(owner)
         if variable is not None:
           slots[slot][variable] = key
-        elif owner in self._by_name and not keras_3:
+        elif keras_3 or owner in self._by_name:
           unclear.append(self._full_names[key])
     found = self._object(node_id, node, path, optimizer, slots)
     return dataclasses.replace(found, unclear=tuple(sorted(unclear)))

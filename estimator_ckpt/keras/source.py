@@ -77,7 +77,7 @@ class State:
   unclear: tuple[str, ...] = ()
 
   def check_clear(self, prefix: str) -> None:
-    """Refuses slot variables that could belong to several variables.
+    """Refuses slot variables of which nobody can say whose they are.
 
     Args:
       prefix: the checkpoint's prefix, for the message.
@@ -85,6 +85,14 @@ class State:
     Raises:
       UnsupportedCheckpointError: there are such slot variables.
     """
+    if self.unclear and self.optimizer.flavor is Flavor.KERAS_3:
+      raise errors.UnsupportedCheckpointError(
+        f"{prefix}: {self.optimizer} numbers slots in the order of its "
+        "_trainable_variables, and this object graph does not list the variables of "
+        f"{', '.join(self.unclear[:4])}{', ...' if len(self.unclear) > 4 else ''}. Write "
+        "the checkpoint with tf.train.Checkpoint(model=model, optimizer=optimizer); or "
+        "convert the model alone (optimizer='none', --optimizer=none)."
+      )
     if self.unclear:
       raise errors.UnsupportedCheckpointError(
         f"{prefix}: {self.optimizer} stores slots by the names of variables, and several "

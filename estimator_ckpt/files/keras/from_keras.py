@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.reader import CheckpointReader
@@ -77,6 +78,7 @@ class ToTf1:
     self._options = options
     self._keys: dict[str, str] = {}
     self._like: keras_source.Contents | None = None
+    self._like_names: dict[str, str] = {}
     # Groups of weights of which one layer's variables are made.
     self._groups: list[dict[str, Recipe]] = []
     self._shapes: dict[str, tuple[int, ...]] = {}
@@ -132,6 +134,9 @@ class ToTf1:
       return
     source = write_lib.SourceCheckpoint.read(like)
     self._like = keras_source.read_contents(like, source.index, source.graph)
+    named = tensor_names.named_tensors(source.index, source.graph)
+    # Of a slot, the contents have the key, which may be that of an object.
+    self._like_names = {tensor.key: tensor.name + tensor.suffix for tensor in named}
     self._match_like(self._like, names)
 
   def _match_like(self, like: keras_source.Contents, names: Sequence[str]) -> None:
@@ -319,8 +324,12 @@ class ToTf1:
       known = self._like.states[0].slots.get(slot, {})
       lacking = sorted(names - set(known))
       if not lacking:
-        return {name: known[name] for name in names}
+        return {name: self._name_in_like(known[name]) for name in names}
     return {name: f"{name}/{target.tf1_names()[slot]}" for name in names}
+
+  def _name_in_like(self, key: str) -> str:
+    """The name in `like` of what has a key there."""
+    return self._like_names.get(key, key)
 
   def _make_zeros(
     self, target: Optimizer, slot: str, having: Mapping[str, str]
@@ -347,7 +356,8 @@ class ToTf1:
         self._check_default(setting, default, known.get(name))
         notes.append(f"{name} is of {setting}={default}, which Keras does not store")
       power = beta_power(float(beta), steps)
-      self.tensors[known.get(name, name)] = NewTensor.of_array(
+      power_name = self._name_in_like(known[name]) if name in known else name
+      self.tensors[power_name] = NewTensor.of_array(
         dtypes.number("float32"), (), functools.partial(_number, power)
       )
     return notes

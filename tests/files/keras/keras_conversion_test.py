@@ -11,7 +11,7 @@ import pytest
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.cli import main
-from tests import golden
+from tests import golden, stored
 from tests.bundle_builder import BundleBuilder
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -274,3 +274,47 @@ def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
       keras_options={"ignore": ["other/"]},
     )
   assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("like", ["tf1", "tf2", "dual"])
+@pytest.mark.parametrize("kind", ["adam", "rmsprop", "rmsprop_centered", "ftrl"])
+def test_the_way_back_takes_names_from_a_checkpoint_of_any_format(kind, like, tmp_path):
+  name = _OPTIMIZERS + kind
+  settings = {"epsilon": 1e-8, "beta_1": 0.9, "beta_2": 0.999, "momentum": 0.5}
+  options = {"settings": settings, "trainable": _trainable(name)}
+  _convert(golden.path(name), tmp_path / "keras", keras_options=options)
+  names, back = str(tmp_path / "names"), str(tmp_path / "back")
+  eckpt.convert(golden.path(name), names, like)
+  eckpt.convert(
+    str(tmp_path / "keras"),
+    back,
+    "tf1",
+    like=names,
+    keras_options={"settings": settings},
+  )
+  with eckpt.open_checkpoint(back) as reader:
+    assert set(reader) == set(golden.expected(name))
+    for key, value in golden.expected(name).items():
+      np.testing.assert_allclose(reader[key], value, rtol=1e-6, err_msg=key)
+
+
+def test_slots_that_nobody_can_assign_are_not_lost_in_silence(tmp_path):
+  """As of a checkpoint whose list of trainable variables is gone."""
+  name = _OPTIMIZERS + "adam"
+  options = {"trainable": _trainable(name)}
+  _convert(golden.path(name), tmp_path / "keras", keras_options=options)
+  graph = stored.object_graph(tmp_path / "keras")
+  (optimizer,) = (n for n in graph.nodes if "_trainable_variables" in n.children)
+  graph.nodes[optimizer.children["_trainable_variables"]].children.clear()
+  builder = BundleBuilder()
+  with eckpt.open_checkpoint(tmp_path / "keras") as reader:
+    for key in {attribute.checkpoint_key for _, attribute in graph.attributes()}:
+      builder.numbers(key, reader[key], reader[key].dtype.name)
+  builder.object_graph(graph)
+  source = builder.write(tmp_path / "unlisted")
+  target = str(tmp_path / "back")
+  with pytest.raises(errors.UnsupportedCheckpointError, match="_trainable_variables"):
+    eckpt.convert(source, target, "tf1", keras="3")
+  assert not list(tmp_path.glob("back*"))
+  report = eckpt.convert(source, target, "tf1", optimizer="none")
+  assert any("state of Keras 3's Adam" in str(v) for v in report.variables)
