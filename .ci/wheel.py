@@ -122,7 +122,9 @@ def check_contents(wheel: pathlib.Path) -> None:
     for path in (_ROOT / "estimator_ckpt").rglob("*.py")
     if "examples" not in path.relative_to(_ROOT).parts
   }
-  wanted = modules | {"estimator_ckpt/py.typed"}
+  page = _ROOT / "estimator_ckpt" / "files" / "page" / "assets"
+  assets = {path.relative_to(_ROOT).as_posix() for path in page.iterdir()}
+  wanted = modules | assets | {"estimator_ckpt/py.typed"}
   # Besides, there is the directory of the wheel's metadata, with the licence.
   extra = {n for n in names - wanted if not n.startswith("estimator_ckpt-")}
   problems = [f"lacks {name}" for name in sorted(wanted - names)]

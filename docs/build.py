@@ -44,6 +44,7 @@ _NAVIGATION = {
     "training",
     "keras",
     "command_line",
+    "view",
     "object_stores",
     "troubleshooting",
     "guarantees",
@@ -202,6 +203,7 @@ def build_pages(directory: pathlib.Path) -> None:
     )
   for picture in (_ROOT / "docs").glob("*.svg"):
     shutil.copy(picture, directory / "docs" / picture.name)
+  shutil.copytree(_ROOT / "docs" / "images", directory / "docs" / "images")
 
 
 def build_api(directory: pathlib.Path) -> None:

@@ -57,6 +57,7 @@ _LINES = {
     "plan-warm-start {source} --to={source}",
     "plan-warm-start {keras} --to={keras} --optimizer_state --json",
   ],
+  "view": ["view {keras} -o {out} --values --json", "view {directory} -o {out}"],
   "make-map": ["make-map {keras} {keras}", "make-map {source} {source} --json"],
 }
 # Of the library, what needs no TensorFlow.

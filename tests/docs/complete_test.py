@@ -171,6 +171,7 @@ _ADAM = golden.path("tf1.15/adam_dense")
     ["diff", _ADAM, golden.path("tf1.15/batch_norm")],
     ["verify", _ADAM],
     ["plan-warm-start", _ADAM, f"--to={_ADAM}"],
+    ["view", _ADAM, "-o", "{}/page.html"],
     ["make-map", _ADAM, golden.path("tf1.15/batch_norm")],
   ],
   ids=lambda argv: argv[0],

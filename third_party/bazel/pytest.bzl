@@ -1,6 +1,6 @@
 """Bazel tests that pytest runs, one for each file of tests."""
 
-# What every test may ask environment.py for; WORKSPACE has a repository for each.
+# What a test of interop may ask environment.py for; WORKSPACE has a repository for each.
 _ENVIRONMENTS = [
     "tf115",
     "tf212",
@@ -45,6 +45,7 @@ def pytest_tests(
         sizes = {},
         more_deps = {},
         interop = [],
+        environments = _ENVIRONMENTS,
         quick = [],
         tags = [],
         args = []):
@@ -60,7 +61,8 @@ def pytest_tests(
       size: how long a test may take: small 1, medium 5, large 15, enormous 60 minutes.
       sizes: test name (without .py) -> its size, where it is another one.
       more_deps: test name -> what else this one imports.
-      interop: names of the tests that start Python with another TensorFlow.
+      interop: names of the tests that start the Python of another environment.
+      environments: the environments that these may ask for.
       quick: patterns of the files that take seconds, for --config=quick.
       tags: tags of all of them.
       args: for pytest.
@@ -86,16 +88,16 @@ def pytest_tests(
     )
     for src in tests:
         name = src[:-len(".py")]
-        environments = []
+        answers = []
         if name in interop:
-            environments = ["@%s//:answer.txt" % e for e in _ENVIRONMENTS]
+            answers = ["@%s//:answer.txt" % e for e in environments]
         pytest_test(
             name = name,
             size = sizes.get(name, size),
             src = src,
             args = args,
-            data = data + environments,
-            tags = tags + _tags(interop = bool(environments), quick = src in quick),
+            data = data + answers,
+            tags = tags + _tags(interop = bool(answers), quick = src in quick),
             deps = deps + more_deps.get(name, []) + shared,
         )
     for name in sizes.keys() + more_deps.keys() + interop:
