@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from estimator_ckpt.errors import CheckpointError as CheckpointError
   from estimator_ckpt.files.convert import convert as convert
   from estimator_ckpt.files.diff import diff as diff
+  from estimator_ckpt.files.inspection import inspect as inspect
   from estimator_ckpt.files.merge import merge as merge
   from estimator_ckpt.files.rename import rename as rename
   from estimator_ckpt.files.strip import strip as strip
@@ -63,6 +64,7 @@ _MODULES = {
   "diff": "files.diff",
   "dual_checkpointing": "training.decorators",
   "dual_scaffold": "training.scaffolds",
+  "inspect": "files.inspection",
   "merge": "files.merge",
   "open_checkpoint": "checkpoint.reader",
   "rename": "files.rename",
@@ -87,6 +89,7 @@ __all__ = [
   "diff",
   "dual_checkpointing",
   "dual_scaffold",
+  "inspect",
   "merge",
   "open_checkpoint",
   "rename",

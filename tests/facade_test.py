@@ -16,6 +16,7 @@ _FILES = [
   "convert",
   "detect_format",
   "diff",
+  "inspect",
   "merge",
   "open_checkpoint",
   "rename",

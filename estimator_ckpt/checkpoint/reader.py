@@ -22,6 +22,8 @@ from estimator_ckpt.errors import (
   CorruptCheckpointError,
   UnsupportedCheckpointError,
 )
+from estimator_ckpt.html_table import html_table
+from estimator_ckpt.text_table import Column
 
 if TYPE_CHECKING:
   import numpy as np
@@ -147,6 +149,17 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
 
   def __repr__(self) -> str:
     return f"CheckpointReader({self.prefix!r}, {len(self)} tensors)"
+
+  def _repr_html_(self) -> str:
+    columns = [Column("key"), Column("dtype"), Column("shape"), Column("bytes", True)]
+    rows = []
+    for key in self._keys:
+      entry = self.index.entry(key)
+      slices = self.index.slice_entries(key)
+      size = sum(part.size for _, part in slices) if slices else entry.size
+      dtype = dtypes_lib.name(entry.dtype)
+      rows.append([key, dtype, str(list(entry.shape)), f"{size:,}"])
+    return html_table(f"{self.prefix}: {len(self):,} keys", columns, rows)
 
   def __getitem__(self, key: str) -> np.ndarray:
     """A tensor.

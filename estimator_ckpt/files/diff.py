@@ -22,6 +22,8 @@ from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
 from estimator_ckpt.checkpoint.reader import open_checkpoint
 from estimator_ckpt.errors import CorruptCheckpointError, OptionError
+from estimator_ckpt.html_table import html_table
+from estimator_ckpt.text_table import Column
 
 if TYPE_CHECKING:
   import numpy as np
@@ -98,6 +100,26 @@ class Comparison:
   def equal(self) -> bool:
     """Whether nothing differs."""
     return not self.differences
+
+  def _repr_html_(self) -> str:
+    count = f"{len(self.differences):,} difference"
+    count += "" if len(self.differences) == 1 else "s"
+    heading = f"{self.a} and {self.b}: {'equal' if self.equal else count}, "
+    heading += f"{self.matched:,} tensors in both"
+    if not self.values_compared:
+      heading += ", values not compared"
+    columns = [Column("difference"), Column("name"), Column("a"), Column("b")]
+    columns += [Column("changed", True), Column("by up to", True)]
+    rows = []
+    for each in self.differences:
+      sides = [
+        f"{side.dtype} {list(side.shape)}" if side is not None else ""
+        for side in (each.a, each.b)
+      ]
+      changed = "" if each.changed is None else f"{each.changed:,}"
+      largest = "" if each.largest is None else f"{each.largest:.4g}"
+      rows.append([each.kind.value, each.name, *sides, changed, largest])
+    return html_table(heading, columns, rows)
 
 
 def diff(

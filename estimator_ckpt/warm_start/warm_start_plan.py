@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from estimator_ckpt import errors
+from estimator_ckpt.html_table import html_table
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
 from estimator_ckpt.warm_start import warm_start_report
 from estimator_ckpt.warm_start.assignment_map import Entry
@@ -145,3 +146,9 @@ class WarmStartPlan(Matches):
         lines.append(self.leaves_new())
       lines.append("")
     return "\n".join(lines[:-1])
+
+  def _repr_html_(self) -> str:
+    tables = warm_start_report.html_tables(self)
+    if self.suggested_map:
+      tables += html_table(f"A map that would start more: {self.suggestion()}", [], [])
+    return tables

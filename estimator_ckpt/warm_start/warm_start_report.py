@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.dtypes import describe
+from estimator_ckpt.html_table import html_table
 from estimator_ckpt.text_table import Column, format_table
 from estimator_ckpt.warm_start.matches import LeftOut, Matches, Started
 
@@ -94,6 +95,23 @@ def table(plan: Matches) -> list[str]:
       lines += [f"  {line}" for line in format_table(columns, section.rows)]
     lines.append("")
   return lines
+
+
+def html_tables(plan: Matches) -> str:
+  """The whole plan as a notebook shows it.
+
+  Args:
+    plan: what is started and what is not.
+
+  Returns:
+    HTML: a table for each of its sections.
+  """
+  tables = []
+  for section in sections(plan):
+    titles = section.titles or ("",) * max(map(len, section.rows), default=1)
+    columns = [Column(title) for title in titles]
+    tables.append(html_table(section.heading, columns, section.rows))
+  return "".join(tables)
 
 
 def summary(plan: Matches) -> str:

@@ -17,11 +17,12 @@ from tests.packaging import imports
 
 _PACKAGE = imports.ROOT / imports.PACKAGE
 
-# What each room imports, besides itself, `errors` and `text_table`. A room is a directory of the
+# What each room imports, besides itself, `errors`, `text_table` and `html_table`. A room is a directory of the
 # package, or a module beside the facade.
 _MAY_USE = {
   "errors": set(),
   "text_table": set(),
+  "html_table": set(),
   "bundle": set(),
   "checkpoint": {"bundle"},
   "warm_start": {"bundle", "checkpoint"},
@@ -50,7 +51,7 @@ def rooms_used(module: pathlib.Path) -> set[str]:
   dotted = (name.split(".") for name in imports.modules(_PACKAGE / module))
   return {
     room_of(tuple(parts[1:])) for parts in dotted if parts[0] == imports.PACKAGE
-  } - {"errors", "text_table", room_of(module.parts)}
+  } - {"errors", "text_table", "html_table", room_of(module.parts)}
 
 
 @pytest.mark.parametrize("module", _MODULES, ids=str)

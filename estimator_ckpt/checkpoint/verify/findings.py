@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from estimator_ckpt.html_table import html_table
+from estimator_ckpt.text_table import Column
+
 
 class Severity(enum.Enum):
   """How much a finding matters."""
@@ -59,6 +62,19 @@ class VerifyReport:
   def ok(self) -> bool:
     """Whether there is no error. There may be warnings."""
     return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+  def _repr_html_(self) -> str:
+    verdict = "sound" if self.ok else "damaged"
+    if self.ok and self.findings:
+      verdict = "sound, with warnings"
+    count = f"{len(self.checkpoints):,} checkpoint"
+    count += "" if len(self.checkpoints) == 1 else "s"
+    heading = f"{self.path}: {verdict}; {count}, {self.tensors:,} tensors"
+    titles = ("severity", "code", "file", "key", "message")
+    rows = [
+      [f.severity.value, f.code, f.file, f.key or "", f.message] for f in self.findings
+    ]
+    return html_table(heading, [Column(title) for title in titles], rows)
 
 
 class Findings:

@@ -144,7 +144,11 @@ def run(args: argparse.Namespace) -> int:
     if args.tree:
       described["tree"] = _size_tree(summary, rows).as_dict(_depth(args.depth))
     else:
-      described["tensors"] = [_tensor_json(*r, values.get(r[0].key)) for r in rows]
+      from estimator_ckpt.files.inspection import InspectedTensor
+
+      described["tensors"] = [
+        InspectedTensor.of_saved(*row, values.get(row[0].key)).as_dict() for row in rows
+      ]
     terminal.print_json(described)
     return status
   terminal.print_lines(_heading(summary))
@@ -455,25 +459,3 @@ def _best_json(place: BestDirectory, prefix: str) -> dict[str, Any]:
     "mode": place.best.mode,
     "metrics": dict(place.checkpoint(rank).metrics),
   }
-
-
-def _tensor_json(
-  tensor: SavedTensor, role: Role, value: ValueSummary | None
-) -> dict[str, Any]:
-  described: dict[str, Any] = {
-    "name": tensor.name,
-    "keys": list(tensor.keys),
-    "object_paths": list(tensor.object_paths),
-    "dtype": tensor.dtype,
-    "shape": list(tensor.shape),
-    "bytes": tensor.size,
-    "shards": list(tensor.shards),
-    "slices": [str(part.tensor_slice) for part in tensor.parts if part.tensor_slice],
-    "kind": role.kind.value,
-    "of": role.of,
-    "slot": role.slot,
-    "optimizer": role.optimizer,
-  }
-  if value is not None:
-    described["values"] = value.as_dict()
-  return described
