@@ -6,8 +6,8 @@
     optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
     print(estimator_ckpt.keras.load(model, "model_dir", optimizer))
 
-One code for Keras 2 and Keras 3, beside any TensorFlow since 2.12; it needs neither
-Estimator nor a particular Keras, and imports none.
+The same code serves Keras 2 and Keras 3, with any TensorFlow from 2.12 on. It does not
+need Estimator, and does not import Keras.
 """
 
 from __future__ import annotations

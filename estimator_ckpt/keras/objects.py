@@ -75,7 +75,7 @@ def find_optimizers(graph: ObjectGraph) -> list[OptimizerObject]:
     graph: the object graph of a checkpoint.
 
   Returns:
-    The optimizers that there are rules for. A wrapper, as for loss scaling, is not one.
+    The optimizers that there are rules for. Wrappers, such as those for loss scaling, are skipped.
   """
   return _Finder(graph).run()
 

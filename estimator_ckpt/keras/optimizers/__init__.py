@@ -1,1 +1,1 @@
-"""TensorFlow 1's optimizers: how their state is named, and what it means elsewhere."""
+"""What optimizer state means in TensorFlow 1 and in Keras, and how it is converted."""
