@@ -84,7 +84,7 @@ def convert(
     CorruptCheckpointError: the source is damaged.
     OptionError: the destination is the source; names clash; a rule matches nothing; the
       optimizer is ambiguous.
-    VariableMismatchError: with Keras, a variable did not find its other.
+    VariableMismatchError: with Keras, a variable has no counterpart.
     UnsupportedCheckpointError: the optimizer's state cannot mean the same there.
     CheckpointIOError: the file system refused. `target` is as it was before.
 

@@ -477,9 +477,8 @@ def assign(variable: Any, value: Any) -> None:
     variable: a variable of a model or an optimizer.
     value: an array of the variable's shape and data type.
   """
-  if getattr(variable, "_value", variable) is None and hasattr(
-    variable, "_initializer"
-  ):
+  has_value = getattr(variable, "_value", variable) is not None
+  if not has_value and hasattr(variable, "_initializer"):
     # While Keras 3 builds a model symbolically, the variable has no value. Its
     # initializer sets the value afterwards.
     variable._initializer = _constant(value)

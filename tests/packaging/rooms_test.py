@@ -120,3 +120,9 @@ def test_no_two_public_classes_share_a_name():
     if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
   ]
   assert repeated(places) == {}
+
+
+@pytest.mark.parametrize("module", _MODULES, ids=str)
+def test_a_module_is_short_enough_to_be_read(module):
+  lines = (_PACKAGE / module).read_text(encoding="utf-8").count("\n")
+  assert lines <= 500, f"{module} has {lines} lines: take it apart by its concepts"

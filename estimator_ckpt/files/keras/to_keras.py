@@ -348,11 +348,9 @@ class ToKeras:
       else:
         assert self._state is not None
         keys = self._state.slots[move.source]
-        lacking = [n for n in recipe.sources if n not in keys]
-        if recipe.make_slot is None:
-          missing.append(f"{name}: {recipe.no_slot}")
-        elif lacking:
-          missing.append(f"{name}: no slot {move.source!r} of {', '.join(lacking)}")
+        problem = recipe.missing_slot(move.source, keys)
+        if problem:
+          missing.append(f"{name}: {problem}")
         else:
           self._make(key, shape, [keys[n] for n in recipe.sources], recipe, move)
     if missing:
