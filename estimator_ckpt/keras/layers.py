@@ -41,6 +41,7 @@ class Recipe:
     make_slot: a function from the arrays of the variables' slots to the weight's slot;
       None where slots cannot be converted.
     no_slot: the reason, where `make_slot` is None.
+    forget_bias: for the bias of an LSTM cell what is added to the forget gate, or None.
   """
 
   sources: tuple[str, ...]
@@ -48,6 +49,7 @@ class Recipe:
   make: Callable[..., np.ndarray] = lambda array: array
   make_slot: Callable[..., np.ndarray] | None = lambda array: array
   no_slot: str = ""
+  forget_bias: float | None = None
 
   def missing_slot(self, slot: str, stored: Collection[str]) -> str:
     """Says why the weight gets no slot variable.
@@ -204,6 +206,7 @@ def _lstm(cell: _Cell) -> dict[str, Recipe] | Refusal | None:
       f"{how}, forget_bias {forget_bias:g}",
       lambda b: _add_to_block(_reorder(b, order), 1, forget_bias, 4),
       lambda b: _reorder(b, order),
+      forget_bias=forget_bias,
     ),
   }
 

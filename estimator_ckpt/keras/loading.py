@@ -56,7 +56,8 @@ def load(
     iterations: the number of steps that the optimizer has made, or its source:
       `"global_step"` or `"beta_powers"`. By default both must agree.
     forget_bias: what TF1's LSTM cells added to their forget gates, if not 1.0 (0.0 for
-      CuDNN's); a number, or a dict from scopes to numbers.
+      CuDNN's); a number, or a dict from scopes of the checkpoint to numbers. Of
+      several scopes that a cell is in, the innermost counts.
     allow_approximate: whether to load optimizer state that cannot mean exactly the
       same in `optimizer`; docs/keras.md lists such pairs of optimizers.
 
@@ -133,8 +134,16 @@ def save_weights(
 
   Raises:
     VariableMismatchError: variables do not match, or layers are not built.
+    OptionError: the model is not compiled with `optimizer`.
     CheckpointError: any other error of `load`.
   """
+  optimizer = options.get("optimizer")
+  if optimizer is not None and getattr(model, "optimizer", None) is not optimizer:
+    raise errors.OptionError(
+      f"{os.fspath(path)}: Keras writes the optimizer that the model is compiled with, "
+      "and optimizer= is another one, which would be lost. Call "
+      "model.compile(optimizer=optimizer) first, or leave optimizer= out."
+    )
   report = load(model, checkpoint, **options)
   if report.pending and not report.is_complete:
     raise errors.VariableMismatchError(

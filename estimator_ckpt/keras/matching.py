@@ -78,6 +78,9 @@ def match(
 
   Returns:
     The matching; every layer and every free variable has its place in it.
+
+  Raises:
+    OptionError: all weights are matched, and `forget_bias` has a scope without LSTM cell.
   """
   return _Matcher(layers, scopes, free).run()
 
@@ -125,6 +128,8 @@ class _Matcher:
     result.matches.sort(key=lambda m: order[m.weight.path])
     result.unmatched.sort(key=lambda item: order[item[0].path])
     result.unused = list(self._free)
+    if not result.pending and not result.unmatched:
+      self._scopes.check_forget_bias_used(match.recipe for match in result.matches)
     return result
 
   def _take(self, i: int, scope: str, how: str, whole: bool = False) -> bool:

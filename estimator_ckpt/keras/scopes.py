@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Union
 
+from estimator_ckpt import errors
 from estimator_ckpt.keras import layers as keras_layers
 from estimator_ckpt.keras.layers import Recipe, Refusal, Shape, Stored
 
@@ -75,7 +76,11 @@ class Scopes:
   Args:
     variables: each variable by its name after a name map was applied.
     forget_bias: what LSTM cells added to their forget gates: a number, or a dict from
-      scopes to numbers; None for the defaults of `cell_recipes`.
+      scopes to numbers; None for the defaults of `cell_recipes`. The scopes are the
+      checkpoint's own, whatever a name map makes of them.
+
+  Raises:
+    OptionError: `forget_bias` has a scope in which the checkpoint has no variable.
 
   Attributes:
     variables: each variable by its name after a name map was applied.
@@ -84,6 +89,7 @@ class Scopes:
   def __init__(self, variables: Mapping[str, Stored], forget_bias: ForgetBias = None):
     self.variables = dict(variables)
     self._forget_bias = forget_bias
+    self._check_forget_bias()
     self._inside: dict[str, dict[str, Stored]] = collections.defaultdict(dict)
     for name, stored in variables.items():
       parts = name.split("/")
@@ -109,6 +115,52 @@ class Scopes:
     """
     return self._inside.get(scope, {})
 
+  def _check_forget_bias(self) -> None:
+    if isinstance(self._forget_bias, Mapping):
+      names = [stored.name for stored in self.variables.values()]
+      for scope in self._forget_bias:
+        if not any(_is_in(name, scope) for name in names):
+          raise self._unused_scope(scope, names, "variable")
+
+  def _unused_scope(
+    self, scope: str, names: Iterable[str], what: str
+  ) -> errors.OptionError:
+    parts = [name.split("/") for name in names]
+    scopes = dict.fromkeys("/".join(p[:n]) for p in parts for n in range(1, len(p)))
+    near = errors.nearest(scope.rstrip("/"), scopes)
+    hint = f" Did you mean {near!r}?" if near else ""
+    return errors.OptionError(
+      f"forget_bias= has the scope {scope!r}, and the checkpoint has no {what} in it."
+      f"{hint} Scopes are those of the checkpoint's own names."
+    )
+
+  def check_forget_bias_used(self, recipes: Iterable[Recipe]) -> None:
+    """Refuses a scope of `forget_bias` in which there is no LSTM cell.
+
+    Args:
+      recipes: how all of the model's weights are made.
+
+    Raises:
+      OptionError: `forget_bias` has such a scope.
+    """
+    if not isinstance(self._forget_bias, Mapping):
+      return
+    biases = [r.sources[0] for r in recipes if r.forget_bias is not None]
+    for scope in self._forget_bias:
+      if not any(_is_in(name, scope) for name in biases):
+        raise self._unused_scope(scope, biases, "LSTM cell that is loaded")
+
+  def _forget_bias_of(self, inside: Mapping[str, Stored]) -> float | None:
+    """The forget bias of a cell; of several scopes that it is in, the innermost's."""
+    if not isinstance(self._forget_bias, Mapping):
+      return self._forget_bias
+    fitting = [
+      scope
+      for scope in self._forget_bias
+      if inside and all(_is_in(stored.name, scope) for stored in inside.values())
+    ]
+    return self._forget_bias[max(fitting, key=len)] if fitting else None
+
   def recipes(
     self, layer: Layer, scope: str, free: Collection[str]
   ) -> tuple[dict[str, Recipe], dict[str, str]]:
@@ -133,13 +185,8 @@ class Scopes:
       # shapes are equal.
       recipes = {}
     if len(recipes) < len(weights):
-      forget_bias = self._forget_bias
-      if isinstance(forget_bias, Mapping):
-        forget_bias = next(
-          (v for k, v in forget_bias.items() if (scope + "/").startswith(k)), None
-        )
       found = keras_layers.cell_recipes(
-        layer.kind, layer.settings, weights, inside, forget_bias
+        layer.kind, layer.settings, weights, inside, self._forget_bias_of(inside)
       )
       if isinstance(found, Refusal):
         return {}, dict.fromkeys(weights, f"{REFUSED} {scope}: {found.reason}")
@@ -150,6 +197,11 @@ class Scopes:
       for leaf, shape in weights.items()
       if leaf not in recipes
     }
+
+
+def _is_in(name: str, scope: str) -> bool:
+  """Whether a variable stands in a scope, which may end in a `/`."""
+  return name.startswith(scope.rstrip("/") + "/")
 
 
 def _pair(

@@ -118,6 +118,45 @@ def test_a_forget_bias_is_as_told(testdata):
   np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_forget_bias_is_told_by_the_scope_that_the_checkpoint_has(end, testdata):
+  scope = "basic_lstm_no_forget_bias"
+  layer = tf.keras.layers.LSTM(3, return_sequences=True)
+  ours, theirs = _load_cell(
+    scope,
+    layer,
+    testdata,
+    forget_bias={scope + end: 0.0},
+    name_map={f"{scope}/": "renamed/"},
+  )
+  np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("key", "message"),
+  [
+    (
+      "basic_lstm_no_forget_bia",
+      "no variable in it. Did you mean 'basic_lstm_no_forget",
+    ),
+    ("renamed", "no variable in it"),
+    ("gru", "no LSTM cell that is loaded in it"),
+  ],
+)
+def test_a_scope_of_a_forget_bias_that_nothing_uses_is_an_error(key, message, testdata):
+  scope = "basic_lstm_no_forget_bias"
+  layer = tf.keras.layers.LSTM(3, return_sequences=True)
+  with pytest.raises(errors.OptionError, match=message):
+    _load_cell(
+      scope,
+      layer,
+      testdata,
+      forget_bias={key: 0.0},
+      name_map={f"{scope}/": "renamed/"},
+    )
+  assert np.all(layer.cell.bias.numpy()[:3] == 0)
+
+
 @pytest.mark.parametrize(
   ("scope", "reason"), [("lstm_peepholes", "peephole"), ("lstm_projection", "projects")]
 )

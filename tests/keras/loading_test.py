@@ -437,3 +437,20 @@ def test_a_trainable_variable_without_slots_is_an_error_unless_not_strict(tmp_pa
   kernel, bias = model.trainable_variables
   np.testing.assert_array_equal(wrapped.slot(kernel, "_velocities"), np.ones((3, 2)))
   np.testing.assert_array_equal(wrapped.slot(bias, "_velocities"), np.zeros(2))
+
+
+def test_weights_are_not_written_without_the_optimizer_that_is_asked_for(tmp_path):
+  case = keras_proof.CASES["adam"]
+  prefix = str(tmp_path / "m")
+  keras_proof.train_in_tf1(case, prefix)
+  model, path = keras_proof.keras_model(), tmp_path / "m.keras"
+  before = model.get_weights()
+  with pytest.raises(
+    errors.OptionError, match=r"model\.compile\(optimizer=optimizer\)"
+  ):
+    estimator_ckpt.keras.save_weights(
+      model, prefix, path, optimizer=_optimizer("2", case)
+    )
+  assert not path.exists()
+  for ours, old in zip(model.get_weights(), before):
+    np.testing.assert_array_equal(ours, old)
