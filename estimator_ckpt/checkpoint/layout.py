@@ -29,14 +29,23 @@ LayoutFunction = Callable[[str], Sequence[Sequence[str]]]
 Layout = Union[str, LayoutFunction]
 
 _FLAT, _NESTED = "flat", "nested"
-# Each layout, and the kinds of paths that it gives a name, the first one the key. What
-# uses a layout asks this table, through the functions below.
-_KINDS = {
-  "default": (_FLAT, _NESTED),
-  "flat": (_FLAT,),
-  "nested": (_NESTED,),
+
+
+class _NamedLayout(NamedTuple):
+  """A layout: the kinds of paths that it gives a name, the key first, and in words."""
+
+  kinds: tuple[str, ...]
+  words: str
+
+
+# The one place for a layout. Whoever uses one asks this table, by the functions below.
+_TABLE = {
+  "default": _NamedLayout((_FLAT, _NESTED), "both of the others"),
+  "flat": _NamedLayout((_FLAT,), "var_list/<name>"),
+  "nested": _NamedLayout((_NESTED,), "along the scopes"),
 }
-LAYOUTS = tuple(_KINDS)
+# The first is the default.
+LAYOUTS = {name: named.words for name, named in _TABLE.items()}
 
 
 def escape_local_name(name: str) -> str:
@@ -197,7 +206,7 @@ def beside_objects(layout: Layout) -> Layout:
 
 def has_flat_paths(layout: Layout) -> bool:
   """Whether a layout gives names flat paths; a function's paths are its own."""
-  return not callable(layout) and _FLAT in _KINDS[layout]
+  return not callable(layout) and _FLAT in _TABLE[layout].kinds
 
 
 def object_paths(
@@ -237,7 +246,7 @@ def object_paths(
   names = list(dict.fromkeys(names))
   if callable(layout):
     return _custom_paths(names, layout, set(taken))
-  kinds = _KINDS[layout]
+  kinds = _TABLE[layout].kinds
   variables = set(names)
   occupied = set(taken)
   occupied.update((VAR_LIST, name) for name in names)

@@ -22,14 +22,16 @@ estimator-ckpt convert keras/ckpt-7 tf1/model.ckpt-7 --to=tf1 --like=old_model_d
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
+  from estimator_ckpt.checkpoint.layout import LAYOUTS
+
   arguments.add_source_and_target(parser)
   arguments.add_format(parser, required=True, help_text="the format to write")
   parser.add_argument(
     "--layout",
-    choices=("default", "flat", "nested"),
-    default="default",
-    help="where names of a TF1 checkpoint stand in its object graph: flat is"
-    " var_list/<name>, nested follows the scopes, default is both",
+    choices=tuple(LAYOUTS),
+    default=next(iter(LAYOUTS)),
+    help="where names of a TF1 checkpoint stand in its object graph: "
+    + ", ".join(f"{name} ({where})" for name, where in LAYOUTS.items()),
   )
   arguments.add_name_map(parser)
   _add_keras_flags(parser)
