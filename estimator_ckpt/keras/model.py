@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable
 
 from estimator_ckpt import errors
-from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer
+from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer
 from estimator_ckpt.keras.scopes import Layer, Weight
 
 _OWN = (

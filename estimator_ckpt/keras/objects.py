@@ -15,7 +15,12 @@ from collections.abc import Iterator, Mapping
 
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.object_graph import Node, ObjectGraph
-from estimator_ckpt.keras.optimizers.kinds import KINDS, MODERN, Flavor, Optimizer
+from estimator_ckpt.keras.optimizer_state.formulas import (
+  KINDS,
+  MODERN,
+  Flavor,
+  Optimizer,
+)
 
 # Keras' names of settings, by the names of the children that hold them.
 _SETTINGS = {

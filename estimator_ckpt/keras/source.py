@@ -22,8 +22,8 @@ from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.listing import ObjectPaths
 from estimator_ckpt.checkpoint.roles import RoleKind
 from estimator_ckpt.keras.objects import find_optimizers
-from estimator_ckpt.keras.optimizers.iterations import Iterations, iterations
-from estimator_ckpt.keras.optimizers.kinds import KINDS, Flavor, Optimizer
+from estimator_ckpt.keras.optimizer_state.formulas import KINDS, Flavor, Optimizer
+from estimator_ckpt.keras.optimizer_state.iterations import Iterations, iterations
 
 if TYPE_CHECKING:
   import numpy as np

@@ -19,8 +19,8 @@ from estimator_ckpt.keras.model import (
   dtype_name,
   variable_path,
 )
-from estimator_ckpt.keras.optimizers.kinds import Optimizer
-from estimator_ckpt.keras.optimizers.state_plan import SlotMove, plan_state
+from estimator_ckpt.keras.optimizer_state.formulas import Optimizer
+from estimator_ckpt.keras.optimizer_state.state_plan import SlotMove, plan_state
 from estimator_ckpt.keras.report import OptimizerReport
 from estimator_ckpt.keras.weights import WeightLoader
 

@@ -27,14 +27,14 @@ from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Recipe, Stored
-from estimator_ckpt.keras.optimizers.iterations import (
+from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer, parse_kind
+from estimator_ckpt.keras.optimizer_state.iterations import (
   BETAS,
   Iterations,
   beta_power,
   is_power,
 )
-from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer, parse_kind
-from estimator_ckpt.keras.optimizers.state_plan import StatePlan, plan_state
+from estimator_ckpt.keras.optimizer_state.state_plan import StatePlan, plan_state
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,

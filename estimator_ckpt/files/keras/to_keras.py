@@ -29,8 +29,12 @@ from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import graph as keras_graph
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Recipe, Stored
-from estimator_ckpt.keras.optimizers.kinds import Flavor, Optimizer, parse_kind
-from estimator_ckpt.keras.optimizers.state_plan import SlotMove, StatePlan, plan_state
+from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer, parse_kind
+from estimator_ckpt.keras.optimizer_state.state_plan import (
+  SlotMove,
+  StatePlan,
+  plan_state,
+)
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,

@@ -14,7 +14,11 @@ from typing import Any, Callable
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.optimizers import CONVERTED
-from estimator_ckpt.keras.optimizers.kinds import KERAS_EPSILON, Flavor, Optimizer
+from estimator_ckpt.keras.optimizer_state.formulas import (
+  KERAS_EPSILON,
+  Flavor,
+  Optimizer,
+)
 
 # An epsilon is negligible if it changes a step by at most this part of its size.
 _NEGLIGIBLE = 1e-6
