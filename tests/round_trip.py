@@ -6,6 +6,8 @@ import pathlib
 from typing import Any
 
 import estimator_ckpt as eckpt
+from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.joined import tensorflow_stitches
 from estimator_ckpt.checkpoint import part_names
 from tests import stored
 
@@ -48,4 +50,9 @@ def _check_around(
 
 def _whole(prefix: str) -> dict[str, Any]:
   """What a checkpoint holds; parts of a type that TF2 needs whole are joined."""
-  return {key: t.as_tf2_needs_it() for key, t in stored.stored(prefix).items()}
+  found = stored.stored(prefix)
+  with eckpt.open_checkpoint(prefix) as reader:
+    for key, tensor in found.items():
+      if len(tensor.parts) > 1 and not tensorflow_stitches(dtypes.number(tensor.dtype)):
+        found[key] = tensor._replace(parts=(("", reader[key].tobytes()),))
+  return found

@@ -12,7 +12,7 @@ from estimator_ckpt.bundle import slice_specs, slices
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.verify import Severity, verify
-from estimator_ckpt.training import restore_plan
+from estimator_ckpt.training import restore_plan, restore_targets
 from estimator_ckpt.training.saveables import RecordedSaveable
 from estimator_ckpt.training.tensorflow_private import tf
 
@@ -35,7 +35,7 @@ class RestoreOp:
 
   op: tf.Operation
   saveables: list[RecordedSaveable]
-  targets: list[restore_plan.RestoreTarget]
+  targets: list[restore_targets.RestoreTarget]
   reads: list[tuple[str, str]]
 
 
@@ -174,7 +174,7 @@ class _Values:
     self._key: tuple[str, ...] = ()
     self._value: np.ndarray | None = None
 
-  def read(self, source: restore_plan.RestoreSource, dtype: tf.DType) -> np.ndarray:
+  def read(self, source: restore_targets.RestoreSource, dtype: tf.DType) -> np.ndarray:
     whole = self._whole(source.pieces or (source.key,), source.axis)
     if source.slice_spec:
       part = slice_specs.parse(source.slice_spec)

@@ -8,68 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Container, Sequence
-from typing import NamedTuple
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import dtypes, slice_specs, slices
+from estimator_ckpt.bundle import dtypes, slice_specs
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import tensorflow_stitches
 from estimator_ckpt.bundle.messages import is_plain
 from estimator_ckpt.checkpoint import layout as layout_lib
-from estimator_ckpt.checkpoint import part_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.training.restore_partitions import StoredPartitions, joined_shape
+from estimator_ckpt.training.restore_targets import RestoreSource, RestoreTarget
 
 _SHOWN = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class RestoreTarget:
-  """One tensor that a saver restores.
-
-  Attributes:
-    name: its key in a name-based checkpoint; of a variable, the variable's name.
-    key: its key in an object-based checkpoint, or None if it has none.
-    dtype: TensorFlow's DataType number.
-    shape: the shape of the whole tensor, or None where the shape may vary. In a table,
-      -1 is a dimension that may vary.
-    slice_spec: the part of the whole that this target is, as SaveV2 takes it; "" for a
-      whole.
-    part_name: the own name of a part, where a name-based Saver stores each part of a
-      partitioned variable under a name of its own; else None.
-    part_shape: the shape of a part; None for a whole.
-    of_whole: for a part with a name of its own, the same tensor as a part of its
-      variable; else None.
-  """
-
-  name: str
-  key: str | None
-  dtype: int
-  shape: tuple[int, ...] | None
-  slice_spec: str = ""
-  part_name: str | None = None
-  part_shape: tuple[int, ...] | None = None
-  of_whole: RestoreTarget | None = None
-
-
-class RestoreSource(NamedTuple):
-  """Where a target is read: a key of the bundle and a slice of it.
-
-  Attributes:
-    key: names the tensor in the bundle.
-    slice_spec: the slice, as RestoreV2 takes it; "" for the whole tensor.
-    pieces: the keys of a tensor that is stored in pieces, in order. Each piece is a
-      tensor of its own, or an incomplete tensor. `key` is the first.
-    axis: the dimension in which pieces follow each other that are tensors.
-    stand_in: a key and a slice spec, where RestoreV2 cannot read the source: it joins
-      slices of some types only, and no pieces. RestoreV2 reads the stand-in, which is
-      small and of the same type, and its output is fed the value.
-  """
-
-  key: str
-  slice_spec: str
-  pieces: tuple[str, ...] = ()
-  axis: int = 0
-  stand_in: tuple[str, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,9 +155,7 @@ def _mismatch(
   target = target.of_whole if source.slice_spec and target.of_whole else target
   found = tuple(entry.shape)
   if source.pieces and not entry.slices:
-    found = _pieces_shape(
-      [index.entry(key).shape for key in source.pieces], source.axis
-    )
+    found = joined_shape([index.entry(key).shape for key in source.pieces], source.axis)
   shape = target.part_shape if source.slice_spec != target.slice_spec else target.shape
   if entry.dtype == target.dtype and (shape is None or _fits(found, shape)):
     return None
@@ -220,27 +168,8 @@ def _fits(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
   return len(found) == len(shape) and all(b in (-1, a) for a, b in zip(found, shape))
 
 
-def _pieces_shape(shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[int, ...]:
-  first = tuple(shapes[0])
-  return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
-
-
 def _is_whole(extents: Sequence[tuple[int, int]], shape: Sequence[int]) -> bool:
   return all(e in ((0, -1), (0, n)) for e, n in zip(extents, shape))
-
-
-def _cut_axis(shapes: Sequence[tuple[int, ...]], whole: tuple[int, ...]) -> int:
-  """The dimension in which pieces of these shapes make the whole; 0 if none does."""
-  for axis in range(len(whole)):
-    if all(len(shape) == len(whole) for shape in shapes) and (
-      _pieces_shape(shapes, axis) == whole
-      and all(
-        shape[:axis] + shape[axis + 1 :] == whole[:axis] + whole[axis + 1 :]
-        for shape in shapes
-      )
-    ):
-      return axis
-  return 0
 
 
 class _Lookup:
@@ -251,8 +180,7 @@ class _Lookup:
     self._prefix = prefix
     self._graph: ObjectGraph | None = None
     self._full_names: dict[str, str | None] | None = None
-    self._pieces: dict[str, list[str]] | None = None
-    self._slot_parts: list[str] | None = None
+    self._partitions = StoredPartitions(index)
     self._stand_ins: dict[int, tuple[str, str]] = {}
     # Serialized entries of the tensors that targets take, under each of their keys.
     self._used: set[bytes] = set()
@@ -288,78 +216,24 @@ class _Lookup:
     self._used.update(*map(self._index.location, found))
     if not found:
       whole = self.find(target.of_whole) if target.of_whole else None
-      return whole or self._find_slot_parts(target) or self._find_pieces(target)
+      return whole or self._find_parts(target)
     sources = [RestoreSource(key, target.slice_spec) for key in found]
     return next(filter(self._is_readable, sources), None) or self._fed(sources[0])
 
-  def _find_slot_parts(self, target: RestoreTarget) -> RestoreSource | None:
-    """A slot that a name-based Saver stored under the names of its parts."""
-    if self._slot_parts is None:
-      keys = self._index.keys()
-      self._slot_parts = [key for key in keys if part_names.may_be_slot_part(key)]
-    pieces = [k for k in self._slot_parts if part_names.is_slot_part(k, target.name)]
-    for key in pieces:
-      self._used.update(self._index.location(key))
-      if not self._is_incomplete(key):
-        source = RestoreSource(key, target.slice_spec)
-        return source if self._is_readable(source) else self._fed(source)
-    if target.part_name in pieces:
-      source = RestoreSource(target.part_name, target.slice_spec)
-      extents = slice_specs.parse(target.slice_spec).extents
-      if any(s.extents == extents for s in self._index.entry(source.key).slices):
-        return source
-    return (
-      self._fed(RestoreSource(pieces[0], target.slice_spec, tuple(pieces)))
-      if pieces
-      else None
-    )
-
-  def _is_incomplete(self, key: str) -> bool:
-    entry = self._index.entry(key)
-    try:
-      slices.check_tiling(entry.slices, entry.shape)
-    except errors.CorruptCheckpointError:
-      return bool(entry.slices)
-    return False
-
-  def _find_pieces(self, target: RestoreTarget) -> RestoreSource | None:
-    """Parts that are tensors of their own; tf.train.Checkpoint stores them so."""
-    if self._pieces is None:
-      self._pieces = self._all_pieces()
-    pieces = self._pieces.get(target.name, [])
-    if not pieces or target.shape is None:
+  def _find_parts(self, target: RestoreTarget) -> RestoreSource | None:
+    """The source of a target of which the checkpoint has parts, each with a key."""
+    found = self._partitions.find(target)
+    if found is None:
       return None
-    for key in pieces:
+    for key in found.keys:
       self._used.update(self._index.location(key))
-    shapes = [tuple(self._index.entry(key).shape) for key in pieces]
-    axis = _cut_axis(shapes, target.shape)
-    if target.slice_spec:
-      start = 0
-      wanted = slice_specs.parse(target.slice_spec).extents
-      for key, shape in zip(pieces, shapes):
-        if shape == target.part_shape and wanted[axis][0] == start:
-          return RestoreSource(key, "")
-        start += shape[axis] if axis < len(shape) else 0
-    return self._fed(RestoreSource(pieces[0], target.slice_spec, tuple(pieces), axis))
-
-  def _all_pieces(self) -> dict[str, list[str]]:
-    numbered: dict[str, dict[int, str]] = {}
-    for key in self._index.keys():
-      # All parts have one full name. In a dict of variables by name, as TensorFlow's
-      # migration guide makes it, their paths have numbers.
-      parsed = layout_lib.parse_object_key(key)
-      name = parsed.path[-1] if parsed is not None and parsed.path else key
-      part = part_names.split_part(name)
-      if part is not None:
-        numbered.setdefault(part.whole, {})[part.number] = key
-    return {
-      whole: [keys[i] for i in range(len(keys))]
-      for whole, keys in numbered.items()
-      if all(i in keys for i in range(len(keys)))
-    }
+    source = found.source
+    return source if self._is_readable(source) else self._fed(source)
 
   def _is_readable(self, source: RestoreSource) -> bool:
     """Whether RestoreV2 can read a source; it joins slices of some types only."""
+    if source.pieces:
+      return False
     entry = self._index.entry(source.key)
     if tensorflow_stitches(entry.dtype):
       return True

@@ -13,7 +13,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, joined, slice_specs, slices
 from estimator_ckpt.checkpoint import key_plan, part_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.training import restore_plan
+from estimator_ckpt.training import restore_targets
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
 
@@ -387,11 +387,11 @@ def _target(
   name: str,
   key: str | None,
   part_name: str | None,
-) -> restore_plan.RestoreTarget:
+) -> restore_targets.RestoreTarget:
   dtype = _dtype(spec)
   shape = _shape(saveable, spec)
   if not spec.slice_spec:
-    part = restore_plan.RestoreTarget(name, key, dtype, shape)
+    part = restore_targets.RestoreTarget(name, key, dtype, shape)
     # ExponentialMovingAverage.variables_to_restore gives each part a name of its own.
     whole, part_spec = part_names.without_part(name), tfp.part_spec(saveable)
     if whole is None or part_spec is None:
@@ -400,7 +400,7 @@ def _target(
     spec.slice_spec = part_spec
     of_whole = _target(saveable, spec, whole, None, None)
     return dataclasses.replace(part, of_whole=of_whole)
-  return restore_plan.RestoreTarget(
+  return restore_targets.RestoreTarget(
     name, key, dtype, _full_shape(spec), spec.slice_spec, part_name, shape
   )
 

@@ -7,11 +7,8 @@ import pytest
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint import layout
-from estimator_ckpt.training.restore_plan import (
-  RestoreSource,
-  RestoreTarget,
-  plan_restore,
-)
+from estimator_ckpt.training.restore_plan import plan_restore
+from estimator_ckpt.training.restore_targets import RestoreSource, RestoreTarget
 
 _FLOAT = 1
 
