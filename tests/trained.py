@@ -22,15 +22,20 @@ _CONVERTED = "converted"
 
 @pytest.fixture(autouse=True)
 def every_checkpoint_converts_there_and_back(
+  request: pytest.FixtureRequest,
   tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[None]:
   """After a test, converts the last checkpoint of each directory there and back.
 
   That includes directories of fixtures that several tests share. A checkpoint that
-  `verify` finds damaged is left out: tests damage some, and say so themselves.
+  `verify` finds damaged is left out: tests damage some, and say so themselves. So are
+  those of a test with the marker `no_round_trip(reason)`.
   """
   yield
-  for prefix in _last_checkpoints(tmp_path_factory.getbasetemp()):
+  prefixes = _last_checkpoints(tmp_path_factory.getbasetemp())
+  if request.node.get_closest_marker("no_round_trip"):
+    return
+  for prefix in prefixes:
     if not eckpt.verify(prefix).ok:
       continue
     structure = _structure(prefix)

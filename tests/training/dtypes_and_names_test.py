@@ -160,6 +160,12 @@ def _round_trip(names, writer, reader, directory):
   return prefix
 
 
+# A variable is called as TensorFlow's own counter of saves is: a conversion by names
+# refuses to guess which is which, and asks for a name map.
+_one_name_twice = pytest.mark.no_round_trip("two things are called save_counter")
+
+
+@_one_name_twice
 @pytest.mark.parametrize("reader", _FORMATS)
 @pytest.mark.parametrize("writer", _FORMATS)
 def test_odd_names_have_keys_of_their_own(writer, reader, tmp_path):
@@ -228,6 +234,7 @@ _name = st.text(
 ) | st.sampled_from(_ODD_NAMES)
 
 
+@_one_name_twice
 @hypothesis.given(names=st.lists(_name, min_size=1, max_size=8, unique=True))
 @hypothesis.settings(max_examples=15)
 def test_any_set_of_names(names, tmp_path_factory):
