@@ -17,8 +17,8 @@ from tests.packaging import imports
 
 _PACKAGE = imports.ROOT / imports.PACKAGE
 
-# What each room imports, besides itself, `errors`, `text_table` and `html_table`. A room is a directory of the
-# package, or a module beside the facade.
+# What each room imports, besides itself, `errors`, `text_table` and `html_table`. A room
+# is a directory of the package, or a module beside the facade.
 _MAY_USE = {
   "errors": set(),
   "text_table": set(),

@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
+  from estimator_ckpt.checkpoint.optimizers import CONVERTED
+
   keras = parser.add_argument_group(
     "Keras",
     "With one of the first three, weights and optimizer state become those of a\n"
@@ -52,7 +54,7 @@ def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
   keras.add_argument(
     "--optimizer",
     metavar="NAME",
-    help="adam, momentum, sgd, adagrad, rmsprop, ftrl, adadelta, or none for the model"
+    help=f"{', '.join(kind.lower() for kind in CONVERTED)}, sgd, or none for the model"
     " alone; by default it is recognised by the variables' names",
   )
   keras.add_argument(
