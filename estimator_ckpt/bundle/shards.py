@@ -221,7 +221,7 @@ def read_scalar_string(
 
   Args:
     prefix: the checkpoint's path.
-    index: its index.
+    index: lists the tensors of the checkpoint.
     key: the tensor's key.
     shards: its data files, where they have been opened.
 

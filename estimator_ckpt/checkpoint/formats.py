@@ -97,7 +97,7 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   """Tells which format a checkpoint has, from what was read of it.
 
   Args:
-    index: its index.
+    index: lists the tensors of the checkpoint.
     graph: its object graph, if it has one.
 
   Returns:
@@ -127,7 +127,7 @@ def read_object_graph(
 
   Args:
     prefix: the checkpoint's path.
-    index: its index.
+    index: lists the tensors of the checkpoint.
     shards: its data files, where they have been opened.
 
   Returns:

@@ -35,7 +35,7 @@ class StoredPart(NamedTuple):
 
   Attributes:
     tensor_slice: where it stands in a partitioned tensor; None for a whole one.
-    entry: its entry.
+    entry: where its bytes are, with its type and shape.
   """
 
   tensor_slice: TensorSlice | None
@@ -49,7 +49,7 @@ class SavedTensor:
   Attributes:
     name: its name in a name-based checkpoint; see `estimator_ckpt.checkpoint.tensor_names`.
     keys: every key that its bytes have; those that are names come first.
-    entry: its entry.
+    entry: where its bytes are, with its type and shape.
     parts: what has bytes: the tensor itself, or its slices.
     object_paths: where it stands in the object graph, the plainest path first;
       components are escaped as they are in keys.
@@ -95,7 +95,7 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   """Lists what a checkpoint holds.
 
   Args:
-    index: its index.
+    index: lists the tensors of the checkpoint.
     graph: its object graph, if it has one.
 
   Returns:

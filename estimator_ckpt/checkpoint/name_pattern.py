@@ -47,7 +47,7 @@ class NamePattern:
       names: what it could have matched.
 
     Raises:
-      OptionError: as said, with the nearest name.
+      OptionError: it matches nothing; the message has the nearest name.
     """
     if not self._used:
       near = errors.nearest(self._text, names)

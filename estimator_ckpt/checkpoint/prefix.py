@@ -101,7 +101,7 @@ def checkpoints_among(directory: str, names: Collection[str]) -> list[str]:
   """The prefixes of all checkpoints in a directory that has been listed.
 
   Args:
-    directory: the directory.
+    directory: the one that has these names.
     names: what is in it.
 
   Returns:

@@ -90,7 +90,7 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
 
   Attributes:
     prefix: the checkpoint's path.
-    index: its index.
+    index: lists the tensors of the checkpoint.
     format: its `CheckpointFormat`.
     shapes: the tensors' shapes by key.
     dtypes: the tensors' types by key, by TensorFlow's names: `"float32"`, `"string"`.

@@ -27,7 +27,7 @@ class BestDirectory:
   """A directory of best checkpoints.
 
   Attributes:
-    path: its path.
+    path: where the directory is.
     best: the contents of `best.json`.
   """
 

@@ -123,7 +123,7 @@ def joined_shape(shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[int, ...
   """The shape of tensors that follow each other.
 
   Args:
-    shapes: their shapes.
+    shapes: their shapes, in order.
     axis: the dimension in which they follow each other.
 
   Returns:

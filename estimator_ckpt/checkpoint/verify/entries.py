@@ -34,7 +34,7 @@ class Extent(NamedTuple):
 
   Attributes:
     label: the tensor's key, and which slice of it.
-    entry: the entry.
+    entry: as the index has it.
     is_slice: whether it is a slice of a tensor.
   """
 

@@ -28,7 +28,7 @@ def invert(
   Args:
     recipes: a recipe for each weight of a layer.
     shapes: the shapes of the variables that they take.
-    weights: the weights.
+    weights: arrays of a layer's weights.
     slot: whether these are an optimizer's slots of the weights.
 
   Returns:

@@ -109,7 +109,7 @@ class Template:
     """A tensor of it, to be written as it is.
 
     Args:
-      key: its key.
+      key: as in the index of `like`.
 
     Returns:
       The tensor.
