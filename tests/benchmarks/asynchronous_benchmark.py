@@ -1,12 +1,12 @@
-"""The time that training loses for a save: the stock Saver against asynchronous=True.
+"""The time that a save costs training: the stock Saver against asynchronous=True.
 
   python tests/benchmarks/asynchronous_benchmark.py [--variables=200] [--megabytes=1024]
 
 One graph and one Session hold the variables with every saver; a step changes all of
-them. What a save costs is the time of the save and of the ten steps after it, less that
-of ten steps without a save. The savers take turns, so that what else the machine does
-hits them alike; the fastest of each counts, and the median is shown. Prints a table and
-writes JSON.
+them. The cost of a save is the time of the save and of the ten steps after it, minus
+the time of ten steps without a save. The savers take turns, so that other load on the
+machine affects them alike. The table shows the fastest save of each, and the median.
+Prints the table and writes JSON.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ def run(
   """Measures one size; returns rows by name.
 
   Args:
-    count: variables, float32 and of one size.
-    megabytes: of all of them.
-    rounds: saves by each saver.
+    count: number of variables, float32 and of equal size.
+    megabytes: size of all variables together.
+    rounds: number of saves by each saver.
     directory: where to write.
     use_resource: whether they are resource variables.
 
   Returns:
-    For `stock`, `dual` and `asynchronous` the seconds lost, fastest and median, of the
-    longest step the seconds beyond a median step, the seconds of `save`, and the seconds
-    until the checkpoint was there. For `step` its median seconds.
+    For `stock`, `dual` and `asynchronous`: the seconds lost (fastest and median), how
+    much longer the longest step takes than a median step, the seconds of `save`, and
+    the seconds until the checkpoint is complete. For `step`: the median seconds.
   """
   with tf.Graph().as_default():
     session, train_op = _build(count, megabytes, use_resource)
@@ -99,7 +99,7 @@ def run(
         )
         if name == "asynchronous":
           savers[name].wait_until_finished()
-        if turn:  # The first turn warms up.
+        if turn:  # The first turn only warms up.
           taken[name].append(measured)
           written[name].append(time.perf_counter() - started)
           without.append(steps(lambda: None))
@@ -141,7 +141,7 @@ def _table(title: str, rows: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-  """The program."""
+  """Runs the benchmark."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--variables", type=int, default=200)
   parser.add_argument("--megabytes", type=float, default=1024)

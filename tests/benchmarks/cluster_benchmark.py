@@ -5,7 +5,7 @@
 
 Starts servers as processes on loopback; variables are spread over them in turns, as
 `tf.compat.v1.train.replica_device_setter` does. This process is the chief. The savers
-take turns, so that what else the machine does hits them alike. Prints a table and
+take turns, so that other load on the machine affects them alike. Prints a table and
 writes JSON.
 """
 
@@ -45,16 +45,16 @@ def run(
 
   Args:
     launcher: starts the servers.
-    num_ps: how many.
-    count: variables, float32 and of one size.
-    megabytes: of all of them.
-    rounds: saves by each saver.
+    num_ps: number of servers.
+    count: number of variables, float32 and of equal size.
+    megabytes: size of all variables together.
+    rounds: number of saves by each saver.
     directory: where to write.
 
   Returns:
-    `stock` and `dual` with what they took, `bytes_ratio`, `ratio` of the fastest,
-    `median_ratio`, and `index_step`: the seconds of what dual adds, the least and the
-    median.
+    Seconds and bytes of `stock` and `dual`; `bytes_ratio`; `ratio` of the fastest
+    saves; `median_ratio`; and `index_step`, the least and the median seconds of the
+    step that dual adds.
   """
   configs = cluster.tf_configs(num_ps, num_workers=0)
   spec = configs["chief/0"]["cluster"]
@@ -122,7 +122,7 @@ def _build(count: int, megabytes: float, target: str) -> v1.Session:
 
 
 def _index_step(prefix: str, plan: Any, rounds: int) -> list[float]:
-  """Seconds of adding the names to an index that has none yet."""
+  """Seconds for adding the names to an index that has no names yet."""
   index = Index.read(prefix)
   for name in plan.aliases:
     index.remove(name)

@@ -1,12 +1,12 @@
-r"""Whole processes that convert a checkpoint: `estimator-ckpt`, and TensorFlow's guide.
+r"""Whole processes that convert a checkpoint: `estimator-ckpt` and TensorFlow's guide.
 
   python tests/benchmarks/convert_benchmark.py
   python tests/benchmarks/convert_benchmark.py --megabytes 1024 --rounds=3
 
-For each size a checkpoint is converted in four directions, to another and back; the
-guide's way goes from TF1 to TF2 and from TF2 to TF1. The processes take turns. Data
-files are sparse, so that ten gigabytes fit; the guide's converter reads and writes all
-of their bytes, and is left out where it would need more than `--guide_megabytes`.
+Checkpoints of each size are converted in four directions, to another format and back;
+the guide's converter goes from TF1 to TF2 and back. The processes take turns. Data
+files are sparse, so that ten gigabytes fit. The guide's converter reads and writes all
+bytes, so it is left out where it would need more than `--guide_megabytes`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MEGABYTE = 1 << 20
 
 
 def write_sparse(prefix: str, variables: int, size: int) -> None:
-  """Writes a TF1 checkpoint of float32 zeros that takes no room on the disk.
+  """Writes a TF1 checkpoint of float32 zeros that takes no space on the disk.
 
   Args:
     prefix: where.
@@ -61,12 +61,12 @@ def run(
   Args:
     directory: where to write.
     variables: how many variables.
-    megabytes: their size together.
-    rounds: how often each process counts.
-    guide: whether the guide's converter takes part.
+    megabytes: size of all variables together.
+    rounds: number of measured runs of each process.
+    guide: whether to measure the guide's converter too.
 
   Returns:
-    For each direction, what `measuring.measure` says.
+    For each direction, the result of `measuring.measure`.
   """
 
   def path(name: str) -> str:
@@ -110,14 +110,14 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
 
 
 def growth(sizes: list[dict[str, Any]], counts: list[dict[str, Any]]) -> dict[str, str]:
-  """Says how time grows with the bytes, which it should not, and with the variables.
+  """Says how time grows with the bytes (it should not) and with the variables.
 
   Args:
-    sizes: what was measured of checkpoints of different bytes.
-    counts: what was measured of checkpoints of different numbers of variables.
+    sizes: measurements of checkpoints of different sizes in bytes.
+    counts: measurements of checkpoints with different numbers of variables.
 
   Returns:
-    A sentence on each, where there are two or more to compare.
+    A sentence on each, if there are two or more measurements to compare.
   """
   said = {}
   if len(sizes) > 1:

@@ -3,8 +3,8 @@
   python tests/benchmarks/guide_converter.py tf2 SOURCE DEST
   python tests/benchmarks/guide_converter.py tf1 SOURCE DEST
 
-What it does, and nothing to make it faster or slower: every tensor is loaded, made a
-variable, and saved again.
+Follows the guide exactly, neither faster nor slower: loads each tensor, makes a
+variable of it, and saves the variables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 
 def to_tf2(source: str, target: str) -> None:
-  """Names to objects: one dict of variables."""
+  """Converts names to object paths: one dict of all variables."""
   reader = tf.train.load_checkpoint(source)
   variables = {
     name: tf.Variable(reader.get_tensor(name))
@@ -25,7 +25,7 @@ def to_tf2(source: str, target: str) -> None:
 
 
 def to_tf1(source: str, target: str) -> None:
-  """Objects to names: what is below `var_list/`."""
+  """Converts object paths to names: the part of the path below `var_list/`."""
   reader = tf.train.load_checkpoint(source)
   variables = {}
   for key in reader.get_variable_to_shape_map():

@@ -1,11 +1,11 @@
-"""How far the index step of a dual save goes: its size, time and memory, simulated.
+"""Size, time and memory of the index step of a dual save, simulated up to its limits.
 
   ./bazelw run //tests/benchmarks:index_scale_benchmark
   ./bazelw run //tests/benchmarks:index_scale_benchmark -- --sizes=1000000x1000
 
-For each number of variables and of shards, writes the index that servers would leave,
-with no data behind it, and adds the names as the chief does. Each size is a process of
-its own. Prints a table, what each variable costs, and which limit comes first.
+For each number of variables and of shards, writes an index as the servers would leave
+it, without data, and adds the names as the chief does. Each size runs in a process of
+its own. Prints a table, the cost of each variable, and the limit that is reached first.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.training import dual_index
 from tests.benchmarks import measuring
 
-# A protocol buffer, and so a graph, a string tensor in it, and its MetaGraph.
+# The limit of a protocol buffer: a graph, a string tensor in it, its MetaGraph.
 _LARGEST_MESSAGE = 2**31
 _SLOTS = ("", "/Adam", "/Adam_1")
 
 
 def simulate(variables: int, shards: int, directory: str) -> dict[str, Any]:
-  """Adds names to an index of some size.
+  """Adds names to an index of the given size.
 
   Args:
-    variables: how many, a third of them weights and the others their Adam slots.
-    shards: data files, one for each server.
+    variables: number of variables; a third are weights, the others their Adam slots.
+    shards: number of data files, one for each server.
     directory: where to write the index.
 
   Returns:
-    What it took: bytes of the index before and after, and of the object graph; seconds
-    of planning, which happens once in a job, and of the step, as after each save; and
-    the process's peak megabytes.
+    Bytes of the index before and after, and of the object graph; seconds of planning
+    (once in a job) and of the step (after each save); and the peak memory of the
+    process in megabytes.
   """
   names = [
     f"model/block_{i // 3 % 100}/layer_{i // 3}/kernel{_SLOTS[i % 3]}"
@@ -89,7 +89,7 @@ def simulate(variables: int, shards: int, directory: str) -> dict[str, Any]:
 
 
 def graph_bytes_a_variable() -> float:
-  """Bytes that a weight with Adam, its saver's ops included, adds to a MetaGraph, / 3."""
+  """A third of the bytes that a weight with Adam and saver ops adds to a MetaGraph."""
   import tensorflow as tf
 
   from estimator_ckpt import dual_scaffold

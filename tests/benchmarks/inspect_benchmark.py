@@ -2,8 +2,8 @@
 
   python -m tests.benchmarks.inspect_benchmark [--megabytes=1024]
 
-Whole processes: the start of Python, imports and all. TensorFlow has to be installed
-for the comparison. Prints a table and writes JSON.
+Measures whole processes, including the start of Python and all imports. The comparison
+needs TensorFlow. Prints a table and writes JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LIST_VARIABLES = "import sys, tensorflow as tf; tf.train.list_variables(sys.arg
 
 
 def run(megabytes: int, rounds: int, directory: str) -> dict[str, dict[str, Any]]:
-  """Measures; returns rows by name."""
+  """Runs the benchmark; returns rows by name."""
   prefixes = {}
   for name, variables, size, dual in (
     (f"{megabytes:,} MB, 200 variables", 200, megabytes << 20, False),

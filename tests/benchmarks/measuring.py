@@ -1,6 +1,6 @@
-"""What the benchmarks of the command line share: checkpoints, and whole processes.
+"""Shared by the benchmarks of the command line: checkpoints, and whole processes.
 
-Processes take turns, so that what else the machine does hits them alike.
+Processes take turns, so that other load on the machine affects them alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 
 FLOAT32 = 1
-# A process's peak counts that of the one it was forked from, so that has to be small.
+# A child's peak memory includes that of its parent, so the parent has to be small.
 _LAUNCHER = """
 import json, os, sys, time
 start = time.perf_counter()
@@ -46,9 +46,9 @@ def write_checkpoint(
 
   Args:
     prefix: where.
-    variables: how many variables, besides the step.
+    variables: number of variables, besides the step.
     size: bytes of all variables together.
-    dual: whether it has an object graph and both kinds of keys.
+    dual: whether to add an object graph and object keys.
   """
   count = max(1, size // 4 // variables)
   index = Index()
@@ -80,11 +80,11 @@ def write_checkpoint(
 def measure(
   commands: Mapping[str, Sequence[str]], rounds: int = 10
 ) -> dict[str, dict[str, Any]]:
-  """Runs whole processes, in turns.
+  """Runs whole processes in turns.
 
   Args:
-    commands: what to run, by name.
-    rounds: how often each counts; one more run each warms up.
+    commands: the command lines, by name.
+    rounds: number of measured runs of each; one more run each warms up.
 
   Returns:
     For each, `seconds` (the median), `fastest`, and `peak_megabytes`, the most
@@ -92,7 +92,7 @@ def measure(
   """
   seconds: dict[str, list[float]] = {name: [] for name in commands}
   peaks = dict.fromkeys(commands, 0.0)
-  # The first runs leave compiled modules there, as an installation has them.
+  # The first runs write compiled modules there, as an installation has them.
   with tempfile.TemporaryDirectory() as cache:
     for turn in range(rounds + 1):
       for name, command in commands.items():
@@ -138,7 +138,7 @@ def program(*arguments: str) -> list[str]:
 
 
 def write_json(path: str, result: Any) -> None:
-  """Writes what was measured."""
+  """Writes the measurements."""
   with open(path, "w", encoding="utf-8") as file:
     json.dump(result, file, indent=2)
     file.write("\n")

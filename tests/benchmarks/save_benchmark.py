@@ -3,8 +3,8 @@
   python tests/benchmarks/save_benchmark.py [--variables=200] [--megabytes=1024]
 
 One graph and one Session hold the same variables with every saver. The savers take
-turns, so that what else the machine does hits them alike; the fastest of each counts,
-and the spread is shown. Prints a table and writes JSON.
+turns, so that other load on the machine affects them alike. The table shows the fastest
+save of each, and the spread. Prints the table and writes JSON.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ v1 = tf.compat.v1
 
 
 class Both:
-  """Both formats one after the other, as one has to without this library."""
+  """Saves both formats one after the other, as a user has to without this library."""
 
   def __init__(self, saver: Any, checkpoint: tf.train.Checkpoint):
     self._saver = saver
     self._checkpoint = checkpoint
 
   def save(self, session: v1.Session, path: str, step: int) -> None:
-    """Saves both, and deletes those of the step before."""
+    """Saves both checkpoints, and deletes those of the step before."""
     self._saver.save(session, path, global_step=step, write_meta_graph=False)
     with session.as_default():
       self._checkpoint.write(f"{path}-tf2-{step}")
@@ -44,7 +44,7 @@ class Both:
 
 
 def build(count: int, megabytes: float) -> v1.Session:
-  """A session with `count` float32 variables of `megabytes` in all."""
+  """A session with `count` float32 variables of `megabytes` in total."""
   size = max(1, int(megabytes * 2**20 / 4 / count))
   v1.train.create_global_step()
   for i in range(count):
@@ -60,7 +60,7 @@ def build(count: int, megabytes: float) -> v1.Session:
 def interleaved(
   work: dict[str, Callable[[int], None]], rounds: int
 ) -> dict[str, list[float]]:
-  """Seconds that each piece of work took, in `rounds` turns."""
+  """Seconds of each function, run `rounds` times in turns."""
   times: dict[str, list[float]] = {name: [] for name in work}
   names = list(work)
   for turn in range(rounds + 1):
@@ -68,13 +68,13 @@ def interleaved(
     for name in order:
       start = time.perf_counter()
       work[name](turn)
-      if turn:  # The first turn warms up.
+      if turn:  # The first turn only warms up.
         times[name].append(time.perf_counter() - start)
   return times
 
 
 def bytes_of(path: str) -> int:
-  """What lies on disk for a prefix."""
+  """Total size of the files of a prefix."""
   return sum(os.path.getsize(name) for name in glob.glob(path + "*"))
 
 

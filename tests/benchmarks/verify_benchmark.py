@@ -2,8 +2,8 @@
 
   python -m tests.benchmarks.verify_benchmark [--megabytes=4096]
 
-Both read a checkpoint that was just written, from memory if it fits. Prints a table
-and writes JSON.
+Both read a checkpoint that was just written, from the page cache if it fits. Prints
+a table and writes JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.benchmarks import measuring
 
 
 def run(megabytes: int, rounds: int, directory: str) -> dict[str, dict[str, Any]]:
-  """Measures; returns rows by name."""
+  """Runs the benchmark; returns rows by name."""
   prefixes = {}
   for name, variables in (("200 variables", 200), ("100,000 variables", 100_000)):
     prefix = os.path.join(directory, str(variables), "model.ckpt-1234")

@@ -1,17 +1,17 @@
-r"""Time to the first training step: warm start here, and TensorFlow's own.
+r"""Time to the first training step: this library's warm start against TensorFlow's own.
 
   python tests/benchmarks/warm_start_benchmark.py
   python tests/benchmarks/warm_start_benchmark.py --variables=2000 --megabytes=1
 
 An Estimator begins in three ways, in turns: without a warm start, with TensorFlow's
-`warm_start_from=`, and with `warm_start=`. What counts is from the call of `train()` to
-the end of the first step. Nothing is saved, so that only beginning is measured, and
-initializers are the cheapest, zeros.
+`warm_start_from=`, and with `warm_start=`. The time runs from the call of `train()` to
+the end of the first step. Nothing is saved, and initializers are the cheapest (zeros),
+so that only the beginning is measured.
 
-What no warm start can do without bounds what one can gain: the model_fn, which makes the
-variables, and a session that initializes them, both of TensorFlow, are measured without an
-Estimator. So is what a warm start adds to them: from a graph that is complete to values in
-its variables, beyond what it takes to initialize these.
+Two things are needed with any warm start, and limit what a faster one can gain: the
+model_fn, which makes the variables, and a session that initializes them. Both are
+measured without an Estimator. So is the time that a warm start adds: from the complete
+graph to values in its variables, minus the time to initialize the variables.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NONE, STOCK, OURS = WAYS = ("no warm start", "warm_start_from=", "warm_start=")
 
 
 class FirstStep(v1.train.SessionRunHook):
-  """Notes when the first step was done, and an element of the last variable."""
+  """Notes when the first step ended, and an element of the last variable."""
 
   def begin(self) -> None:
     self._element = v1.trainable_variables()[-1].value()[-1]
@@ -49,7 +49,7 @@ class FirstStep(v1.train.SessionRunHook):
 
 
 def make_model_fn(variables: int, elements: int) -> Callable[..., Any]:
-  """A model_fn with these variables, which its training leaves alone."""
+  """A model_fn with these variables, which training does not change."""
 
   def model_fn(features: Any, labels: Any, mode: str) -> Any:
     for number in range(variables):
@@ -68,7 +68,7 @@ def make_model_fn(variables: int, elements: int) -> Callable[..., Any]:
 
 
 def begin(way: str, prefix: str, model_fn: Callable[..., Any]) -> tuple[float, Any]:
-  """Seconds to the first step, and the element of the last variable."""
+  """Seconds to the first step, and an element of the last variable."""
   options = {}
   if way == OURS:
     model_fn = eckpt.checkpointing("tf1", warm_start=prefix)(model_fn)
@@ -83,7 +83,7 @@ def begin(way: str, prefix: str, model_fn: Callable[..., Any]) -> tuple[float, A
   hook = FirstStep()
   with tempfile.TemporaryDirectory() as model_dir:
     estimator = tf.estimator.Estimator(model_fn, model_dir, config, **options)
-    gc.collect()  # The graph before this one.
+    gc.collect()  # Drops the previous graph.
     start = time.perf_counter()
     estimator.train(
       lambda: tf.data.Dataset.from_tensors(tf.ones([1])), hooks=[hook], steps=1
@@ -94,7 +94,7 @@ def begin(way: str, prefix: str, model_fn: Callable[..., Any]) -> tuple[float, A
 def start_alone(
   way: str, prefix: str, model_fn: Callable[..., Any]
 ) -> tuple[float, float]:
-  """Seconds of the model_fn, and from there to values in its variables."""
+  """Seconds of the model_fn, and from there to values in the variables."""
   with tf.Graph().as_default():
     v1.train.get_or_create_global_step()
     start = time.perf_counter()
@@ -112,12 +112,12 @@ def start_alone(
 
 
 class Seconds(NamedTuple):
-  """What was measured, after a round that warmed up; the first two by way.
+  """The measured seconds, after a round that warmed up; the first two fields by way.
 
   Attributes:
     to_first_step: from the call of `train()` to the end of the first step.
-    alone: from a graph that is complete to values in its variables.
-    model_fn: of the model_fn.
+    alone: from the complete graph to values in its variables.
+    model_fn: the call of the model_fn.
   """
 
   to_first_step: dict[str, list[float]]
@@ -126,7 +126,7 @@ class Seconds(NamedTuple):
 
 
 def measure(variables: int, megabytes: int, rounds: int) -> Seconds:
-  """Begins in every way, in turns, and checks what the last variable begins with."""
+  """Begins in every way, in turns, and checks the value of the last variable."""
   with tempfile.TemporaryDirectory() as directory:
     prefix = os.path.join(directory, "model.ckpt-1")
     measuring.write_checkpoint(prefix, variables, megabytes * 2**20)
@@ -150,7 +150,7 @@ def measure(variables: int, megabytes: int, rounds: int) -> Seconds:
 
 
 def main() -> None:
-  """Prints a table, a line for each size and way."""
+  """Prints a table with a line for each size and way."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--variables", type=int)
   parser.add_argument("--megabytes", type=int, default=1)

@@ -20,13 +20,13 @@ def launched(playwright):
   """A Chromium without a window.
 
   Args:
-    playwright: what drives it.
+    playwright: the Playwright driver.
   """
-  # It makes a socket there, whose path may have but 107 bytes; Bazel's is longer.
+  # Chromium makes a socket there. Its path may have 107 bytes; Bazel's is longer.
   with tempfile.TemporaryDirectory(dir="/tmp", prefix="chromium_") as short:
     browser = playwright.chromium.launch(
       executable_path=find(),
-      args=["--no-sandbox"],  # its own, which a container does not allow
+      args=["--no-sandbox"],  # Chromium's sandbox, which a container does not allow
       env={**os.environ, "TMPDIR": short},
     )
     yield browser

@@ -1,4 +1,4 @@
-"""The page of `estimator-ckpt view` in a real Chromium: what is in `checks/` holds."""
+"""The page of `estimator-ckpt view` in a real Chromium: runs what `checks/` holds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHECKS = sorted(
 
 @pytest.fixture(scope="module")
 def suite(interpreter, tmp_path_factory):
-  """How they ended, all in one process."""
+  """Runs all checks in one process; holds how they ended."""
   if chromium.find() is None:
     pytest.skip("this machine has no Chromium; on Debian: apt-get install chromium")
   return suites.run(interpreter("browser"), _CHECKS, tmp_path_factory.mktemp("page"))

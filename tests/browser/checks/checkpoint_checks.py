@@ -23,7 +23,7 @@ _ODD_NAMES = (
 
 
 def model(count: int = 3) -> BundleBuilder:
-  """A dual checkpoint of layers with Adam's slots, an average, and the step."""
+  """A dual checkpoint: layers with Adam's slots, a moving average, and the step."""
   builder = BundleBuilder()
   random = np.random.RandomState(1)
   names = []
@@ -70,7 +70,7 @@ def tree(page):
 
 
 def names(page) -> list[str]:
-  """The names of the rows in view."""
+  """The names of the visible rows."""
   return (
     table(page)
     .locator(".rows .row .cell.first")
@@ -81,7 +81,7 @@ def names(page) -> list[str]:
 
 
 def selected(page) -> dict[str, str]:
-  """What each part of the page shows as selected."""
+  """The selected element in each part of the page."""
   return {
     "table": table(page)
     .locator("[aria-selected=true] .cell.first bdi")
@@ -103,7 +103,7 @@ def tile(page, start: str):
 
 
 def leaf(page, start: str):
-  """The tile of a tensor, which may lie in a frame of the same name."""
+  """The tile of a tensor; a frame may have the same name."""
   return page.locator(f'.tile[aria-label^="{start}"]:not([aria-label$="go in"])')
 
 
@@ -148,7 +148,7 @@ def test_what_is_selected_in_the_treemap_is_selected_everywhere(open_page, plain
   page = open_page(plain_page)
   tile(page, "net/layer_2/kernel/Adam_1, ").click()
   found = selected(page)
-  # A slot is folded under its variable, which opens.
+  # Selecting the slot unfolds the variable above it.
   assert found["table"] == ["net/layer_2/kernel/", "Adam_1"]
   assert found["tree"] == ["Adam_1"]
   assert found["detail"] == "net/layer_2/kernel/Adam_1"
@@ -378,7 +378,7 @@ def test_on_paper_every_row_is_there(open_page, plain_page):
     window.printed = document.querySelectorAll("[aria-label=Tensors] .rows .row").length;
   })""")
   paper = page.pdf(format="A4")
-  assert page.evaluate("window.printed") == 28  # what is folded on the screen, too
+  assert page.evaluate("window.printed") == 28  # includes folded rows
   assert len(re.findall(rb"/Type\s*/Page\b", paper)) >= 1
   page.wait_for_timeout(200)
   assert len(names(page)) > 5
@@ -395,7 +395,7 @@ def test_a_hundred_thousand_variables(open_page, make_page, tmp_path):
   assert path.stat().st_size < 20_000_000
   page = open_page(path)
   assert table(page).get_attribute("aria-rowcount") == "100001"
-  # Alone on two cores it takes half a second; here other work goes on.
+  # Takes half a second alone on two cores; here other processes run too.
   assert int(page.locator("html").get_attribute("data-ready")) < 10_000
   assert page.locator("[aria-label=Tensors] .rows .row").count() < 100
   table(page).focus()

@@ -1,4 +1,4 @@
-"""Two checkpoints as a page: what differs, and how far."""
+"""Two checkpoints as a page: the differences and their sizes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def page_path(make_page, sides):
 
 
 def rows(page) -> dict[str, str]:
-  """What each row says, by name."""
+  """The text of each row, by name."""
   found = page.locator("[aria-label=Tensors] .rows .row").evaluate_all(
     """rows => rows.map(row => [
       [...row.querySelector('.first').querySelectorAll('bdi')].map(b => b.textContent).join(''),

@@ -14,7 +14,7 @@ from tests.browser import chromium
 @pytest.fixture(scope="session")
 def browser():
   """A Chromium without a window."""
-  # Here, since the tests' own environment, which collects this file, has no such package.
+  # Imported here: the environment that collects this file lacks the package.
   from playwright.sync_api import sync_playwright
 
   with sync_playwright() as playwright, chromium.launched(playwright) as launched:
@@ -68,7 +68,7 @@ def open_page(browser):
 
 @pytest.fixture(scope="session")
 def violations():
-  """`violations(page)` is what axe finds against rules of accessibility."""
+  """`violations(page)` lists the rules of accessibility that axe finds broken."""
   from axe_playwright_python.sync_playwright import Axe
 
   def find(page) -> list[str]:
@@ -84,7 +84,7 @@ def violations():
 
 @pytest.fixture
 def pixel(browser):
-  """`pixel(page, x, y)` is the colour at a place of what the screen shows."""
+  """`pixel(page, x, y)` is the colour of a pixel on the screen."""
   blank = browser.new_page()
 
   def colour(page, x: float, y: float) -> tuple[int, int, int]:

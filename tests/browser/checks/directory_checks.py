@@ -18,7 +18,7 @@ _STEPS = (100, 200, 300, 400)
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory):
-  """Four checkpoints, one of them damaged; the best is a copy beside them."""
+  """Four checkpoints, one of them damaged; a copy of the best lies beside them."""
   directory = tmp_path_factory.mktemp("run") / "model_dir"
   prefixes = []
   for number, step in enumerate(_STEPS):
@@ -50,7 +50,7 @@ def page_path(make_page, model_dir):
 def rows(page, label: str) -> list[str]:
   found = page.get_by_role("treegrid", name=label).locator(".rows .row")
   texts = [re.sub(r"\s+", " ", text) for text in found.all_inner_texts()]
-  # A scope and the last part of a name are boxes of their own.
+  # The scope and the last part of a name are separate boxes.
   return [text.replace("/ ", "/") for text in texts]
 
 
