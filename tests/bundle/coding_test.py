@@ -129,7 +129,7 @@ def test_ordered_strings_round_trip(value, after):
 def test_ordered_strings_have_known_bytes():
   assert coding.encode_ordered_string(b"") == b"\x00\x01"
   assert coding.encode_ordered_string(b"a\x00b\xffc") == b"a\x00\xffb\xff\x00c\x00\x01"
-  # The escape of 0xff followed by 0x01 holds an end mark that is none.
+  # An escaped 0xff and a 0x01 contain the bytes of an end mark, but end nothing.
   assert coding.read_ordered_string(b"\xff\x00\x01\x00\x01", 0) == (b"\xff\x01", 5)
 
 

@@ -28,7 +28,7 @@ def _names(prefix):
 
 
 def _write(prefix, value, source=None, **options):
-  """A bundle with the one string `s`, and another bundle's data file behind it."""
+  """Writes a bundle with the string `s`; adds another bundle's data file, if given."""
   data, crc = strings.encode([value])
   index = Index()
   index.put("s", BundleEntry(7, (), 0, 0, len(data), crc))
@@ -180,7 +180,7 @@ def _refuse():
 
 
 def _failing_everywhere(prefix, source, overwrite):
-  """Lets a write fail at its first such call, its second, until none is left."""
+  """Repeats a write; each time, the next call that changes the file system fails."""
   at = 1
   while True:
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -224,7 +224,7 @@ def test_failing_at_any_point_leaves_the_old_bundle_or_the_new_one(tmp_path, ove
 
 
 def _killed(prefix, source, overwrite, at):
-  """Writes in a process that is killed at the `at`-th call; says whether it was."""
+  """Writes in a process that is killed at the `at`-th call; returns whether it was."""
   child = os.fork()
   if not child:
     try:
@@ -289,7 +289,7 @@ def test_leftovers_of_a_directory_are_cleaned(prefix):
   files.write_atomic(left, b"half an index")
   assert commit.find_leftovers(prefix) == [left]
   assert commit.clean_directory(os.path.dirname(prefix)) == [left]
-  # Without a word from its writer, nobody knows what a data file is for.
+  # The writer left no note, so nobody knows what the data file is for.
   assert files.exists(f"{prefix}.data-00000-of-00007")
 
 

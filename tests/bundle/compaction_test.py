@@ -39,7 +39,7 @@ def test_overlapping_tensors_overlap_when_compacted(tmp_path):
 
 
 def test_parts_and_the_whole_stay_one_tensor(tmp_path):
-  # float16 is whole under the object's key, over the bytes of the name's parts.
+  # The object's key has the whole float16 tensor, over the bytes of the name's parts.
   names = golden.path("tf1.15/partitioned_half")
   convert(names, tmp_path / "dual", "dual")
   dual = str(tmp_path / "dual")

@@ -16,7 +16,7 @@ _DATA = bytes(range(24))  # 4 rows of 3 columns, two bytes each.
 
 
 def _index(*cuts, offset=0, **changed) -> Index:
-  """An index of `v`, [4, 3] in half precision; cuts are (extents, shape, start, end)."""
+  """An index of `v`, [4, 3] in half precision; a cut: (extents, shape, start, end)."""
   index = Index()
   slices = tuple(TensorSlice(extents) for extents, *_ in cuts)
   index.put("v", BundleEntry(dtype=_HALF, shape=(4, 3), slices=slices))

@@ -25,7 +25,7 @@ _entries = st.builds(
   size=_int64s,
   crc32c=st.integers(0, 2**32 - 1),
   slices=st.lists(_slices, max_size=4).map(tuple),
-  unknown=st.just(b""),  # Of a NamedTuple Hypothesis makes up what is not given.
+  unknown=st.just(b""),  # Hypothesis invents each field that is not given.
 )
 _headers = st.builds(
   BundleHeader,
@@ -45,7 +45,7 @@ def test_entries_round_trip(entry):
 @given(_entries, _int32s, st.lists(_int64s, max_size=6).map(tuple))
 def test_a_plain_entry_is_told_without_parsing_it(entry, dtype, shape):
   data = entry.serialize()
-  # A shard above 2**28 is left to parsing; nobody has as many.
+  # is_plain() leaves shards from 2**28 on to parsing; nobody has as many.
   plain = not entry.slices and entry.shard_id < 2**28
   present = entry.offset and entry.size and entry.crc32c
   assert is_plain(data, entry.dtype, entry.shape) == bool(plain and present)

@@ -1,4 +1,4 @@
-"""What a rewriting of an index gives, and what its repetition does."""
+"""What rewriting an index gives, and what repeating the rewriting gives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROWS = TensorSlice(((0, 2), (0, -1)))
 
 
 def _source(crcs, entries, size=8):
-  """The index file of plain tensors and of a partitioned one."""
+  """The index file of plain tensors and of a partitioned tensor."""
   index = Index()
   index.put("parts", BundleEntry(1, (4, 2), slices=(_ROWS,)))
   index.put("parts", BundleEntry(1, (2, 2), 0, 0, 16, crcs[0]), _ROWS)
@@ -89,7 +89,7 @@ def test_entries_with_checksums_of_their_own_are_not_repeated():
   index.put("both", index.entry("a")._replace(size=16, crc32c=99))
   recurring.remember(source, index.serialize())
   assert recurring.repeat(source) is None
-  # And it is not tried again at each save.
+  # The next saves do not try again.
   recurring.remember(source, _rewritten(source, ["a", "b"]))
   assert recurring.repeat(source) is None
 

@@ -21,14 +21,14 @@ fsspec = pytest.importorskip("fsspec")
 
 @pytest.fixture(autouse=True)
 def without_tensorflow(request, monkeypatch):
-  """Other tests of the process may have loaded TensorFlow."""
+  """Hides TensorFlow, which other tests of the process may have loaded."""
   if "gfile" not in request.node.name:
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
 
 
 @pytest.fixture(params=["fsspec", "gfile"])
 def root(request, tmp_path):
-  # Both memory file systems are one for the whole process.
+  # Each memory file system is shared by the whole process.
   if request.param == "fsspec":
     return f"memory:/{tmp_path}"
   pytest.importorskip("tensorflow")
@@ -46,7 +46,7 @@ def test_a_written_file_is_read(root):
   assert b"".join(files.read_chunks(path, 1, 4)) == b"bcde"
   assert files.size(path) == 6
   assert files.exists(path)
-  # TensorFlow's file system in memory does not know.
+  # TensorFlow's memory file system does not know the time.
   assert files.modified_time(path) > 1e9 or root.startswith("ram://")
   assert files.list_dir(f"{root}/dir") == ["file"]
   assert files.is_dir(f"{root}/dir")
@@ -74,7 +74,7 @@ def test_files_are_copied_where_they_cannot_be_linked(root, tmp_path):
   local = str(tmp_path / "data")
   files.write_atomic(local, b"0123456789")
   assert shards.place(local, f"{root}/data") == "copy"
-  # fsspec's file system copies by itself.
+  # fsspec's file system copies without a download.
   within = "server copy" if root.startswith("memory") else "copy"
   assert shards.place(f"{root}/data", f"{root}/data2") == within
   assert shards.place(f"{root}/data2", str(tmp_path / "back")) == "copy"

@@ -69,7 +69,7 @@ def test_any_bytes_are_a_tensor_or_a_checkpoint_error(data, count):
 
 
 def test_lengths_above_32_bits_are_checked_as_64():
-  # Only the checksum is asked for; nobody makes a string of 4 GB here.
+  # The test only needs the checksum; it makes no string of 4 GB.
   assert strings._fixed([1, 2**32]) == (1).to_bytes(4, "little") + (2**32).to_bytes(
     8, "little"
   )

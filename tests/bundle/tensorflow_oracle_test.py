@@ -1,4 +1,4 @@
-"""The files of this package and those of TensorFlow, each read by the other."""
+"""This package and TensorFlow read each other's files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _strings(shape):
 
 
 def _save(prefix, arrays, specs=None):
-  """Saves as a Saver does: with slice specs for slices of partitioned variables."""
+  """Saves as a Saver does: slices of partitioned variables have slice specs."""
   keys = list(arrays)
   specs = specs or {}
   tf.raw_ops.SaveV2(
@@ -139,7 +139,7 @@ def test_tables_of_several_blocks_are_written_byte_for_byte(tmp_path):
 
 
 def _write(prefix, arrays, num_shards, partitioned=None):
-  """Writes a bundle with this package alone, tensors spread over the shards."""
+  """Writes a bundle with this package alone; the tensors are spread over the shards."""
   index = Index()
   shards = [bytearray() for _ in range(num_shards)]
 
@@ -188,7 +188,7 @@ def _cases():
   arrays["ä .S/../ "] = np.float32(3)
   many = {f"net/{n % 11}/layer_{n:05d}/kernel": np.int64(n) for n in range(9000)}
   long = {"a" * 300_000: np.int64(1), "b" * 600_000: np.int64(2), "c": np.int64(3)}
-  # TensorFlow itself puts no slices of strings together, nor of float16.
+  # TensorFlow itself cannot join slices of strings or of float16.
   parts = {"embedding": _array("float32", (8, 3)), "ids": _array("int64", (7,))}
   return {
     "types_in_1_shard": (arrays, 1, {}),

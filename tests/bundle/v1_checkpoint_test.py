@@ -1,4 +1,4 @@
-"""Checkpoints of the format V1: what real TensorFlow wrote, and what is damaged."""
+"""Checkpoints of the format V1: those of real TensorFlow, and damaged ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_bytes_are_those_of_a_data_file(name):
       )
       wanted = value[where]
       if entry.dtype == dtypes.STRING:
-        # NumPy's fixed-width bytes have lost the zeros at their end.
+        # NumPy's fixed-width bytes lose the zeros at their end.
         assert [
           text.rstrip(b"\0") for text in shards.read_strings(part, key)
         ] == wanted.ravel().tolist()
@@ -168,7 +168,7 @@ def test_another_file_than_when_it_was_opened_is_an_error(tmp_path):
 
 
 def test_compressed_blocks_are_read(tmp_path):
-  """As the first versions of TensorFlow wrote them."""
+  """The first versions of TensorFlow compressed their blocks."""
   path = golden.path(_ONE_FILE)
   data = open(path, "rb").read()
   compressed = _compressed(data)
@@ -178,7 +178,7 @@ def test_compressed_blocks_are_read(tmp_path):
 
 
 def _compressed(data):
-  """The same table with its blocks as snappy's literals."""
+  """The same table; each block is stored as literals of snappy."""
   from estimator_ckpt.bundle import checksum
 
   out, handles = b"", []
@@ -206,7 +206,7 @@ def _compressed(data):
   return out + b"".join(places).ljust(40, b"\0") + data[-8:]
 
 
-# A file made by hand, of one tensor, of which one thing is wrong.
+# A file made by hand: one tensor, and one thing in the file is wrong.
 
 
 def _message(*fields):

@@ -1,4 +1,4 @@
-"""best.json: the ranking, what is kept, and files that are something else."""
+"""best.json: the ranking, which checkpoints are kept, and files of other content."""
 
 from __future__ import annotations
 

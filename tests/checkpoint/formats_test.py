@@ -87,11 +87,11 @@ _COUNTER = Attribute(
     (_graph(_W), ["w"], CheckpointFormat.DUAL),
     (_graph(_W), [], CheckpointFormat.TF2),
     (_graph(_W, _COUNTER), ["w"], CheckpointFormat.DUAL),
-    # Without a name there is nothing that could be name-based.
+    # A checkpoint without names has nothing name-based.
     (_graph(), ["w"], CheckpointFormat.TF2),
     (_graph(_COUNTER), ["save_counter"], CheckpointFormat.TF2),
     (_graph(Attribute("VARIABLE_VALUE", "", "k")), ["w"], CheckpointFormat.TF2),
-    # What is no variable's value has no name in a name-based checkpoint.
+    # An attribute that is no variable's value has no name in a name-based checkpoint.
     (_graph(_W, Attribute("CONFIG", "config", "k")), ["w"], CheckpointFormat.DUAL),
   ],
 )

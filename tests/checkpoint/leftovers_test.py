@@ -14,7 +14,7 @@ _LATER = 60.0
 
 @pytest.fixture
 def model_dir(tmp_path):
-  """A model_dir of two checkpoints, with another one that is kept for good."""
+  """A model_dir with two checkpoints, and a third one that is kept for good."""
   for step in (1, 5, 10):
     _write(tmp_path, step)
   (tmp_path / "checkpoint").write_text(
@@ -41,7 +41,7 @@ def _clean(directory, before=None):
 
 def test_a_whole_model_dir_is_left_alone(model_dir):
   before = sorted(os.listdir(model_dir))
-  # Newer than what the state file names, and whole.
+  # This checkpoint is whole, and newer than the one that the state file names.
   _write(model_dir, 15)
   assert _clean(model_dir) == []
   assert set(before) <= set(os.listdir(model_dir))
@@ -62,7 +62,7 @@ def test_a_whole_model_dir_is_left_alone(model_dir):
 def test_files_of_an_interrupted_save_are_removed(model_dir, name):
   before = sorted(os.listdir(model_dir))
   (model_dir / name).write_bytes(b"half")
-  # What is newer may be another job's.
+  # A newer file may belong to another job.
   assert _clean(model_dir, before=time.time() - _LATER) == []
   assert _clean(model_dir) == [name]
   assert sorted(os.listdir(model_dir)) == before
@@ -89,7 +89,7 @@ def test_what_a_user_has_there_is_left_alone(model_dir, name):
 
 
 def test_what_is_copied_there_meanwhile_is_left_alone(model_dir):
-  # Its data comes first, with the time at which the original was written.
+  # The data file is copied first, and keeps the original's modification time.
   copied = model_dir / "model.ckpt-15.data-00000-of-00001"
   copied.touch()
   os.utime(copied, (1e9, 1e9))

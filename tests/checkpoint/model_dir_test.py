@@ -11,7 +11,7 @@ from tests import stored
 
 @pytest.fixture
 def directory(tmp_path):
-  """Two checkpoints, of which the state file names the second and one that is gone."""
+  """Two checkpoints; the state file names the second one and a deleted one."""
   for step in (9, 10):
     stored.write(tmp_path / f"model.ckpt-{step}", {"w": stored.vector(step)})
   latest, gone = f"{tmp_path}/model.ckpt-10", f"{tmp_path}/model.ckpt-5"

@@ -27,12 +27,12 @@ def _apply(rules, names, **kwargs):
     ),
     (r"(?P<l>l\d+)/w:layer/\g<l>/w", ["l12/w"], ["layer/l12/w"]),
     (r"(.*):tower/\1", ["a", "b/c"], ["tower/a", "tower/b/c"]),
-    # `a.b` is a name here, and as a regular expression it would match `axb` too.
+    # `a.b` is a name here; as a regular expression it would also match `axb`.
     ("a.b:c", ["axb", "a.b"], ["axb", "c"]),
     # A literal `:` in a name.
     (r"it\:0:it\:1", ["it:0"], ["it:1"]),
     (r"(?:old|ancient)/w:w", ["ancient/w"], ["w"]),
-    # The first rule that matches counts; a rule that would swap is no chain.
+    # The first matching rule counts, so rules that swap two names do not chain.
     (["a:b", "b:a"], ["a", "b"], ["b", "a"]),
     (["net/w:net/v", "net/:other/"], ["net/w", "net/b"], ["net/v", "other/b"]),
   ],
@@ -86,7 +86,7 @@ def test_a_regular_expression_that_is_meant_for_a_variable_takes_its_slots_along
     "lib/a_w/Adam_1",
     "lib/Adam/a/w_m",
   ]
-  # One that matches the slots alone is meant for them.
+  # A rule that matches slots alone applies to the slots.
   assert list(_apply(["net/a/w:v", r"(.*)/Adam:\1/m"], names).values())[:3] == [
     "v",
     "net/a/w/m",

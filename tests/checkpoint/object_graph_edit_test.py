@@ -29,7 +29,7 @@ def _from_names(names, which="default"):
 
 
 def _reachable(graph):
-  """Every path to a value, without cycles: path -> (full_name, key)."""
+  """Every path to a value, except through cycles: path -> (full_name, key)."""
   found = {}
 
   def walk(node_id, path):
@@ -84,7 +84,7 @@ def test_any_renaming_keeps_every_variable_under_its_flat_path(names, random):
     assert node_id is not None
     key = layout.object_key(("var_list", name))
     assert graph.nodes[node_id].attributes == [Attribute("VARIABLE_VALUE", name, key)]
-  # No path of an old name is left, and no node that leads nowhere.
+  # No path of an old name is left, and no node without a parent.
   assert {value[0] for value in _reachable(graph).values()} == set(new_names)
   assert len(graph.nodes) == len({0, *(child for _, _, child in graph.edges())})
 
@@ -144,7 +144,7 @@ def test_objects_that_have_no_value_left_go_and_others_stay():
   assert list(_reachable(graph)) == ["var_list/c.Sd", "c/d"]
   assert graph.lookup(("a",)) is None
   assert graph.lookup(("stateless", "layer")) is not None
-  # A message that TensorFlow can read: references are to nodes that are there.
+  # TensorFlow can read the message: every reference leads to an existing node.
   ObjectGraph.parse(graph.serialize())
 
 

@@ -41,7 +41,7 @@ def test_an_optimizer_that_lists_its_variables(name):
     for key in manifest
     if key.startswith(("optimizer/_variables/", "optimizer/_iter", "optimizer/_learn"))
   }
-  # `_trainable_variables`, where Keras 3 lists the model's, are the model's.
+  # The model's variables, which Keras 3 lists in `_trainable_variables`, have no role.
   assert set(roles) == own
 
 

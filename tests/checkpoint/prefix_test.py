@@ -17,7 +17,7 @@ _NAME = "tf1.15/adam_dense"
 
 @pytest.fixture
 def model_dir(tmp_path):
-  """A directory with the checkpoints of steps 90, 100 and 1000; 100 is the latest."""
+  """A directory with checkpoints of the steps 90, 100 and 1000; 100 is the latest."""
   directory = tmp_path / "model_dir"
   source = golden.path(_NAME)
   directory.mkdir()

@@ -28,7 +28,7 @@ from tests import golden
 
 
 class _Bundle:
-  """Writes a bundle of numpy arrays, with the offsets and slices a test asks for."""
+  """Writes a bundle of NumPy arrays, with offsets and slices as a test asks."""
 
   def __init__(self):
     self.index = Index()
@@ -261,7 +261,7 @@ def test_threads_may_share_a_reader_of_anything(name):
   def read_all(number):
     start.wait()
     keys = sorted(expected)
-    # Each begins elsewhere, and all ask for what is read once at the same time.
+    # Each thread begins elsewhere; all ask at once for data that is read only once.
     found = {key: _read(shared, key) for key in keys[number * 3 :] + keys[: number * 3]}
     return found, shared.names, shared.object_paths, shared.slots
 

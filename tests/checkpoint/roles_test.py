@@ -20,7 +20,7 @@ def _golden_roles(name):
   return classify(index.keys(), {key: index.entry(key).shape for key in index.keys()})
 
 
-# What a TensorFlow 1.15 optimizer wrote, and which slot is which.
+# What a TensorFlow 1.15 optimizer wrote, with the role of each slot.
 @pytest.mark.parametrize(
   "name, optimizer, slots",
   [
@@ -183,7 +183,7 @@ def test_what_is_not_certain_stays_a_variable_and_says_why(
 def test_what_corrects_the_start_of_an_average_goes_with_it():
   names = ["w", "w/ExponentialMovingAverage", "w/ExponentialMovingAverage/biased"]
   assert classify(names)[names[2]] == Role(RoleKind.MOVING_AVERAGE, "w")
-  # Batch normalization's own statistics may keep the same.
+  # Batch normalization's own statistics may have variables of these names too.
   names = ["bn/moving_mean", "bn/moving_mean/biased", "bn/moving_mean/local_step"]
   assert set(classify(names).values()) == {VARIABLE}
 

@@ -23,7 +23,7 @@ def _names(prefix):
 
 
 def _golden_names(name):
-  """Names by key without what every key ends in."""
+  """Names by key; the suffix that all keys share is cut off."""
   names = _names(golden.path(name))
   return {key.replace(_VALUE, ""): name for key, name in names.items()}
 
@@ -99,21 +99,21 @@ def test_keras_3():
 @pytest.mark.parametrize(
   "variables, expected",
   [
-    # A name that one object alone has, and the objects that share one.
+    # The first name belongs to one object only; two objects share the second name.
     (
       [(("m", "a"), "x/w"), (("m", "b"), "w"), (("m", "c"), "w")],
       ["x/w", "m/b", "m/c"],
     ),
-    # `Variable` is a name where the path says it too.
+    # `Variable` counts as a name only if the path says `Variable` too.
     (
       [(("var_list", "Variable"), "Variable"), (("a",), "Variable_1")],
       ["Variable", "a"],
     ),
-    # One that is called as another is reached goes by its own path.
+    # A variable whose name is another one's path is named by its own path.
     ([(("m", "a"), "m/b"), (("m", "b"), "Variable")], ["m/a", "m/b"]),
-    # Escapes, and a step with a slash that is not a whole name.
+    # Escapes, and a path step with a slash that is not a whole name.
     ([(("m", "a/b.c"), "")], ["m/a/b.c"]),
-    # A dict of whole names, and a dict that only is called so.
+    # A dict whose keys are whole names, and an object that is only called `vars`.
     ([(("vars", "net/w"), "Variable"), (("vars", "b"), "Variable")], ["net/w", "b"]),
     ([(("vars", "w"), "Variable"), (("vars", "b"), "Variable")], ["vars/w", "vars/b"]),
   ],
@@ -142,9 +142,9 @@ def _with_slots(path, slots, optimizers=("optimizer",)):
 @pytest.mark.parametrize(
   "slots, expected",
   [
-    # A TensorFlow 1 optimizer that was saved as an object.
+    # An optimizer of TensorFlow 1 that was saved as an object.
     ([("o", "m", "net/w/Adam"), ("o", "v", "net/w/Adam_1")], ["Adam", "Adam_1"]),
-    # No names: the slot's own.
+    # Slots without full names get their slot names.
     ([("o", "m", ""), ("o", "v", "")], ["m", "v"]),
     ([("o", "m", "Variable"), ("p", "m", "Variable")], ["o/m", "p/m"]),
   ],
@@ -229,6 +229,6 @@ def test_two_variables_whose_names_end_as_a_tables_do(tmp_path):
   tensors["a-values"] = stored.vector(3, 4)
   prefix = stored.write(tmp_path / "y", tensors)
   assert {t.name for t in named_tensors(Index.read(prefix), None)} == {"a"}
-  # Unless a variable is called so already.
+  # If a variable already has that name, the two tensors stay variables.
   prefix = stored.write(tmp_path / "z", {**tensors, "a": stored.vector(5)})
   assert {t.name for t in named_tensors(Index.read(prefix), None)} == {*tensors, "a"}

@@ -35,7 +35,7 @@ def _files(directory: pathlib.Path) -> dict[str, os.stat_result]:
 
 
 def _state(directory: pathlib.Path) -> dict[str, tuple[int, int, int]]:
-  """What a write would change; reading moves the time of access only."""
+  """The state that a write would change; reading changes only the access time."""
   return {
     path: (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     for path, stat in _files(directory).items()
@@ -80,7 +80,7 @@ def test_it_counts_the_bytes_that_the_run_links_copies_and_writes(
   assert would["would"]["copy"] + would["would"]["write"] == sum(
     s.st_size for s in written.values()
   )
-  # What is planned is what is done, in all else.
+  # In everything else, the dry run planned what the real run did.
   for planned, checkpoint in zip(would["checkpoints"], done["checkpoints"]):
     planned.pop("would")
     assert planned == checkpoint

@@ -328,7 +328,7 @@ def test_a_directory_with_more_checkpoints_says_so(inspect, tmp_path):
 
 @pytest.fixture
 def best(tmp_path):
-  """A model_dir with one checkpoint, which is the second of the best."""
+  """A model_dir with one checkpoint, which is the second best."""
   for directory in (tmp_path, tmp_path / "best"):
     convert(golden.path("tf1.15/adam_dense"), directory / "model.ckpt-7", "tf1")
   kept = [

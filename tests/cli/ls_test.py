@@ -30,7 +30,7 @@ def ls(capsys):
 
 @pytest.fixture
 def model_dir(tmp_path):
-  """Three checkpoints; the state file names two, and one that is gone."""
+  """Three checkpoints; the state file names two of them and a deleted one."""
   names = {step: f"{tmp_path}/model.ckpt-{step}" for step in (1, 2, 3, 9)}
   convert(golden.path("tf1.15/adam_dense"), names[1], to="tf1")
   convert(golden.path("tf1.15/adam_dense"), names[2], to="tf1")
@@ -126,7 +126,7 @@ def test_files_of_the_format_v1_are_listed(ls, name):
 
 @pytest.fixture
 def best_dir(model_dir):
-  """What BestCheckpointExporter keeps of the model_dir: its second and a gone one."""
+  """The files of BestCheckpointExporter: the second checkpoint and a deleted one."""
   directory = model_dir / "best"
   for step in (0, 2):
     convert(golden.path("tf1.15/adam_dense"), directory / f"model.ckpt-{step}", "tf1")
@@ -160,7 +160,7 @@ def test_the_best_are_marked_in_the_jobs_own_directory(ls, model_dir, best_dir):
   lines = ls(model_dir)
   assert lines[2].endswith("latest      best/ 1: loss 0.125")
   assert "best/" not in lines[1] + lines[3]
-  # One that the job has removed is still there.
+  # The best directory still has a checkpoint that the job has removed.
   assert [line for line in lines if "model.ckpt-0 (step 0" in line]
 
 

@@ -35,7 +35,7 @@ def test_what_is_started_and_what_is_left(plan):
   key = "vars/net.Sdense_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
   [line] = [line for line in out.splitlines() if line.startswith("net/dense_1/kernel")]
   assert line.split()[1] == key
-  # In the words of this command line, not of Python.
+  # The text names flags of the command line, not arguments of Python.
   assert "\nNot started, 1: the step; --global_step starts it\n  global_step  " in out
   assert "Not started, 10: optimizer state; --optimizer_state starts it\n" in out
 
@@ -79,7 +79,7 @@ def test_on_a_terminal_it_fits(plan, monkeypatch, columns):
     lines = out.partition("A map that would")[0].splitlines()
     assert max(map(len, lines)) <= columns
     assert "".join(out.split()).count("thecheckpointhasnothingbelow'nett/'") == 1
-  # The end of each object key would leave no room for the rest.
+  # The common end of the object keys is cut off, to leave room for the rest.
   _, out, _ = plan("tf2.15/converted_names", "tf1.15/adam_dense")
   assert "vars/net.Sdense_1.Skernel  float32 [5, 4]" in " ".join(out.split(" "))
 

@@ -109,7 +109,7 @@ def test_several_paths_and_a_tree_of_directories(tmp_path, capsys):
   assert main.run(["verify", str(tmp_path), "--recursive", "--json"]) == 0
   reports = json.loads(capsys.readouterr().out)["reports"]
   assert [r["path"] for r in reports] == [f"{tmp_path}/a", f"{tmp_path}/b/c"]
-  # What is wrong in one does not hide the others.
+  # An error in one checkpoint does not hide errors in the others.
   os.remove(tmp_path / "a" / "model.ckpt-1.data-00000-of-00001")
   assert main.run(["verify", str(tmp_path), "--recursive"]) == 1
   assert "1 of 2 paths sound." in capsys.readouterr().out

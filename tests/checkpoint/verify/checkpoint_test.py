@@ -16,7 +16,7 @@ from tests import golden
 from tests.bundle_builder import BundleBuilder, dual_builder
 from tests.damage import damage, damage_an_entry
 
-# Those that tf.train.Checkpoint.save did not write have no counter of saves.
+# Only tf.train.Checkpoint.save writes a counter of saves; this golden has none.
 _WITHOUT_COUNTER = {"tf2.15/guide_scaffold"}
 _SMALL = ("tf1.15/momentum_partitioned", "tf2.15/guide_scaffold")
 
@@ -260,7 +260,7 @@ def test_data_files_that_were_swapped_are_found(tmp_path):
 @settings(max_examples=150)
 @given(draw=st.data(), name=st.sampled_from(_SMALL + ("tf2.15/keras2_legacy_adam",)))
 def test_an_index_with_damaged_values_never_makes_it_fail(draw, name, tmp_path_factory):
-  """The blocks' checksums are right here, so that the damage gets to what is inside."""
+  """The blocks' checksums are right here, so the damage reaches the values inside."""
   directory = tmp_path_factory.mktemp("mutated")
   prefix = golden.copy(name, directory / "copy")
   damage_an_entry(draw.draw, prefix)

@@ -31,7 +31,7 @@ def _feed(computed, data, cuts):
 
 
 def _variants(messages):
-  """A variant tensor's bytes and stored checksum, as the format's description says."""
+  """A variant tensor's bytes and stored checksum, as the format describes them."""
   data, crc = b"", 0
   for message in messages:
     crc = checksum.extend(crc, len(message).to_bytes(8, "little") + message)
