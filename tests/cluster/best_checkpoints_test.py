@@ -27,7 +27,8 @@ def test_the_evaluator_keeps_them_from_the_jobs_retention(
     "steps": 100,
     "seconds_a_step": 0.2,
     "save_steps": 6,
-    # Each stays for some seconds, as an evaluator ends if one is deleted while it reads.
+    # Each checkpoint stays for some seconds: an evaluator ends if one is deleted under
+    # it.
     "config": {"keep_checkpoint_max": 8},
     "evaluation": {"start_delay_secs": 0, "throttle_secs": 1},
   }
@@ -46,7 +47,7 @@ def test_the_evaluator_keeps_them_from_the_jobs_retention(
   assert verify(model_dir / "best").ok
   kept_by_job = models.steps_on_disk(model_dir)
   assert set(ranked) - set(kept_by_job)
-  # It is what was evaluated: the same loss.
+  # The kept checkpoint is the evaluated one: it has the same loss.
   fn = tasks.decorated(checkpoint_format, partitions=2)
   estimator = models.estimator(fn, tmp_path / "elsewhere")
   for name, step in zip(best.names, ranked):

@@ -1,4 +1,4 @@
-"""The processes of the tests of this directory."""
+"""Fixtures that start the processes of the tests in this directory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def launcher(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def module_cluster(launcher):
-  """As `new_cluster`, for a fixture that several tests share."""
+  """`new_cluster` for a fixture that several tests share."""
   yield from _clusters(launcher)
 
 
 @pytest.fixture
 def new_cluster(launcher):
-  """`new_cluster(num_ps, num_workers)`; what it starts ends with the test."""
+  """`new_cluster(num_ps, num_workers)` makes a cluster that ends with the test."""
   yield from _clusters(launcher)
 
 
@@ -43,7 +43,7 @@ def _clusters(launcher):
 
 @pytest.fixture(scope="session")
 def tf1_dir(tmp_path_factory):
-  """Five steps without a cluster and without this library, three partitions."""
+  """A job after five steps, without a cluster or this library, in three partitions."""
   path = tmp_path_factory.mktemp("plain")
   models.estimator(tasks.model_fn(3), path).train(models.input_fn, steps=5)
   return path

@@ -1,4 +1,4 @@
-"""The example: one command that starts a cluster, and says who wrote what."""
+"""The example: one command that starts a cluster, and shows who wrote which file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_it_trains_and_says_who_wrote_what(tmp_path):
   assert eckpt.verify(path).ok
 
 
-# The chief does something, and the others nothing for a long time.
+# The chief ends soon; the other tasks sleep for a long time.
 _TASK = """
 import json, os, time
 task = json.loads(os.environ["TF_CONFIG"])["task"]

@@ -1,4 +1,4 @@
-"""Killing the chief of a cluster while it saves, and looking at what is left."""
+"""Kills the chief of a cluster while it saves, and checks the files that are left."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def on_disk(model_dir: Any) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Kill:
-  """One kill: when it was, and what it left.
+  """One kill: its moment, and the checkpoints before and after.
 
   Attributes:
-    save: the number of the save, from 1; the first is that of the step it began with.
+    save: number of the save, from 1; the first is that of the step it began with.
     moment: seconds after the save began.
     of: seconds that a whole save took before.
     begun: the step the chief found.
@@ -48,15 +48,16 @@ class Kill:
 class ChiefKiller:
   """Kills the chief at a random moment of a save, again and again.
 
-  The servers live on, so a save they have begun may end after the chief has. What the
-  state file names then has to be whole, and the next chief has to start from it.
+  The servers live on, so a save that they have begun may end after the chief has ended.
+  The checkpoint that the state file then names has to be whole, and the next chief has
+  to start from it.
 
   Args:
     cluster: a new cluster; this starts its tasks.
     model_dir: the model_dir.
     checkpoint_format: what is written.
-    directory: for files of its own.
-    seed: of the moments.
+    directory: where to put files of its own.
+    seed: seed of the random moments.
   """
 
   def __init__(
@@ -82,7 +83,7 @@ class ChiefKiller:
     cluster.start_servers(steps=1, **self._arguments)
 
   def kill_once(self) -> Kill:
-    """Starts a chief, kills it in a save, and checks what it found and what it left."""
+    """Starts a chief, kills it in a save, and checks the checkpoints before and after."""
     save = self._random.choice([1, 2, 3])
     self._started.unlink(missing_ok=True)
     chief = self._cluster.start(
@@ -109,7 +110,7 @@ class ChiefKiller:
     return Kill(save, moment, self._seconds, begun, self._look())
 
   def finish(self) -> None:
-    """Trains to an end, and checks that as well."""
+    """Trains to the end, and checks the result too."""
     steps = 4 + max(self._look(), 0)
     chief = self._cluster.start("chief/0", steps=steps, **self._arguments)
     [started] = chief.wait()

@@ -34,7 +34,7 @@ def test_a_worker_is_killed_and_restarted(new_cluster, tmp_path, checkpoint_form
   chief.wait_for(lambda: models.steps_on_disk(tmp_path)[-1] > step)
   worker = cluster.start("worker/0", **arguments)
   [found] = worker.wait()
-  # It went on with what the servers had, and restored nothing.
+  # The new worker went on with the values on the servers; it restored nothing.
   assert found["global_step"] >= step
   assert len(chief.wait()) == 1
   assert eckpt.verify(str(tmp_path)).ok
@@ -45,7 +45,7 @@ def test_a_worker_is_killed_and_restarted(new_cluster, tmp_path, checkpoint_form
 def test_a_server_is_killed_and_the_cluster_restarted(
   new_cluster, tmp_path, checkpoint_format
 ):
-  """Once the server alone is restarted, and once all of them."""
+  """Restarts the server alone, then all servers."""
   arguments = _arguments(tmp_path, checkpoint_format, steps=10**6)
   cluster = new_cluster(num_ps=2, num_workers=1)
   cluster.start_servers(**arguments)
@@ -56,7 +56,7 @@ def test_a_server_is_killed_and_the_cluster_restarted(
   worker.kill()
   before = failing.on_disk(tmp_path)
   cluster.start("ps/1", **arguments)
-  # The chief finds the server again by itself, and restores the last checkpoint.
+  # The chief reconnects to the server by itself, and restores the last checkpoint.
   chief.wait_for(lambda: "session 2 has started" in chief.output)
   chief.wait_for(lambda: models.steps_on_disk(tmp_path)[-1] > before["global_step"])
   cluster.tasks["ps/0"].kill()
@@ -75,7 +75,7 @@ def test_a_server_is_killed_and_the_cluster_restarted(
 def test_the_chief_is_killed_while_it_saves(
   new_cluster, tmp_path, checkpoint_format, kills
 ):
-  """A few times; `tests/stress/cluster_stress.py` does it a hundred times and more."""
+  """Kills a few times; `tests/stress/cluster_stress.py` kills a hundred times."""
   killer = failing.ChiefKiller(
     new_cluster(num_ps=2), tmp_path / "model", checkpoint_format, tmp_path, seed=5
   )

@@ -1,4 +1,4 @@
-"""Hooks in a cluster: synchronous replicas, early stopping, savers of their own."""
+"""Hooks in a cluster: synchronous replicas, early stopping, and hooks with a Saver."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def test_sync_replicas_optimizer(new_cluster, tmp_path, checkpoint_format):
     arguments.update(steps=steps, started_path=str(path))
     cluster.start_servers(**arguments)
     chief = cluster.start_chief(**arguments)
-    # A step takes both.
+    # A step needs the gradients of both.
     cluster.start("worker/0", **arguments)
     # After the last save, the chief waits for its queue runner for two minutes, and the
-    # worker for a token; with a Saver of TensorFlow's own, too.
+    # worker for a token; the same happens with a Saver of TensorFlow's own.
     chief.wait_for(
       lambda steps=steps: str(tf.train.latest_checkpoint(model_dir)).endswith(
         f"-{steps}"
@@ -49,7 +49,7 @@ def test_sync_replicas_optimizer(new_cluster, tmp_path, checkpoint_format):
 
 
 def test_early_stopping_and_a_hook_with_a_saver_of_its_own(new_cluster, tmp_path):
-  """They stop the whole cluster; their variables and files are resumed."""
+  """Both hooks stop the whole cluster; their variables and files are resumed."""
   cluster = new_cluster(num_ps=2, num_workers=1)
   arguments = {
     "model_dir": str(tmp_path),
@@ -60,7 +60,7 @@ def test_early_stopping_and_a_hook_with_a_saver_of_its_own(new_cluster, tmp_path
     "steps": 10**6,
   }
   before = None
-  # The first is stopped by its checkpoints, the second by the step of one.
+  # First early stopping stops the job, then the hook that reads a checkpoint's step.
   for stop_at, last_step in ((15, 10**6), (10**6, 60)):
     arguments.update(stop_at=stop_at, last_step=last_step)
     cluster.start_servers(**arguments)

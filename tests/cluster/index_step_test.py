@@ -1,4 +1,4 @@
-"""The index step runs where the chief runs, which may not read the servers' data files."""
+"""The index step runs on the chief, which may not see the servers' data files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _VALUES = {"w": np.arange(12, dtype=np.float32).reshape(4, 3), "b": np.ones(3)}
 class _HidingSession(v1.Session):
   """A session in which data files cannot be opened once they are written.
 
-  Each becomes a link to a file that is not there: it can be renamed, removed and linked,
-  as a file can that others own, and whoever opens it fails.
+  Each data file becomes a link to a missing file: the link can be renamed, removed and
+  linked, like a file of another owner, but opening it fails.
   """
 
   def hide(self, directory: pathlib.Path, hidden: pathlib.Path) -> None:
-    """From now on, data files below a directory are moved to another."""
+    """From now on, moves data files below a directory to another directory."""
     self._directory = directory
     self._hidden = hidden
     self.names: list[str] = []
@@ -40,7 +40,7 @@ class _HidingSession(v1.Session):
     return result
 
   def show(self) -> None:
-    """Puts them back, wherever they are now."""
+    """Puts the data files back, wherever their links are now."""
     for path in self._directory.rglob("*.data-*"):
       if path.is_symlink():
         away = self._hidden / os.path.basename(os.readlink(path))
@@ -53,7 +53,8 @@ def _session(directory, hidden):
   with tf.Graph().as_default():
     v1.train.create_global_step()
     for i, (name, value) in enumerate(_VALUES.items()):
-      # A device of its own each, and so a data file; the step has another.
+      # Each variable has its own device, and so its own data file; the step has
+      # another.
       with tf.device(f"/job:localhost/replica:0/task:0/device:CPU:{i}"):
         v1.get_variable(name, initializer=value)
     config = v1.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
@@ -64,7 +65,7 @@ def _session(directory, hidden):
 
 
 def test_it_needs_no_data_file(tmp_path):
-  """Not for a new checkpoint, and not for one that is saved again."""
+  """Saves a new checkpoint, and then replaces one, without reading a data file."""
   hidden = tmp_path / "hidden"
   hidden.mkdir()
   (tmp_path / "model").mkdir()
@@ -76,7 +77,7 @@ def test_it_needs_no_data_file(tmp_path):
     assert len(session.names) == 3
     session.show()
     assert not eckpt.verify(path).findings
-    # Saved again with another value, its files have to be replaced.
+    # A second save with another value has to replace the files.
     variable = next(v for v in v1.global_variables() if v.op.name == "w")
     session.run(variable.assign(_VALUES["w"] + 1))
     path = saver.save(session, prefix, global_step=0)

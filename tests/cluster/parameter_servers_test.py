@@ -38,11 +38,11 @@ class Life:
   Attributes:
     checkpoint_format: what both were decorated with.
     first: the model_dir as the first left it.
-    started: the variables as the chief of each found them.
-    evaluations: what the evaluator of each found.
+    started: the variables as each of the two chiefs found them.
+    evaluations: the results of each of the two evaluators.
     delay: seconds from the start of the second evaluator to its first result.
     looks: how often each of the first's checkpoints was read while it was the latest.
-    wrong: what was wrong with them.
+    wrong: the errors that these reads found.
     last: the model_dir as the second left it.
   """
 
@@ -64,8 +64,8 @@ def life(request, tf1_dir, module_cluster, launcher, tmp_path_factory):
     "model_dir": str(first),
     "checkpoint_format": request.param,
     "steps": _FIRST,
-    # An evaluator ends if a checkpoint is deleted between being chosen and being read,
-    # here as in stock TensorFlow: each has to stay for some seconds.
+    # As in stock TensorFlow, an evaluator ends if a checkpoint is deleted between being
+    # chosen and being read, so each checkpoint has to stay for some seconds.
     "seconds_a_step": 0.2,
     "save_steps": 6,
     "config": {"keep_checkpoint_max": _KEPT},
@@ -122,7 +122,7 @@ def _on_disk(path):
 
 
 def _written_by(path: str) -> list[str]:
-  """The tasks whose mode a file has."""
+  """The tasks whose umask the file's mode shows."""
   mode = os.stat(path).st_mode & 0o777
   return [name for name, own in _MODES.items() if own == mode]
 
@@ -143,8 +143,8 @@ def test_each_server_writes_its_part_and_the_chief_the_index(life):
   paths = index.data_paths(prefix)
   assert [_written_by(path) for path in paths] == [["ps/0"], ["ps/1"]]
   assert all(os.path.getsize(path) > 0 for path in paths)
-  # Where aliases are needed, the chief adds them. Else there is only what TensorFlow
-  # merges, on the last server.
+  # The chief adds aliases where the format has any. Otherwise the index is the one that
+  # TensorFlow merges on the last server.
   writer = "chief/0" if life.checkpoint_format == "dual" else "ps/1"
   assert _written_by(prefix + ".index") == [writer]
   assert cluster.writers(prefix) == ({0: "ps/0", 1: "ps/1"}, writer)
@@ -194,8 +194,9 @@ def test_the_evaluator_evaluates_meanwhile_and_exports_the_last(life):
   assert life.delay >= 2
   for model_dir, found in ((life.first, first), (life.last, last)):
     estimator = models.estimator(tasks.decorated(life.checkpoint_format, 1), model_dir)
-    # Where workers finish together, the chief's last checkpoint is a little later; and
-    # one that is saved while another worker steps has a later step than its name.
+    # The workers finish together, so the chief's last checkpoint may come a little
+    # later; and a checkpoint saved while another worker steps holds a later step than
+    # its name says.
     [path] = [
       prefix
       for prefix in checkpoints_in(str(model_dir))
@@ -230,7 +231,7 @@ def test_it_is_read_by_name_and_by_object(life):
 
 
 def test_and_one_process_goes_on_without_this_library(life, tmp_path):
-  """From a tf2 checkpoint by way of the tf1 decorator."""
+  """A tf2 checkpoint is resumed with the tf1 decorator."""
   model_dir = shutil.copytree(life.last, tmp_path / "model")
   step = int(_on_disk(model_dir)["global_step"])
   undecorated = None if life.checkpoint_format != "tf2" else "tf1"

@@ -1,4 +1,4 @@
-"""Processes that have TensorFlow from the start.
+"""Processes that have imported TensorFlow before they start.
 
 Importing TensorFlow takes seconds, and a cluster is many processes, some of which are
 killed and started again. `Launcher` keeps one process that has imported it and done
@@ -9,7 +9,7 @@ nothing else; that one is forked for each task. Commands and answers are lines o
     {"status": 17}                       -> {"status": null}, or the exit status
     {"signal": 9, "pid": 17}             -> {}; nothing happens to one that has ended
 
-All of them end when the launcher does, and it ends when the test does.
+All of them end when the launcher ends, and the launcher ends with the test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import time
 import traceback
 from typing import Any
 
-_PROGRAM = os.path.abspath(__file__)  # where a symbolic link to it is
+_PROGRAM = os.path.abspath(__file__)  # the link in Bazel's tree, not its target
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(_PROGRAM)))
 _PR_SET_PDEATHSIG = 1
 _POLL_SECS = 0.02
@@ -52,16 +52,16 @@ class Task:
 
   @property
   def output(self) -> str:
-    """What it has printed."""
+    """The text that the process has printed."""
     return self._files.with_suffix(".log").read_text(errors="replace")
 
   @property
   def is_running(self) -> bool:
-    """Whether it has not ended."""
+    """Whether the process is still running."""
     return self._launcher.ask(status=self.pid)["status"] is None
 
   def status(self, seconds: float = 90) -> int:
-    """Its exit status, once it has ended; fails if it does not in time."""
+    """The exit status of the ended process; fails if it does not end in time."""
     deadline = time.monotonic() + seconds
     while (status := self._launcher.ask(status=self.pid)["status"]) is None:
       if time.monotonic() > deadline:
@@ -70,14 +70,14 @@ class Task:
     return int(status)
 
   def wait(self, seconds: float = 90) -> Any:
-    """What its function returned; fails if it raises, or does not end in time."""
+    """The function's return value; fails if it raises or does not end in time."""
     status = self.status(seconds)
     if status:
       raise AssertionError(f"{self.name} ended with {status}.\n{self._tail()}")
     return pickle.loads(self._files.with_suffix(".result").read_bytes())
 
   def wait_until_killed(self, seconds: float = 90) -> None:
-    """Waits for a task that ends itself by SIGKILL; fails if it ends otherwise."""
+    """Waits until the task kills itself by SIGKILL; fails if it ends in another way."""
     deadline = time.monotonic() + seconds
     while (status := self._launcher.ask(status=self.pid)["status"]) is None:
       assert time.monotonic() < deadline, f"{self.name} runs.\n{self._tail()}"
@@ -85,7 +85,7 @@ class Task:
     assert status == -signal.SIGKILL, f"{self.name}: {status}.\n{self._tail()}"
 
   def kill(self) -> None:
-    """Ends it at once, wherever it is, and waits until it is gone."""
+    """Kills the process at once, and waits until it is gone."""
     self._launcher.ask(signal=signal.SIGKILL, pid=self.pid)
     deadline = time.monotonic() + 20
     while self.is_running:
@@ -93,9 +93,9 @@ class Task:
       time.sleep(_POLL_SECS)
 
   def wait_for(self, condition: Any, seconds: float = 90) -> Any:
-    """Waits until a function returns something true, and returns that.
+    """Waits until a function returns a true value, and returns the value.
 
-    Fails if the task ends before, or if it does not happen in time.
+    Fails if the task ends first, or if the time is over.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -186,15 +186,15 @@ class Launcher:
 
 
 def _serve() -> None:
-  """What the launcher's process does."""
+  """The main loop of the launcher's process."""
   import tensorflow as tf
   import tensorflow.compat.v1
 
   import estimator_ckpt as eckpt
 
-  # What is loaded on first use would be loaded anew in every task.
+  # Modules that load on first use would otherwise be loaded again in every task.
   assert tf.estimator.Estimator and eckpt.dual_checkpointing
-  # A thread is not there after a fork, and whoever waits for it waits for ever.
+  # A fork does not copy other threads, so a task that waits for one would wait forever.
   assert len(os.listdir("/proc/self/task")) == 1
   statuses: dict[int, int | None] = {}
   for line in sys.stdin:
@@ -232,7 +232,7 @@ def _fork(command: dict[str, Any]) -> int:
   code = 1
   try:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == parent:  # else it ended before we said what that should mean
+    if os.getppid() == parent:  # else the parent ended before prctl() was called
       _run(command)
       code = 0
   except BaseException:

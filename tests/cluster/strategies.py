@@ -12,22 +12,22 @@ import estimator_ckpt as eckpt
 from tests import models
 
 v1 = tf.compat.v1
-# What runs in one process, and in several, each with a TF_CONFIG.
+# Kinds that run in one process, and kinds that run in several with a TF_CONFIG each.
 ALONE = ("none", "one_device", "mirrored")
 CLUSTERS = ("parameter_servers", "multi_worker")
 KINDS = (*ALONE, *CLUSTERS)
 
 
 def _eval_input_fn() -> tf.data.Dataset:
-  # Where two replicas share five batches, TensorFlow may leave the last one out.
+  # If two replicas share five batches, TensorFlow may skip the last batch.
   return models.eval_input_fn().unbatch().batch(10)
 
 
 class _Start(tf.estimator.SessionRunHook):
-  """Remembers every variable, as the first replica found it."""
+  """Remembers the value of every variable as the first replica found it."""
 
   def after_create_session(self, session: Any, coord: Any) -> None:
-    """Reads all of them."""
+    """Reads all variables."""
     firsts = {}
     for variable in v1.global_variables():
       copies = getattr(variable, "values", None)
@@ -68,13 +68,14 @@ def run(
 
   Args:
     kind: one of KINDS.
-    jobs: of each model_dir, format and last step; one job where there is a TF_CONFIG.
+    jobs: model_dir, format and last step of each; one job only where a TF_CONFIG is
+      set.
     uses: whether to evaluate, predict and export as well.
 
   Returns:
-    For each job `started`, the variables as training found them; where `uses`, also
-    `metrics`, `predicted`, and `served`, what the exported model predicts. Nothing for
-    a task that is not the chief.
+    For each job `started`, the variables as training found them; if `uses`, also
+    `metrics`, `predicted`, and `served`, the predictions of the exported model. An
+    empty list for a task that is not the chief.
   """
   strategy = _strategy(kind)
   done = []
@@ -100,7 +101,7 @@ def run(
       )
       if '"type": "chief"' not in os.environ.pop("TF_CONFIG"):
         return []
-      # The cluster is done; what it left is for anybody.
+      # The cluster has ended; any process may read what it left.
       estimator = _estimator(model_dir, checkpoint_format)
     done.append({"started": start.values})
     if uses:

@@ -1,4 +1,4 @@
-"""Distribution strategies: whatever one of them, or none, wrote, any other resumes."""
+"""Distribution strategies: every strategy resumes the checkpoints of every other."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def _runs(
   Args:
     launcher: starts the processes.
     jobs: for each kind, jobs as `strategies.run` takes them.
-    uses: as it takes that.
+    uses: as for `strategies.run`.
 
   Returns:
-    For each kind, what each job returned.
+    For each kind, the result of each job.
   """
   function = "tests.cluster.strategies:run"
   alone = {
@@ -68,7 +68,7 @@ def _runs(
 
 @pytest.fixture(scope="module")
 def written(launcher, tmp_path_factory):
-  """What each strategy wrote in each format: paths, and what became of them."""
+  """What each strategy wrote in each format: the model_dir, and the job's result."""
   root = tmp_path_factory.mktemp("written")
   jobs = {
     kind: [(str(root / f"{kind}-{fmt}"), fmt, _WRITTEN) for fmt in _FORMATS]
@@ -84,14 +84,14 @@ def written(launcher, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resumed(launcher, written, tmp_path_factory):
-  """What each strategy made of one checkpoint of each of them."""
+  """The result of each strategy that resumed a checkpoint of each strategy."""
   root = tmp_path_factory.mktemp("resumed")
   jobs: dict[str, list[Any]] = {}
   for i, reader in enumerate(strategies.KINDS):
     jobs[reader] = []
     for j, writer in enumerate(strategies.KINDS):
       source, _ = written[writer, _FORMATS[(i + j) % 3]]
-      # What is written then is of the next format.
+      # The next save is in the next format.
       copy = shutil.copytree(
         source, root / f"{writer}-{reader}", ignore=shutil.ignore_patterns("export")
       )
@@ -115,7 +115,7 @@ def test_it_trains_evaluates_predicts_and_exports(written, kind, checkpoint_form
   np.testing.assert_allclose(result["served"], result["predicted"], atol=1e-6)
   error = np.abs(result["predicted"] - models.Y).mean()
   np.testing.assert_allclose(result["metrics"]["mae"], error, rtol=1e-4)
-  # Whoever wrote it, it has what one process without a strategy writes.
+  # Every strategy writes the keys that one process without a strategy writes.
   plain, _ = written["none", checkpoint_format]
   assert sorted(models.values(model_dir)) == sorted(models.values(plain))
 

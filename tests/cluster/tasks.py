@@ -1,4 +1,4 @@
-"""What the tasks of a cluster do. Each function runs in a process of its own.
+"""The tasks of a cluster. Each function runs in a process of its own.
 
 TF_CONFIG says which task of which cluster the process is, as a scheduler would.
 """
@@ -27,8 +27,8 @@ def model_fn(partitions: int, make_optimizer: Any = None) -> Any:
   """A model_fn with an embedding of 7 rows in some partitions, and Adam.
 
   Args:
-    partitions: how many.
-    make_optimizer: a function that makes another optimizer, and a hook for it.
+    partitions: number of partitions of the embedding.
+    make_optimizer: a function that makes another optimizer, and its hook.
   """
 
   def partitioned(features: Any, labels: Any, mode: str) -> Any:
@@ -38,8 +38,8 @@ def model_fn(partitions: int, make_optimizer: Any = None) -> Any:
     ids = tf.cast(tf.abs(features["x"][:, 0]) * (ROWS - 1), tf.int64)
     x = tf.concat([features["x"], tf.nn.embedding_lookup(table, ids)], axis=1)
     is_trained = mode == tf.estimator.ModeKeys.TRAIN
-    # What is made after UPDATE_OPS depends on them; that includes SyncReplicasOptimizer's
-    # init ops, so moving averages would move before training begins.
+    # Ops made after UPDATE_OPS depend on them, including the init ops of
+    # SyncReplicasOptimizer, so moving averages would change before training begins.
     y = models.network(x, is_trained and make_optimizer is None)
     if make_optimizer is None or not is_trained:
       return models.spec(mode, y, labels)
@@ -55,7 +55,7 @@ def decorated(
   make_optimizer: Any = None,
   **options: Any,
 ) -> Any:
-  """That model_fn with one line above it; for None without."""
+  """The model_fn, decorated for a format; undecorated for None."""
   fn = model_fn(partitions, make_optimizer)
   if checkpoint_format is None:
     return fn
@@ -63,10 +63,10 @@ def decorated(
 
 
 class Start(tf.estimator.SessionRunHook):
-  """Remembers every variable as each session found it, partitions put together.
+  """Remembers every variable as each session found it, with partitions joined.
 
   Args:
-    path: a file to write `values` to each time, or none.
+    path: a file that gets `values` each time, or None.
 
   Attributes:
     values: for each session, the variables by name.
@@ -77,7 +77,7 @@ class Start(tf.estimator.SessionRunHook):
     self.values: list[dict[str, np.ndarray]] = []
 
   def after_create_session(self, session: Any, coord: Any) -> None:
-    """Reads all of them, and says so."""
+    """Reads all variables, and writes them to `path`."""
     named: dict[str, list[Any]] = {}
     for variable in v1.global_variables():
       info = variable._save_slice_info
@@ -102,15 +102,15 @@ class Slow(tf.estimator.SessionRunHook):
     self._seconds = seconds
 
   def after_run(self, run_context: Any, run_values: Any) -> None:
-    """Sleeps."""
+    """Sleeps for the given time."""
     time.sleep(self._seconds)
 
 
 class Evaluations(tf.estimator.Exporter):
-  """Remembers what was evaluated, and exports the last as a SavedModel.
+  """Remembers the results of evaluations, and exports the last as a SavedModel.
 
   Attributes:
-    found: metrics with the checkpoint's step, and `time` they were there.
+    found: metrics with the checkpoint's step, and `time`, when they were ready.
   """
 
   name = "last"
@@ -137,7 +137,7 @@ class Evaluations(tf.estimator.Exporter):
 
 
 def _poll_often() -> None:
-  """A worker that finds no variables yet looks again after 1 s instead of 30."""
+  """Lets a worker without variables poll every second instead of every 30 seconds."""
   original = v1.train.SessionManager.__init__
 
   def init(self: Any, *args: Any, **options: Any) -> None:
@@ -164,29 +164,29 @@ def train(
   optimizer: Any = None,
   more_exporters: Any = (),
 ) -> list[Any]:
-  """Trains up to a step, or serves, or evaluates, as TF_CONFIG says.
+  """Trains up to a step, serves, or evaluates, as TF_CONFIG says.
 
   Args:
     model_dir: the model_dir.
-    checkpoint_format: what the model_fn is decorated with; None for nothing.
+    checkpoint_format: format of the decorator; None for no decorator.
     steps: the last step.
-    partitions: of the embedding.
+    partitions: number of partitions of the embedding.
     save_steps: as for RunConfig.
-    seconds_a_step: how long to wait after each.
-    umask: of the process; the files it makes show by their mode who made them.
+    seconds_a_step: seconds to sleep after each step.
+    umask: umask of the process; the modes of files then show which process made them.
     config: further arguments of RunConfig.
-    options: of the decorator.
-    warm_start_from: what the Estimator's own argument is to start from.
+    options: further arguments of the decorator.
+    warm_start_from: source for the Estimator's own argument of this name.
     evaluation: further arguments of EvalSpec.
     started_path: a file for what a session found, for a task that will be killed.
-    extra_hooks: a function from the Estimator to hooks that are added.
+    extra_hooks: a function from the Estimator to further hooks.
     saving_listener: a CheckpointSaverListener.
-    optimizer: a function that makes the optimizer, and a hook for it.
-    more_exporters: of the EvalSpec.
+    optimizer: a function that makes the optimizer, and its hook.
+    more_exporters: further exporters of the EvalSpec.
 
   Returns:
-    For a task that trains, the variables as each of its sessions found them; for the
-    evaluator, what it found.
+    For a training task, the variables as each of its sessions found them; for the
+    evaluator, the results of its evaluations.
   """
   os.umask(umask)
   _poll_often()
@@ -197,7 +197,7 @@ def train(
     model_dir,
     save_steps,
     warm_start_from and eckpt.warm_start_settings(warm_start_from),
-    # A worker would first wait, 5 s for each before it.
+    # By default a worker first waits 5 s for each worker before it.
     experimental_max_worker_delay_secs=0,
     **(config or {}),
   )
@@ -222,23 +222,23 @@ def train(
 
 
 def train_keeping_best(mode: str, keep: int, **arguments: Any) -> list[Any]:
-  """`train`, with the best checkpoints kept.
+  """Runs `train`, and keeps the best checkpoints.
 
   Args:
-    mode: of the exporter, which looks at the loss.
-    keep: of the exporter.
-    **arguments: of `train`.
+    mode: mode of the exporter, which compares the loss.
+    keep: number of checkpoints that the exporter keeps.
+    **arguments: further arguments of `train`.
   """
   exporter = eckpt.BestCheckpointExporter("loss", mode, keep)
   return train(more_exporters=[exporter], **arguments)
 
 
 def train_synchronously(**arguments: Any) -> list[Any]:
-  """`train` with SyncReplicasOptimizer over the chief and one worker."""
+  """Runs `train` with SyncReplicasOptimizer over the chief and one worker."""
 
   def optimizer() -> tuple[Any, Any]:
-    # Adam decays the slots of an embedding before it has the gradient; where the latter
-    # is waited for, as here, what is saved would be a step half done.
+    # Adam decays the slots of an embedding before its gradient arrives. Here the
+    # optimizer waits for the gradient, so a save would see a step half done.
     synchronous = v1.train.SyncReplicasOptimizer(
       v1.train.MomentumOptimizer(0.05, 0.9),
       replicas_to_aggregate=2,
@@ -251,12 +251,12 @@ def train_synchronously(**arguments: Any) -> list[Any]:
 
 
 def train_with_hooks(stop_at: int, last_step: int, **arguments: Any) -> list[Any]:
-  """`train` with hooks that add variables, and with one that has a saver of its own.
+  """Runs `train` with hooks that add variables, and one that has a Saver of its own.
 
   Args:
-    stop_at: the step at which early stopping stops everybody, if it is reached.
-    last_step: of the hook that stops when a checkpoint has this step.
-    **arguments: of `train`.
+    stop_at: the step at which early stopping stops all tasks.
+    last_step: the checkpoint's step at which the other hook stops the job.
+    **arguments: further arguments of `train`.
   """
 
   def hooks(estimator: Any) -> list[Any]:
@@ -279,7 +279,7 @@ def train_with_hooks(stop_at: int, last_step: int, **arguments: Any) -> list[Any
 
 
 def serve() -> None:
-  """A parameter server and nothing else."""
+  """Runs a parameter server and nothing else."""
   config = json.loads(os.environ["TF_CONFIG"])
   task = config["task"]
   cluster = tf.train.ClusterSpec(config["cluster"])
@@ -287,12 +287,12 @@ def serve() -> None:
 
 
 class _Killed(v1.train.CheckpointSaverListener):
-  """Has its process killed by another one, at some moment of a save.
+  """Has another process kill this one at a chosen moment of a save.
 
   Args:
-    number: of the save, from 1.
-    fraction: the moment, as a fraction of the time that the save before took.
-    seconds: what a save took, for the first.
+    number: number of the save, from 1.
+    fraction: the moment, as a fraction of the time of the save before.
+    seconds: the assumed time of a save, if there was none before.
   """
 
   def __init__(self, number: int, fraction: float, seconds: float):
@@ -305,14 +305,14 @@ class _Killed(v1.train.CheckpointSaverListener):
     if os.fork() == 0:
       os.close(self._writing)
       told = os.read(reading, 100)
-      if told:  # else the parent has ended
+      if told:  # else the parent has already ended
         time.sleep(float(told))
         os.kill(parent, signal.SIGKILL)
       os._exit(0)
     os.close(reading)
 
   def before_save(self, session: Any, global_step_value: int) -> None:
-    """Gives the order, if it is this save."""
+    """Orders the kill, if this is the chosen save."""
     self._left -= 1
     if self._left == 0:
       moment = self._fraction * self._seconds
@@ -321,20 +321,20 @@ class _Killed(v1.train.CheckpointSaverListener):
     self._begun = time.monotonic()
 
   def after_save(self, session: Any, global_step_value: int) -> None:
-    """Measures."""
+    """Measures the time of the save."""
     self._seconds = time.monotonic() - self._begun
 
 
 def train_until_killed(
   number: int, fraction: float, seconds: float, **arguments: Any
 ) -> list[Any]:
-  """`train`, until it is killed in its nth save.
+  """Runs `train` until it is killed in its nth save.
 
   Args:
-    number: see `_Killed`.
-    fraction: see there.
-    seconds: see there.
-    **arguments: of `train`.
+    number: as in `_Killed`.
+    fraction: as in `_Killed`.
+    seconds: as in `_Killed`.
+    **arguments: further arguments of `train`.
   """
   return train(saving_listener=_Killed(number, fraction, seconds), **arguments)
 
@@ -342,15 +342,15 @@ def train_until_killed(
 def follow(
   model_dir: str, checkpoint_format: str, last_step: int
 ) -> tuple[dict[int, int], list[str]]:
-  """Reads whatever the state file names, again and again, as an evaluator might.
+  """Reads the state file's latest checkpoint again and again, as an evaluator might.
 
   Args:
-    model_dir: where a cluster writes.
-    checkpoint_format: what it writes.
+    model_dir: the model_dir of a running cluster.
+    checkpoint_format: the format that the cluster writes.
     last_step: the step to end at.
 
   Returns:
-    How often each step was read, and what was wrong.
+    The number of reads of each step, and the errors found.
   """
   looks: dict[int, int] = {}
   wrong: list[str] = []
@@ -360,10 +360,10 @@ def follow(
     if path is None:
       time.sleep(0.01)
       continue
-    # What a job starts from may be of another format, until it is saved again.
+    # The checkpoint that a job starts from may have another format until the next save.
     first = first or path
     try:
-      # Data files of what was replaced are kept for a while, which is no error.
+      # Data files of a replaced checkpoint stay for a while; this is no error.
       report = eckpt.verify(path)
       found = [] if report.ok else [str(finding) for finding in report.findings]
       reader = tf.train.load_checkpoint(path)

@@ -1,4 +1,4 @@
-"""A warm start in a cluster of parameter servers: the chief does it, in the graph."""
+"""A warm start in a cluster of parameter servers: the chief runs it, in the graph."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_chief_starts_and_a_worker_begins_with_what_it_started(
     arguments["options"] = {"warm_start": str(source)}
   cluster.start_servers(**arguments)
   chief = cluster.start("chief/0", **arguments)
-  # A worker trains from when the variables are started, be they saved or not.
+  # A worker begins as soon as the variables have values, saved or not.
   chief.wait_for(lambda: os.path.exists(model_dir / "checkpoint"))
   worker = cluster.start("worker/0", **arguments)
   chief.wait()
