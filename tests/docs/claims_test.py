@@ -1,4 +1,4 @@
-"""What README says of `tf2` and `dual` is so."""
+"""README's statements about `tf2` and `dual` are true."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _restores(model_dir):
   return bool(np.any(kernel.numpy()))
 
 
-# The rows of README's table, in order.
+# The rows of README's table, in its order.
 _ROWS = {
   "a plain Estimator resumes": _resumes,
   f'`estimator.get_variable_value("{_NAME}")`': _has_value,

@@ -1,4 +1,4 @@
-"""The pages name everything there is, and nothing that is not."""
+"""The pages name everything that exists, and nothing that does not exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sources() -> list[ast.Module]:
 
 
 def messages() -> str:
-  """Every text of the package, with ... for what is filled in, one a line."""
+  """Every text of the package, one a line, with ... for a value that is filled in."""
   found = []
   for tree in sources():
     for node in ast.walk(tree):
@@ -180,7 +180,7 @@ def test_the_page_has_each_field_of_json(argv, tmp_path, capsys):
   main.run([part.format(tmp_path) for part in argv] + ["--json"])
   value = json.loads(capsys.readouterr().out)
   text = page("docs/command_line.md").partition("## inspect")[2]
-  by_name = {"source_only", "target_only"}  # whose keys are names of variables
+  by_name = {"source_only", "target_only"}  # objects whose keys are names of variables
   wanted = _fields(value)
   for name, inner in value.items():
     if name not in by_name:

@@ -1,4 +1,4 @@
-"""Every link between the pages leads to a page, and to a heading that it has."""
+"""Every link between the pages leads to an existing page and heading."""
 
 from __future__ import annotations
 

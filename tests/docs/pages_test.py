@@ -1,4 +1,4 @@
-"""Every block of code in the pages of docs/ runs, and prints what its page says."""
+"""Every block of code in the pages of docs/ runs, and prints the page's output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCKS = [
 
 @pytest.fixture(scope="module")
 def page_of(tmp_path_factory):
-  """`page_of(path)` is where the blocks of that page run, one after the other."""
+  """`page_of(path)` is a Page; the page's blocks run in it one after the other."""
   return functools.cache(lambda path: Page(path, tmp_path_factory.mktemp(path.stem)))
 
 

@@ -75,7 +75,7 @@ def test_what_is_neither_kept_nor_said_to_be_left_out_is_an_error():
 
 
 def test_a_name_that_is_another_tensors_key_in_an_object_graph():
-  # Of a checkpoint with a graph, a tensor that the graph does not know keeps its key.
+  # In a checkpoint with a graph, a tensor that the graph does not know keeps its key.
   index, graph = _read("tf2.15/module_tree")
   index.put("tree/words", BundleEntry(1, (1,), 0, 0, 4, 1))
   for to in (CheckpointFormat.TF1, CheckpointFormat.DUAL):
@@ -122,7 +122,7 @@ def test_slices_go_with_their_tensor(tmp_path):
 
 
 def _half_in_parts(index, offsets):
-  """Puts a float16 variable of two rows at these offsets."""
+  """Puts a float16 variable of two rows, one part at each of these offsets."""
   parts = [TensorSlice(((row, 1), (0, -1))) for row in (0, 1)]
   half = dtypes.number("float16")
   index.put("h", BundleEntry(half, (2, 2), slices=tuple(parts)))
@@ -132,7 +132,7 @@ def _half_in_parts(index, offsets):
 
 @pytest.mark.parametrize("to", list(CheckpointFormat))
 def test_a_tensor_in_parts_and_again_as_a_whole_is_one(to):
-  # So training writes float16 variables in columns, or in several data files.
+  # Training writes float16 variables like this in columns, or in several data files.
   index, graph = Index(), ObjectGraph()
   _half_in_parts(index, (4, 0))
   key = graph.add_variable([("var_list", "h")], "h")
@@ -153,7 +153,7 @@ def test_a_tensor_in_parts_and_again_as_a_whole_is_one(to):
 
 @pytest.mark.parametrize("to", list(CheckpointFormat))
 def test_parts_that_nobody_can_put_together_are_noted(to):
-  # Those of the first checkpoint stand row after row; of the second, the other way.
+  # The first checkpoint's parts lie in the order of rows; the second's in reverse.
   noted = []
   for offsets in ((0, 4), (4, 0)):
     index = Index()

@@ -34,7 +34,7 @@ _FORMATS = ["tf1", "tf2", "dual"]
 
 @pytest.fixture
 def prefix(tmp_path):
-  """A small TF1 checkpoint of this test's own."""
+  """A small TF1 checkpoint that the test may change."""
   tensors = {
     "net/w": stored.vector(1, 2, 3),
     "net/w/Adam": stored.vector(4, 5, 6),
@@ -62,7 +62,7 @@ def test_every_tensor_is_there_with_its_bytes(name, to, tmp_path):
     is_object = to != "tf1" and layout.parse_object_key(key) is not None
     expected = before[source_key]
     assert after[key] == (expected.as_tf2_needs_it() if is_object else expected), key
-  # Nothing is lost: what no key stands for is an object graph or a counter.
+  # Only object graphs and counters have no key in the result, so no value is lost.
   lost = set(before) - set(plan.keys.values())
   assert lost <= {_GRAPH, _SAVE_COUNTER}
   assert lost <= {*plan.left_out, _GRAPH}
@@ -101,7 +101,7 @@ def test_a_dual_checkpoint_only_loses_keys(name, tmp_path):
   tf1 = stored.stored(tmp_path / "tf1")
   objects_only = [k for k in dual if k not in tf1 and k not in tf2]
   assert not objects_only
-  # The object graph is the one that was there, and no data file is added for it.
+  # The object graph is copied unchanged, and needs no new data file.
   assert tf2[_GRAPH] == dual[_GRAPH]
   assert Index.read(str(tmp_path / "tf2")).header.num_shards == (
     Index.read(str(tmp_path / "dual")).header.num_shards
@@ -127,7 +127,7 @@ def test_the_object_graph_is_the_one_that_training_writes(prefix, tmp_path):
     _SAVE_COUNTER,
     _GRAPH,
   }
-  # The counter goes on from the step: it is another key for the same bytes.
+  # The counter starts at the step: its key points at the step's bytes.
   assert after[_SAVE_COUNTER] == after["global_step"] == stored.scalar(7)
 
 
@@ -216,7 +216,7 @@ def test_names_of_objects_with_one_name_are_listed_with_the_map_that_helps(tmp_p
     "flat": stored.vector(1),
     "nested": stored.vector(2),
   }
-  # One of the two may keep the name, if that is said too.
+  # One of the two variables may keep the name, if the map says so.
   convert(source, tmp_path / "z", "tf1", name_map={first: "a/b", second: "c"})
   assert list(stored.stored(tmp_path / "z")) == ["a/b", "c"]
 
@@ -266,7 +266,7 @@ def test_data_files_are_linked(prefix, tmp_path):
   report = convert(prefix, tmp_path / "out" / "m", "dual")
   assert report.checkpoints[0].placed == ("link", "write")
   assert len(_inodes(source) & _inodes(tmp_path / "out")) == 1
-  # What is deleted or overwritten there changes nothing here.
+  # The copy does not change when files of the source are deleted or overwritten.
   after = stored.stored(tmp_path / "out" / "m")
   for name in os.listdir(source):
     os.remove(os.path.join(source, name))
@@ -315,8 +315,8 @@ def test_a_destination_that_exists(prefix, tmp_path):
   for to in ("dual", "dual", "tf2", "tf1", "tf1"):
     convert(prefix, target, to, overwrite=True)
     assert detect_format(target) is CheckpointFormat(to)
-    assert stored.stored(target)  # and every tensor can be read
-    # Nothing of the old one is left.
+    assert stored.stored(target)  # every tensor can be read
+    # No file of the old checkpoint is left.
     shards = Index.read(str(target)).header.num_shards
     assert len(os.listdir(tmp_path / "out")) == 1 + shards
 
@@ -392,7 +392,7 @@ def test_a_model_dir_that_tf_io_gfile_reads_and_writes(prefix, tmp_path):
   convert(os.path.dirname(prefix), f"{root}/dual", "dual")
   convert(f"{root}/dual", f"{root}/tf1", "tf1")
   [report] = convert(f"{root}/dual", f"{root}/tf1", "tf1", overwrite=True).checkpoints
-  # An empty data file makes their number another than that of what is replaced.
+  # The empty data file changes the number of data files, so one has to be written.
   assert report.placed == ("copy", "copy", "write")
   assert not verify(f"{root}/tf1").findings
   assert stored.stored(report.target) == stored.stored(prefix)
@@ -434,7 +434,7 @@ def test_a_conversion_to_every_format_and_back_ends_where_it_began(name, tmp_pat
 
 
 def _keras_slots_in_a_graph():
-  """A TF2 checkpoint as an Estimator writes it whose Keras optimizer made slots."""
+  """A TF2 checkpoint that an Estimator wrote, with slots of a Keras optimizer."""
   builder = BundleBuilder()
   names = ["dnn/w", "training/Adagrad/dnn/w/accumulator", "Variable", "global_step"]
   graph = ObjectGraph()
@@ -462,7 +462,7 @@ def test_objects_of_an_estimator_keep_the_names_of_its_graph(tmp_path):
   builder.object_graph(graph)
   convert(builder.write(tmp_path / "m"), tmp_path / "out", "tf1")
   assert set(stored.stored(tmp_path / "out")) == {*names, "Variable_1"}
-  # Without the step it is no Estimator's, and Keras's names mean TF1's slots.
+  # Without a step it is no Estimator's checkpoint: Keras's names stand for TF1's slots.
   builder.index.remove("global_step")
   convert(builder.write(tmp_path / "keras"), tmp_path / "as_tf1", "tf1")
   assert "model/v" in stored.stored(tmp_path / "as_tf1")

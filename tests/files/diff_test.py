@@ -153,7 +153,7 @@ def test_slices_that_are_cut_differently_are_compared_by_value(tmp_path):
 
 
 def _tf2_of(source, directory, name):
-  """The same values under object keys alone."""
+  """A checkpoint of the same values under object keys alone."""
   builder = BundleBuilder()
   graph = ObjectGraph()
   for key, values in golden.expected(source).items():
@@ -262,7 +262,7 @@ def test_renamed_tensors_are_compared_by_a_name_map(tmp_path):
 
 def test_a_dual_checkpoint_made_of_its_own_names_differs_in_nothing(tmp_path):
   builder = dual_builder()
-  # Training counts saves in a tensor of its own.
+  # A counter that training wrote has bytes of its own.
   builder.index.remove("save_counter/.ATTRIBUTES/VARIABLE_VALUE")
   builder.numbers("save_counter/.ATTRIBUTES/VARIABLE_VALUE", 7, "int64")
   before = builder.write(tmp_path / "before")
@@ -270,9 +270,9 @@ def test_a_dual_checkpoint_made_of_its_own_names_differs_in_nothing(tmp_path):
   convert(tmp_path / "tf1", tmp_path / "after", "dual")
   for pair in ((before, tmp_path / "after"), (tmp_path / "after", before)):
     found = {difference.name for difference in diff(*pair, values=True).differences}
-    # The builder numbers the objects in another order.
+    # The two graphs number the objects in different orders.
     assert found <= {layout.OBJECT_GRAPH_KEY}
-  # Another number of saves is a difference of the counter alone.
+  # Another count of saves differs in the counter alone.
   builder.numbers("save_counter/.ATTRIBUTES/VARIABLE_VALUE", 8, "int64")
   more = builder.write(tmp_path / "more")
   found = {d.name: d.changed for d in diff(more, before, values=True).differences}

@@ -21,7 +21,7 @@ def test_it_has_what_the_command_prints(name, values, capsys):
   assert main.run(["inspect", path, "--json", *flags]) == 0
   printed = json.loads(capsys.readouterr().out)
   found = inspect(path, values=values)
-  del printed["best"]  # of the directory around it
+  del printed["best"]  # the directory around the checkpoint
   assert found.as_dict() == printed
   assert (found.path, found.step) == (printed["path"], printed["step"])
 

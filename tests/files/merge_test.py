@@ -20,7 +20,7 @@ _SAVE_COUNTER = "save_counter" + _VALUE
 
 @pytest.fixture
 def towers(tmp_path):
-  """Two checkpoints with variables of their own, a common one, and other steps."""
+  """Two checkpoints with variables of their own, a common one, and different steps."""
   a = {"a/w": stored.vector(1, 2), "shared": stored.vector(5)}
   b = {"b/w": stored.vector(3), "shared": stored.vector(5)}
   a["global_step"], b["global_step"] = stored.scalar(10), stored.scalar(20)
@@ -49,7 +49,7 @@ def test_a_clash_is_an_error_that_lists_it(towers, tmp_path):
   with pytest.raises(OptionError) as caught:
     merge(towers, tmp_path / "out")
   assert f"  'global_step', first in {towers[0]}" in str(caught.value)
-  # Equal tensors are no clash.
+  # Equal tensors do not clash.
   assert "shared" not in str(caught.value)
   assert not list(tmp_path.glob("out*"))
 
@@ -73,7 +73,7 @@ def test_the_one_that_wins_is_the_one_under_every_key(
 
 
 def test_empty_tensors_at_one_place_are_several(tmp_path):
-  # TensorFlow writes them so: one ends, and the next begins, where the other does.
+  # TensorFlow writes empty tensors at one place: the next begins where the last ends.
   empty = stored.Stored("float32", (0, 3), (("", b""),))
   other = empty._replace(shape=(0, 5))
   both = stored.write(tmp_path / "both", {"a": empty, "b": empty})
@@ -84,7 +84,7 @@ def test_empty_tensors_at_one_place_are_several(tmp_path):
 
 @pytest.mark.parametrize("to", ["tf2", "dual"])
 def test_float16_in_parts_is_whole_for_objects(towers, tmp_path, to):
-  # TensorFlow cannot put slices of float16 together; a conversion does the same.
+  # TensorFlow cannot join slices of float16; a conversion cannot either.
   half = golden.path("tf1.15/partitioned_half")
   convert(half, tmp_path / "converted", to)
   expected = {
@@ -95,7 +95,7 @@ def test_float16_in_parts_is_whole_for_objects(towers, tmp_path, to):
   assert {len(expected[k].parts) for k in expected if k.endswith(_VALUE)} == {1}
   merge([half, towers[0]], tmp_path / "out", to=to, on_clash="first")
   assert expected.items() <= stored.stored(tmp_path / "out").items()
-  # In parts and as a whole it is the same, and no clash.
+  # The same values in parts and as a whole are equal, and do not clash.
   merge([half, tmp_path / "converted"], tmp_path / "again", to=to)
   assert expected.items() <= stored.stored(tmp_path / "again").items()
 
@@ -136,14 +136,14 @@ def test_object_graphs_of_programs_are_merged(towers, tmp_path):
 
 
 def test_one_variable_as_another_programs_object(towers, tmp_path):
-  # `dense_1/kernel` is an object of Keras in one, and a name in the other.
+  # `dense_1/kernel` is an object path of Keras in one, and a name in the other.
   keras = golden.path("tf2.15/keras2_legacy_adam")
   kernel = "model/layer_with_weights-0/kernel" + _VALUE
   named = stored.write(tmp_path / "x", {"dense_1/kernel": stored.vector(1)})
   merge([named, keras], tmp_path / "out", to="dual", on_clash="first")
   after = stored.stored(tmp_path / "out")
   assert after["dense_1/kernel"] == stored.vector(1)
-  # What lost its name is not there under its object path either.
+  # The tensor that lost the name is not under its object path either.
   assert kernel not in after
   graph = stored.object_graph(tmp_path / "out")
   assert graph.lookup(("model", "layer_with_weights-0", "kernel")) is None

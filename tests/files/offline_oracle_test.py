@@ -1,6 +1,6 @@
-"""What is written without TensorFlow, read by TensorFlow: it is the judge.
+"""TensorFlow reads what was written without TensorFlow, and is the judge.
 
-The Estimators here are undecorated: they are those of whoever was handed the files.
+The Estimators here are undecorated, like those of a colleague who gets the files.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def _readable(name):
-  """Keys and values that this TensorFlow can compare with what the writer had."""
+  """The keys and values that this TensorFlow can compare with the writer's."""
   dtypes = golden.manifest(name)["tensors"]
   for key, value in golden.expected(name).items():
-    # TensorFlow stitches no float16 slices; quantized values are kept as integers.
+    # TensorFlow cannot join float16 slices; quantized values are kept as integers.
     sliced = key in golden.manifest(name)["slices"]
     if dtypes[key]["dtype"].startswith("q") or sliced and value.dtype == np.float16:
       continue
@@ -82,7 +82,7 @@ def test_objects_restore_what_was_named(name, through, tmp_path):
   status.assert_existing_objects_matched().assert_consumed()
   for key, value in values.items():
     np.testing.assert_array_equal(flat[key], value, err_msg=key)
-  # The counter goes on from the step.
+  # The counter starts at the step.
   assert int(checkpoint.save_counter) == int(values["global_step"])
 
 
@@ -122,7 +122,7 @@ def test_keras_restores_all_of_what_it_saved(name, to, tmp_path):
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, step=step)
   status = checkpoint.restore(str(tmp_path / "out"))
   if legacy:
-    # A legacy optimizer makes its slots when they are restored, or first used.
+    # A legacy optimizer creates slots when they are restored or first used.
     optimizer._create_all_weights(model.trainable_variables)
   status.assert_consumed()
   expected = golden.expected(f"tf2.15/{name}")
@@ -158,7 +158,7 @@ def test_tables_and_slots_of_a_program_of_ones_own(tmp_path):
   reader = tf.train.load_checkpoint(str(tmp_path / "b"))
   assert sorted(reader.get_tensor("module/words-keys")) == [b"ape", b"bee"]
   np.testing.assert_array_equal(reader.get_tensor("scope/w"), [1, 2])
-  # And as an object again, by the path that its name spells.
+  # An object at the path that the name spells restores it too.
   module = tf.Module()
   module.words = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
   checkpoint = tf.train.Checkpoint(module=module)
@@ -175,7 +175,7 @@ def trained(tmp_path_factory):
 
 
 def _guide_to_tf2(prefix, target):
-  """TF1 to TF2 as TensorFlow's migration guide does it."""
+  """Converts TF1 to TF2 as TensorFlow's migration guide does."""
   reader = tf.train.load_checkpoint(str(prefix))
   shapes = reader.get_variable_to_shape_map()
   variables = {key: tf.Variable(reader.get_tensor(key)) for key in shapes}
@@ -183,7 +183,7 @@ def _guide_to_tf2(prefix, target):
 
 
 def _assert_goes_on(model_dir, trained, **options):
-  """Fails unless an Estimator evaluates, and trains on, as in the directory it left."""
+  """Fails unless an Estimator evaluates and trains as in the original directory."""
   evaluated = models.estimator(models.model_fn, trained).evaluate(models.eval_input_fn)
   estimator = models.estimator(models.model_fn, model_dir, **options)
   assert estimator.evaluate(models.eval_input_fn) == pytest.approx(evaluated, rel=1e-6)
@@ -237,13 +237,13 @@ def test_what_the_guides_converter_wrote_is_a_model_dir_again(trained, tmp_path,
 def test_and_a_warm_start(trained, tmp_path, to):
   _guide_to_tf2(trained / "model.ckpt-10", tmp_path / "guide" / "model.ckpt-10")
   convert(tmp_path / "guide", tmp_path / "out", to)
-  # Without slots: with those of ten steps the next could be twice as large.
+  # Starts no slots: after ten steps of slots, the next step could be twice as large.
   settings = tf.estimator.WarmStartSettings(str(tmp_path / "out"), [".*kernel:0"])
   estimator = tf.estimator.Estimator(
     models.model_fn, str(tmp_path / "warm"), warm_start_from=settings
   )
   estimator.train(models.input_fn, max_steps=1)
-  # Adam's first step of one batch changes each weight by the learning rate at most.
+  # Adam's first step on a batch changes each weight by the learning rate at most.
   kernel = models.values(trained)["net/hidden/kernel"]
   started = models.values(tmp_path / "warm")["net/hidden/kernel"]
   assert np.abs(kernel - started).max() <= 0.051
@@ -262,7 +262,7 @@ def test_a_converted_model_dir_is_a_warm_start(trained, tmp_path, path):
   estimator.train(models.input_fn, max_steps=1)
   before, started = models.values(trained), models.values(tmp_path / "warm")
   assert int(started["global_step"]) == 1
-  # One step of Adam: its second moments remember the ten before.
+  # A single step of Adam whose second moments remember ten steps.
   for name in ("net/hidden/kernel", "net/hidden/bias"):
     moment = started[f"{name}/Adam_1"]
     assert (moment >= 0.99 * before[f"{name}/Adam_1"]).all()
@@ -366,7 +366,7 @@ def test_an_index_of_many_blocks(tmp_path):
 
 @pytest.mark.parametrize("to", ["tf2", "dual"])
 def test_float16_in_parts_is_whole_for_tf2_and_in_parts_again_for_tf1(to, tmp_path):
-  # TensorFlow cannot put slices of float16 together.
+  # TensorFlow cannot join slices of float16.
   source = golden.path("tf1.15/partitioned_half")
   converted, back = str(tmp_path / "converted"), str(tmp_path / "back")
   convert(source, converted, to=to)
@@ -387,7 +387,7 @@ def test_float16_in_parts_is_whole_for_tf2_and_in_parts_again_for_tf1(to, tmp_pa
 
 
 def _at_all_places(name, root):
-  """Copies a checkpoint's files to the root of a file system, and into directories."""
+  """Copies a checkpoint to the root of a file system, and into directories below it."""
   directory = golden.directory(name)
   for place in (root, f"{root}in", f"{root}in/below"):
     tf.io.gfile.makedirs(place)
@@ -418,7 +418,7 @@ def test_roots_prefixes_and_directories_of_a_file_system_with_a_scheme(
         assert written.startswith(target)
         assert eckpt.detect_format(written).value == "dual"
         assert eckpt.verify(written).ok
-  # At the root of the file system itself.
+  # The checkpoint lies at the root of the file system.
   convert(places[0], root, "tf2", overwrite=True)
   assert eckpt.detect_format(f"{root}model.ckpt-7").value == "tf2"
   assert eckpt.detect_format(root).value == "tf2"

@@ -19,7 +19,7 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 @pytest.fixture
 def source(tmp_path):
-  """`source("dual")` is a checkpoint with Adam's slots in that format."""
+  """`source("dual")` is a checkpoint with Adam's slots in the named format."""
 
   def make(checkpoint_format):
     path = tmp_path / "sources" / checkpoint_format
@@ -39,7 +39,7 @@ def test_there_and_back_is_the_same_checkpoint(source, tmp_path, checkpoint_form
   rename(tmp_path / "there", tmp_path / "back", back)
   before, after = stored.stored(prefix), stored.stored(tmp_path / "back")
   if checkpoint_format != "tf1":
-    # Nodes may have other numbers.
+    # Nodes may have different numbers.
     for tensors in (before, after):
       del tensors[layout.OBJECT_GRAPH_KEY]
     assert _paths(tmp_path / "back") == _paths(prefix)
@@ -47,7 +47,7 @@ def test_there_and_back_is_the_same_checkpoint(source, tmp_path, checkpoint_form
 
 
 def _paths(prefix):
-  """The key that each path to a value leads to."""
+  """The key at the end of each path to a value."""
   graph = stored.object_graph(prefix)
   found = {}
   for path in graph.paths():

@@ -1,4 +1,4 @@
-"""Whole directories: `convert`, `rename` and `strip` share what is tested here."""
+"""Whole directories: tests that `convert`, `rename` and `strip` share."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_copied_directory_whose_state_names_the_original(source, tmp_path):
     'all_model_checkpoint_paths: "model.ckpt-10"',
     'all_model_checkpoint_paths: "model.ckpt-30"',
   ]
-  # What lies there and is not listed is converted, and is not listed.
+  # An unlisted checkpoint is converted, and stays unlisted.
   assert (tmp_path / "out" / "model.ckpt-20.index").exists()
 
 
@@ -185,11 +185,11 @@ def test_the_progress_goes_over_all_of_them(source, tmp_path):
 
 
 class _Stop(BaseException):
-  """Ends a run as an interrupt does."""
+  """Ends a run, like an interrupt."""
 
 
 def _fail_at(monkeypatch, name, count, error):
-  """Makes the call number `count` of a function of `files` or `copies` fail."""
+  """Makes call number `count` of a function of `files` or `copies` fail."""
   module = copies if name == "hard_link" else files
   function = getattr(module, name)
   calls = []
@@ -216,10 +216,10 @@ def test_an_error_leaves_nothing(source, tmp_path, monkeypatch, error, name, cou
 
 
 def _interrupted(source, tmp_path, monkeypatch):
-  """A directory as a killed run leaves it: two checkpoints, no state file."""
+  """A directory that a killed run left: two checkpoints, no state file."""
   with monkeypatch.context() as patch:
     _fail_at(patch, "hard_link", 3, _Stop())
-    # A killed process removes nothing.
+    # A killed process removes no file.
     patch.setattr(files, "remove", lambda path: None)
     patch.setattr(rewrite, "_remove", lambda target: False)
     with pytest.raises(_Stop):

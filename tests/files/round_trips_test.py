@@ -1,4 +1,4 @@
-"""How often an object store is asked: each listing and each size is a round trip."""
+"""The number of requests to an object store: each listing or size is a round trip."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHARDS = 2
 
 
 class _CountingFiles(remote.FsspecFiles):
-  """A file system that counts what it is asked."""
+  """A file system that counts the requests."""
 
   def __init__(self):
     self.asked: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -36,7 +36,7 @@ class _CountingFiles(remote.FsspecFiles):
     return super().size(path)
 
   def times(self, what: str, under: str) -> int:
-    """How often it was asked for something at a path or below."""
+    """The number of requests of one kind for a path or anything below it."""
     return sum(
       count
       for (kind, path), count in self.asked.items()
@@ -69,7 +69,7 @@ def model_dir(store, tmp_path):
 def test_a_directory_is_listed_once_to_be_converted(store, model_dir, tmp_path):
   convert(model_dir, tmp_path / "out", "dual", data="copy")
   assert store.times("list", model_dir) == 1
-  # Once to check the data files, and once by what copies them.
+  # One request checks the data file, and the copy makes the other.
   assert store.times("size", model_dir) == 2 * _SHARDS * len(_STEPS)
 
 

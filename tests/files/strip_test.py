@@ -63,7 +63,7 @@ def test_a_dual_checkpoint_loses_names_and_objects(tmp_path, compact):
   assert after["var_list/global_step" + _VALUE] == stored.scalar(7)
   graph = stored.object_graph(tmp_path / "out")
   assert {a.checkpoint_key for _, a in graph.attributes()} <= set(after)
-  # Aliases are aliases still.
+  # Aliases are still aliases.
   index = Index.read(str(tmp_path / "out"))
   key = "net/dense_1/kernel"
   assert index.location(key) == index.location(layout.object_key(["var_list", key]))

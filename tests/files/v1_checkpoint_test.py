@@ -1,4 +1,4 @@
-"""What works on files takes a checkpoint of the format V1 as any other, and says so."""
+"""Commands on files accept a checkpoint of the format V1 like any other, and say so."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_the_latest_of_old_and_new_files_is_found_by_step(tmp_path):
   assert prefix_lib.checkpoints_in(directory) == wanted
   assert prefix_lib.resolve(directory) == wanted[-1]
   assert eckpt.verify(directory).checkpoints == tuple(wanted)
-  # An index beside a V1 file of the same name is what TensorFlow reads.
+  # If an index lies beside a V1 file of the same name, TensorFlow reads the index.
   eckpt.convert(directory + "/model.ckpt-9", directory + "/model.ckpt-10", "dual")
   assert prefix_lib.checkpoints_in(directory) == wanted
   assert eckpt.detect_format(wanted[-1]) is eckpt.CheckpointFormat.DUAL

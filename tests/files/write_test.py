@@ -30,7 +30,7 @@ def test_the_source_by_any_other_name(tmp_path, monkeypatch):
   (tmp_path / "link").symlink_to(tmp_path)
   for target in ("m", "./m", "link/m", f"{tmp_path}/m", f"{tmp_path}/link/../m"):
     if target.endswith("link/../m"):
-      # `..` of a link is that of where it leads to.
+      # `..` after a link is the parent of the link's target.
       check_target(target, ["m"])
     else:
       with pytest.raises(OptionError, match="the destination is the source"):
@@ -86,7 +86,7 @@ def test_a_report_shows_some_of_many(tmp_path):
   assert lines[1] == "  1 keys, 1,234 bytes of data; data files: 1 by link"
   assert lines[2:4] == ["  renamed (12):", "    a0 -> b0"]
   assert lines[13] == "    and 2 more"
-  # A name and its key below `var_list/` are one line.
+  # A name and its key below `var_list/` share one line.
   assert lines[14:16] == ["  left out (1):", "    w0 (why)"]
   assert lines[16:] == [
     "  note: something",
@@ -109,6 +109,6 @@ def test_a_source_of_links_to_the_destinations_files_is_the_destination(
       os.link(store + suffix, tmp_path / "links" / f"m{suffix}")
   with pytest.raises(OptionError, match="the destination is the source"):
     convert(tmp_path / "links" / "m", store, "tf2", overwrite=True)
-  # The other way round, links are replaced and what they lead to is kept.
+  # In the other direction, links are replaced, and their targets are kept.
   convert(store, tmp_path / "links" / "m", "tf2", overwrite=True)
   assert stored.stored(store) == {"a": stored.vector(1)}

@@ -1,4 +1,4 @@
-"""bazelw says in one sentence why there is no Bazel, and how much it fetches."""
+"""bazelw says in one sentence why Bazel is missing, and how much it downloads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ esac
 
 @pytest.fixture
 def bazelw(tmp_path):
-  """`bazelw(user, apt)` runs it where there are a few tools and that apt-get."""
+  """`bazelw(user, apt)` runs bazelw as a user, with a few tools and that `apt-get`."""
 
   def run(user: int, install: str | None) -> subprocess.CompletedProcess:
     for tool in _TOOLS:
@@ -81,7 +81,7 @@ def test_no_network_is_one_sentence_with_the_next_step(bazelw):
     f"bazelw: Debian's packages cannot be reached ({reason}); with a network, or a proxy "
     "in apt's configuration, run the same command again."
   )
-  assert len(done.stderr.splitlines()) == 2  # the other says what it fetches
+  assert len(done.stderr.splitlines()) == 2  # the other says how much is downloaded
 
 
 def test_no_right_to_install_is_one_sentence_with_the_next_step(bazelw):

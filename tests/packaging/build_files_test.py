@@ -1,4 +1,4 @@
-"""The BUILD files say what the modules do: one target each, with what it imports.
+"""The BUILD files match the modules: one target each, with the modules it imports.
 
 A module's target is one line, and this test prints the line that is missing or wrong.
 """
@@ -15,7 +15,7 @@ from tests.packaging import imports
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 _PACKAGE = "estimator_ckpt"
 _RULE = "module"
-# These have targets of their own kind, and so have programs.
+# These names and all programs have other kinds of targets.
 _NO_MODULES = {"__init__", "__main__"}
 _NO_PACKAGES = (f"{_PACKAGE}/examples",)
 
@@ -55,7 +55,7 @@ def expected_deps(directory: str, name: str) -> list[str]:
 
 
 def targets(directory: str) -> dict[str, ast.Call]:
-  """The calls of `module` in a BUILD file, which is Python to the parser."""
+  """The calls of `module` in a BUILD file, parsed as Python."""
   build = _ROOT / directory / "BUILD"
   if not build.exists():
     return {}
@@ -96,7 +96,7 @@ def test_targets_have_modules(directory):
 
 @pytest.mark.parametrize("directory", package_directories())
 def test_targets_stand_below_what_they_import(directory):
-  # Bazel reads a BUILD file from top to bottom, and `module` looks above itself.
+  # Bazel reads a BUILD file from top to bottom; `module` looks up targets above itself.
   above: set[str] = set()
   for name, call in targets(directory).items():
     local = {dep[1:] for dep in deps_of(call) if dep.startswith(":")}

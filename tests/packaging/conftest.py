@@ -1,4 +1,4 @@
-"""Programs of the repository that are no part of the package, as modules."""
+"""Imports programs of the repository that do not belong to the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROOT = pathlib.Path(__file__).parent.parent.parent
 
 @pytest.fixture
 def program(monkeypatch):
-  """`program("dir/name.py")` is that file, imported anew."""
+  """`program("dir/name.py")` imports the file anew and returns the module."""
 
   def load(path: str):
     name = pathlib.Path(path).stem

@@ -1,4 +1,4 @@
-"""environment.py finds a Python that fits, or says in one sentence that none does."""
+"""environment.py finds a suitable Python, or says in one sentence that none suits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def environment(program, monkeypatch):
 
 @pytest.fixture
 def pythons(tmp_path):
-  """`pythons(directory, name, answer)` makes a program that answers as a Python."""
+  """`pythons(directory, name, answer)` makes a program that prints `answer`."""
 
   def make(directory, name, version, ensurepip=True):
     path = tmp_path / directory / name
@@ -135,7 +135,7 @@ def test_environment_in_the_cache_is_given_without_making_it(tmp_path, environme
   (made / "bin").mkdir(parents=True)
   (made / "bin" / "python").touch()
   half = run("tf115", ESTIMATOR_CKPT_CACHE=str(tmp_path), ESTIMATOR_CKPT_PYTHON37="/no")
-  assert half.returncode == 3  # it was interrupted: made anew, or not at all
+  assert half.returncode == 3  # made anew after an interruption, or an error
   (made / "complete").touch()
   whole = run(
     "tf115", ESTIMATOR_CKPT_CACHE=str(tmp_path), ESTIMATOR_CKPT_PYTHON37="/no"
@@ -210,7 +210,7 @@ def test_progress_elsewhere_than_on_a_terminal_is_a_line_now_and_then(
 def test_tensorflow_2_12_is_not_offered_a_python_that_its_estimator_cannot_run_on(
   environment,
 ):
-  """It calls `inspect.getargspec`, which Python 3.11 no longer has."""
+  """That Estimator calls `inspect.getargspec`, which Python 3.11 no longer has."""
   assert environment.ENVIRONMENTS["tf212"].pythons == ("3.10", "3.9")
 
 

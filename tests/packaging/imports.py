@@ -16,10 +16,10 @@ def modules(path: pathlib.Path, for_types: bool = False) -> frozenset[str]:
 
   Args:
     path: the module's source.
-    for_types: whether imports that only the type checker sees count too.
+    for_types: whether to count imports that only the type checker sees.
 
   Returns:
-    Dotted names, of modules rather than of what is in them.
+    Dotted names of modules; for a name inside a module, the module.
   """
   found = set()
 
@@ -33,7 +33,7 @@ def modules(path: pathlib.Path, for_types: bool = False) -> frozenset[str]:
       assert node.level == 0, f"{path}:{node.lineno}: a relative import"
       for alias in node.names:
         inner = f"{node.module}.{alias.name}"
-        if inner == f"{PACKAGE}.__version__":  # needs the file, not what it loads
+        if inner == f"{PACKAGE}.__version__":  # the file itself
           inner = f"{PACKAGE}.__init__"
         found.add(inner if is_module(inner) else node.module)
     for child in ast.iter_child_nodes(node):
@@ -44,6 +44,6 @@ def modules(path: pathlib.Path, for_types: bool = False) -> frozenset[str]:
 
 
 def is_module(dotted: str) -> bool:
-  """Whether there is a module or package of a dotted name in this repository."""
+  """Whether this repository has a module or package of a dotted name."""
   path = ROOT / dotted.replace(".", "/")
   return path.with_suffix(".py").exists() or (path / "__init__.py").exists()

@@ -15,7 +15,7 @@ _MAIN = _ROOT / "third_party" / "bazel" / "pytest_main.py"
 
 @pytest.fixture
 def run(tmp_path):
-  """`run(code)` is the exit code, and what was printed, of a test file with `code`."""
+  """`run(code)` is the exit status and the output of a test file with `code`."""
 
   def main(code: str, **environ: str) -> tuple[int, str]:
     (tmp_path / "pyproject.toml").write_text(

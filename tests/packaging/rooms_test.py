@@ -1,4 +1,4 @@
-"""Which room of the package may use which: the two halves, no circle, a name for each.
+"""Which room of the package may import which: two halves, no circle, no name twice.
 
 The files half works without TensorFlow. `training` builds graphs. They share
 `checkpoint` and `bundle`, and never import each other.
@@ -75,8 +75,8 @@ def test_no_modules_import_each_other_in_a_circle():
     dotted = ".".join([imports.PACKAGE, *module.with_suffix("").parts])
     return dotted.removesuffix(".__init__")
 
-  # A package's __init__.py names its modules, which is no import by them. What only the
-  # type checker imports counts: a reader has to know both modules at once.
+  # A package's __init__.py names its modules; the modules do not import them. Imports
+  # for the type checker count: a reader has to know both modules at once.
   graph = {
     name(m): imports.modules(_PACKAGE / m, for_types=True)
     for m in _MODULES
@@ -91,7 +91,7 @@ def test_every_room_is_there(room):
 
 
 def repeated(places: list[tuple[str, pathlib.Path]]) -> dict[str, list[str]]:
-  """The names that stand at several places, each with these."""
+  """The names that stand at several places, each with its places."""
   found = collections.defaultdict(list)
   for name, path in places:
     found[name].append(path.as_posix())
@@ -99,7 +99,7 @@ def repeated(places: list[tuple[str, pathlib.Path]]) -> dict[str, list[str]]:
 
 
 def test_no_two_modules_share_a_name():
-  # `cli/commands/X.py` is the command line of `files/X.py`: one thing, seen twice.
+  # `cli/commands/X.py` is the command line of `files/X.py`: the same concept.
   commands = pathlib.PurePath("cli/commands")
   places = [
     (module.stem, module)

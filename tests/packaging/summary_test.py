@@ -1,4 +1,4 @@
-"""CI's last line counts what ran, and nothing that did not."""
+"""CI's last line counts the tests that ran, and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FINISHED = {"id": {"finished": {}}, "finished": {"exitCode": {"name": "SUCCESS"
 
 @pytest.fixture
 def summary(program, tmp_path, capsys):
-  """`summary(events, code, *steps)` is the exit code and the last line."""
+  """`summary(events, code, *steps)` is the exit status and the last line."""
   module = program(".ci/summary.py")
 
   def main(events, code=0, *steps):
@@ -31,7 +31,7 @@ def summary(program, tmp_path, capsys):
 
 @pytest.fixture
 def target(tmp_path):
-  """`target(label, status, *cases)` is the event of a target that ran."""
+  """`target(label, status, *cases)` is the event of a target that has run."""
 
   def event(label, status, *cases, attempt=1):
     report = tmp_path / f"{label.strip('/').replace(':', '_')}_{attempt}.xml"

@@ -1,4 +1,4 @@
-"""`estimator-ckpt convert --keras`: what it writes, what it refuses; no TensorFlow."""
+"""`estimator-ckpt convert --keras`: results and refusals; no TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPTIMIZERS = "tf1.15/optimizers/"
 
 
 def _convert(source, target, **options):
-  """Converts to Keras 3; keras_options are given as they are."""
+  """Converts to Keras 3; passes keras_options through."""
   common = {"to": "tf2", "keras": "3"}
   return eckpt.convert(source, str(target), **{**common, **options})
 
@@ -144,7 +144,8 @@ def test_the_order_of_variables_is_not_guessed(tmp_path):
   source = _write(tmp_path / "m", *names)
   with pytest.raises(errors.OptionError, match="order of model.trainable_variables"):
     _convert(source, tmp_path / "out")
-  # A legacy optimizer's slots go with their variables.
+  # The slots of a legacy optimizer are children of their variables, so it needs no
+  # order.
   _convert(source, tmp_path / "out", keras="2-legacy")
 
 
@@ -299,7 +300,7 @@ def test_the_way_back_takes_names_from_a_checkpoint_of_any_format(kind, like, tm
 
 
 def test_slots_that_nobody_can_assign_are_not_lost_in_silence(tmp_path):
-  """As of a checkpoint whose list of trainable variables is gone."""
+  """Simulates a checkpoint that has lost its list of trainable variables."""
   name = _OPTIMIZERS + "adam"
   options = {"trainable": _trainable(name)}
   _convert(golden.path(name), tmp_path / "keras", keras_options=options)

@@ -1,4 +1,4 @@
-"""`estimator-ckpt make-map`: what is paired, what is a guess, what is left."""
+"""`estimator-ckpt make-map`: the pairs, the guesses, and the names left over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_output_is_a_name_map_that_leads_from_one_to_the_other(tmp_path, cap
   assert main.run(["make-map", keras, other]) == 0
   (tmp_path / "names.txt").write_text(capsys.readouterr().out)
   names = ["lstm/lstm_cell/recurrent_kernel", "embedding/embeddings", "logits/bias"]
-  # Rules whose names a checkpoint lacks are errors, so all are needed.
+  # A rule whose name the checkpoint lacks is an error, so the input has all names.
   every = [rule.old for rule in make_map(keras, other).rules]
   assert set(names) <= set(every)
   mapped = NameMap.parse(str(tmp_path / "names.txt")).apply(every)

@@ -27,7 +27,7 @@ def expanded(column):
 
 
 def decoded_paths(tensors) -> list[list[str]]:
-  """Object paths, by the rule that the module tells."""
+  """Decodes object paths, by the rule that the module under test gives."""
   found = []
   for name, codes in zip(tensors["name"], expanded(tensors["paths"])):
     dots = name.replace(".", "..")

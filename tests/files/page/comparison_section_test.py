@@ -12,7 +12,7 @@ from tests.bundle_builder import BundleBuilder
 
 @pytest.fixture
 def sides(tmp_path):
-  """Two checkpoints: one tensor equal, one moved, one renamed, one on each side alone."""
+  """Two checkpoints: one tensor equal, moved, and renamed; one on each side alone."""
   arrays = {
     "a": {"same": [1, 2], "w": [3, 4], "old": [5, 6, 7], "gone": [1], "zero": [0, 0]},
     "b": {"same": [1, 2], "w": [3, 4.5], "new": [5, 6, 7], "come": [2], "zero": [1, 0]},

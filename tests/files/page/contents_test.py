@@ -17,7 +17,7 @@ from tests.bundle_builder import BundleBuilder
 
 @pytest.fixture
 def model_dir(tmp_path):
-  """Three checkpoints of one variable that grows; the second is the latest."""
+  """Three checkpoints of one variable that grows; the second one is the latest."""
   prefixes = []
   for step in (1, 2, 3):
     builder = BundleBuilder()

@@ -56,7 +56,7 @@ def test_the_policy_lets_nothing_in_but_what_is_there():
 
 
 def test_every_asset_is_used_and_plain():
-  # Beyond ASCII a script would not be what its hash says, or end before its end.
+  # Assets are ASCII: other bytes could change a script's hash or end the script early.
   names = {path.name for path in _ASSETS.iterdir()}
   assert names == {*document._SCRIPTS, *document._STYLES, "page.html"}
   for path in _ASSETS.iterdir():

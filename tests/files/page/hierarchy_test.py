@@ -12,7 +12,7 @@ def summary_and_rows(tmp_path):
 
 
 def paths(nodes) -> list[str]:
-  """The path of every branch, from the labels and parents alone."""
+  """The path of every branch, computed from labels and parents alone."""
   found: list[str] = []
   for label, parent, own in zip(nodes["label"], nodes["parent"], nodes["own"]):
     above = found[parent] if parent >= 0 else ""

@@ -10,7 +10,7 @@ from tests.bundle_builder import BundleBuilder
 
 
 def found(tmp_path, a, b) -> dict[tuple[str | None, str | None], Status]:
-  """What became of tensors, by their names in both."""
+  """How tensors were paired, by their names on both sides."""
   sides = []
   for name, arrays in (("a", a), ("b", b)):
     builder = BundleBuilder()
@@ -64,7 +64,7 @@ def test_what_could_be_two_is_not_guessed(tmp_path):
 
 
 def test_a_name_that_is_there_is_no_rename_of_another(tmp_path):
-  # Two tensors have changed places.
+  # Two tensors have swapped places.
   a, b = {"x": f32(1), "y": f32(2)}, {"x": f32(2), "y": f32(1)}
   assert found(tmp_path, a, b) == {
     ("x", "x"): Status.CHANGED,
