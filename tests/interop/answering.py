@@ -21,14 +21,14 @@ import numpy as np
 
 
 class Answers:
-  """What a script has found out so far."""
+  """The answers that a script has found so far."""
 
   def __init__(self):
     self.data = bytearray()
     self.described = {}
 
   def add(self, name, values, facts):
-    """Notes one answer: arrays by key, and anything that JSON can hold."""
+    """Adds an answer: arrays by key, and facts that JSON can hold."""
     described = {key: self._describe(np.asarray(a)) for key, a in values.items()}
     self.described[name] = {"values": described, "facts": facts}
 
@@ -36,7 +36,8 @@ class Answers:
     if array.dtype.names:  # NumPy's form of a quantized dtype
       array = array[array.dtype.names[0]]
     if array.dtype.kind in "OSU":
-      # As hexadecimal digits: NumPy's fixed-width strings lose zeros at their end.
+      # Written as hexadecimal digits: NumPy's fixed-width strings lose zeros at their
+      # end.
       flat = [s if isinstance(s, bytes) else str(s).encode() for s in array.ravel()]
       return ["string", list(array.shape), [s.hex() for s in flat]]
     offset = len(self.data)
@@ -52,10 +53,10 @@ class Answers:
 
 
 def main(kinds):
-  """The program of a script.
+  """Runs the script.
 
   Args:
-    kinds: the functions that answer, by kind. Each takes a question's arguments and
+    kinds: the function for each kind of question; it takes the question's arguments and
       returns arrays by key, and facts.
   """
   directory = sys.argv[1]
@@ -67,6 +68,6 @@ def main(kinds):
     try:
       values, facts = kinds[arguments.pop("kind")](**arguments)
       answers.add(name, values, facts)
-    except BaseException:  # the other questions are to be answered all the same
+    except BaseException:  # must not keep other questions unanswered
       answers.described[name] = {"error": traceback.format_exc()}
   answers.write(directory)

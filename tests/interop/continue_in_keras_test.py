@@ -1,4 +1,4 @@
-"""The example that goes from an Estimator into Keras 3: no seam in its losses."""
+"""The example from an Estimator into Keras 3: the losses go on without a jump."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BEFORE, _AFTER = 8, 12
 
 @pytest.fixture(params=["3", "2"])
 def run(request, interpreter, tmp_path):
-  """The losses, what was printed, and where the files are; by Keras."""
+  """By Keras: the losses, the printed text, and the directory."""
   python = interpreter("tf221") if request.param == "3" else "this"
   command = [sys.executable, "-m", "estimator_ckpt.examples.continue_in_keras"]
   flags = {
@@ -46,7 +46,7 @@ def test_the_losses_have_no_seam(run):
   assert len(losses["estimator"]) == _BEFORE and len(losses["keras"]) == _AFTER
   joined = np.concatenate([losses["estimator"], losses["keras"]])
   np.testing.assert_allclose(joined, losses["reference"], rtol=1e-4)
-  # Losses that tell: each step's differs from the next one's by more than that.
+  # The losses of two steps differ by more than this, so an extra or lost step shows.
   assert np.abs(np.diff(joined) / joined[1:]).min() > 1e-4
   assert (directory / "keras.weights.h5").stat().st_size > 100_000
   picture = (directory / "seam.png").read_bytes()

@@ -1,7 +1,7 @@
-"""TensorFlow 1.15.5 trains, Keras goes on, and TensorFlow 1.15.5 resumes from that.
+"""TensorFlow 1.15.5 trains, Keras goes on, and TensorFlow 1.15.5 resumes the result.
 
-All conversions are the command line's, and so are the name maps. What comes of it is
-what TensorFlow 1.15.5 comes to on its own.
+The command line makes all conversions and name maps. The result has to equal that of
+TensorFlow 1.15.5 on its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KERAS = ("2-legacy", "2", "3")
 
 @pytest.fixture(scope="module")
 def trained(interpreter, tmp_path_factory):
-  """What TensorFlow 1.15.5 trained first, and where."""
+  """The directory and the values of TensorFlow 1.15.5's first training."""
   directory = str(tmp_path_factory.mktemp("tf1") / "model")
   question = _training(directory, _IN_TF1)
   answers = readers.ask(
@@ -40,7 +40,7 @@ def _training(directory, steps):
 
 @pytest.fixture(scope="module")
 def ask_keras(interpreter, tmp_path_factory):
-  """Asks keras_trainer.py in the environment of each Keras."""
+  """Runs keras_trainer.py in the environment of each Keras."""
 
   def ask(questions):
     answers = {}
@@ -58,7 +58,7 @@ def ask_keras(interpreter, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_keras(trained, ask_keras, tmp_path_factory):
-  """By Keras, what it trained on, and the checkpoint of that."""
+  """By Keras: the values it trained, and the checkpoint with them."""
   root = tmp_path_factory.mktemp("keras")
   like = {name: str(root / name / "untrained") for name in _KERAS}
   ask_keras({name: {"kind": "untrained", "path": like[name]} for name in _KERAS})
@@ -85,7 +85,7 @@ def in_keras(trained, ask_keras, tmp_path_factory):
 
 
 def _convert(source, target, like, to, *flags):
-  """Makes a map, and converts by it."""
+  """Makes a map, and converts with the map."""
   names = f"{target}.map"
   os.makedirs(os.path.dirname(target), exist_ok=True)
   with (
@@ -100,7 +100,7 @@ def _convert(source, target, like, to, *flags):
 
 @pytest.fixture(scope="module")
 def back(trained, in_keras, interpreter, tmp_path_factory):
-  """By Keras, what TensorFlow 1.15.5 resumed from it; "alone" is without Keras."""
+  """By Keras: what TensorFlow 1.15.5 resumed from it; "alone": without Keras."""
   root = tmp_path_factory.mktemp("back")
   directories = {name: root / name for name in _KERAS}
   for name, directory in directories.items():
@@ -137,5 +137,5 @@ def test_keras_goes_on_and_tensorflow_1_resumes_from_it(keras, trained, in_keras
   assert end["global_step"] == alone["global_step"] == _IN_TF1 + _IN_KERAS + _BACK
   for name, value in alone.items():
     np.testing.assert_allclose(end[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
-  # The moments were handed on: without them the weights would be elsewhere.
+  # Shows that the moments were kept: without them the weights would differ.
   assert np.abs(end["net/hidden/kernel/Adam_1"]).max() > 1e-6

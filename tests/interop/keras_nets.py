@@ -1,4 +1,4 @@
-"""A Keras model that stands alike in the object graphs of Keras 2 and Keras 3."""
+"""A Keras model with the same object graph in Keras 2 and Keras 3."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class Net(tf.keras.Model):
-  """Three layers as attributes, which every Keras finds at the same places."""
+  """Three layers as attributes, which every Keras stores at the same paths."""
 
   def __init__(self):
     super().__init__()
@@ -15,5 +15,5 @@ class Net(tf.keras.Model):
     self.out = tf.keras.layers.Dense(1)
 
   def call(self, x):
-    """Applies it to a batch."""
+    """Applies the model to a batch."""
     return self.out(self.more(self.hidden(x)))

@@ -1,6 +1,6 @@
-"""Trains on in Keras what TensorFlow 1 began; see answering.py. Any TensorFlow 2.
+"""Trains on in Keras from TensorFlow 1's values; see answering.py. Any TensorFlow 2.
 
-The model is that of training.py, its layers called otherwise.
+The model is that of training.py; its layers have other names.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _checkpoint(keras):
 
 
 def untrained(path, keras):
-  """Writes what says how model and optimizer stand in a checkpoint."""
+  """Writes a checkpoint that shows the object paths of the model and the optimizer."""
   _checkpoint(keras).write(path)
   return {}, {}
 
@@ -72,7 +72,7 @@ def train(source, target, keras, steps, data):
 
 
 def go_on(source, data, optimizer, arguments):
-  """Restores what an Estimator's objects stored, and makes a step with each batch."""
+  """Restores the objects that an Estimator stored, and makes a step with each batch."""
   model = keras_nets.Net()
   optimizer = getattr(tf.keras.optimizers, optimizer)(0.05, **arguments)
   batches = [(np.float32(x), np.float32(y)) for x, y in data]

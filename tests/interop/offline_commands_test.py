@@ -1,7 +1,7 @@
-"""What convert, rename, strip and merge write is read by TensorFlow 1.15.5 and 2.21.
+"""TensorFlow 1.15.5 and 2.21 read what convert, rename, strip and merge write.
 
-Every result is read whole, by key, in both; name-based ones also by a 1.15.5 Saver,
-object-based ones also by a 2.21 Checkpoint that has to consume all of it.
+Both read every result as a whole, by key. A 1.15.5 Saver also reads name-based results;
+a 2.21 Checkpoint also reads object-based results, and has to consume all values.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Source:
   Attributes:
     prefix: its prefix.
     values: its tensors by name.
-    slices: for tensors in slices, a count for each axis.
+    slices: for tensors in slices, the number of slices along each axis.
   """
 
   prefix: str
@@ -43,15 +43,15 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """A checkpoint that an offline command wrote, and what is to be found in it.
+  """A checkpoint that an offline command wrote, and its expected content.
 
   Attributes:
     prefix: its prefix.
     checkpoint_format: its format.
     values: its tensors by name.
-    slices: for tensors in slices, a count for each axis.
-    edge: what the dict of variables by name is called in the object graph.
-    at_root: names of variables that stand beside that dict, and what they are called.
+    slices: for tensors in slices, the number of slices along each axis.
+    edge: the name of the dict of variables in the object graph.
+    at_root: names of variables beside that dict -> their names in the object graph.
   """
 
   prefix: str
@@ -84,7 +84,7 @@ def _golden(name):
 
 
 def _slice_counts(specs):
-  """How many slices each tensor has along each axis, from their specs."""
+  """The number of slices of each tensor along each axis, from the slice specs."""
   counts = {}
   for key, parts in specs.items():
     starts = [
@@ -110,9 +110,9 @@ _GOLDENS = [
 
 
 def _large(root):
-  """Index entries for several blocks, and one that is larger than two blocks."""
+  """Index entries that fill several blocks, and an entry larger than two blocks."""
   values = {
-    # Neighbours in the index share no more than the beginning.
+    # Neighbouring keys share only their beginning.
     f"scope_{i * 7919 % 10007:05}/a/rather/long/name/of/some/variable_{i}": np.float32(
       [i, -i, i / 7]
     )
@@ -134,14 +134,14 @@ def _large(root):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-  """Name -> the name-based checkpoints that the commands are given."""
+  """Name -> a name-based checkpoint as input for the commands."""
   found = {name: _golden(name) for name in _GOLDENS}
   found["large"] = _large(tmp_path_factory.mktemp("large"))
   return found
 
 
 def _conversions(source, root):
-  """Way -> what comes of a name-based checkpoint: there, and back again."""
+  """Way -> the results of converting a name-based checkpoint there and back."""
   made = {}
   for way in (("tf2",), ("dual",), ("tf2", "tf1"), ("dual", "tf1"), ("tf2", "dual")):
     read = made[" ".join(way[:-1])].prefix if way[:-1] else source.prefix
@@ -152,7 +152,7 @@ def _conversions(source, root):
 
 
 def _edits(sources, root):
-  """Name -> what the other commands make of the goldens."""
+  """Name -> the results of the other commands for the goldens."""
   made = {}
   adam, sliced = sources["tf1.15/adam_dense"], sources["tf1.15/momentum_partitioned"]
 
@@ -188,14 +188,14 @@ def _weights(named):
 
 
 def _from_objects(root):
-  """Name -> what becomes of checkpoints that TensorFlow 2 wrote."""
+  """Name -> the results of converting checkpoints that TensorFlow 2 wrote."""
   made = {}
   adam = golden.expected("tf1.15/adam_dense")
   for version in ("tf2.15", "tf2.21"):
     for to in ("tf1", "dual"):
       prefix = str(root / f"{version}_{to}" / "model.ckpt-7")
       convert(golden.path(f"{version}/converted_names"), prefix, to)
-      # That golden is the other one, as TensorFlow's guide converts it.
+      # That golden is tf1.15/adam_dense, converted as TensorFlow's guide does.
       made[f"{version} {to}"] = Result(prefix, to, adam, {}, edge="vars")
   guide = {
     "global_step" if path[0] == "step" else path[1]: value
@@ -246,7 +246,7 @@ def _all_read(results):
   }
 
 
-# What is restored one variable at a time, of the large one: it has too many.
+# How many variables of the large checkpoint are restored one by one: it has too many.
 _SOME = 200
 
 
@@ -303,7 +303,7 @@ def in_2_21(results, interpreter, tmp_path_factory):
 
 
 def _restorable(values):
-  """Without what TensorFlow 1.15 cannot assign to a variable on a CPU."""
+  """The values that TensorFlow 1.15 can assign to a variable on a CPU."""
   return {
     name: value
     for name, value in values.items()
@@ -312,7 +312,7 @@ def _restorable(values):
 
 
 def _only_in_parts(result):
-  """Whether a reader cannot restore all: float16 in slices, quantized variables."""
+  """Whether a reader cannot restore all: float16 in slices, or quantized variables."""
   return any(
     _is_quantized(name) or (name in result.slices and value.dtype == np.float16)
     for name, value in result.values.items()
@@ -320,7 +320,7 @@ def _only_in_parts(result):
 
 
 def _expected_keys(result):
-  """Every key that is to be there -> the value."""
+  """Every key that the result has to have -> the value."""
   keys = {}
   if result.has_names:
     keys.update(result.values)
@@ -335,7 +335,7 @@ def _assert_read(answer, result):
   unreadable = answer.facts["unreadable"]
   expected = _expected_keys(result)
   for key in unreadable:
-    # TensorFlow cannot put float16 slices together, whoever wrote them.
+    # TensorFlow cannot join float16 slices, whoever wrote them.
     assert expected.pop(key).dtype == np.float16, unreadable[key]
   found = {key: readers.plain(answer.values[key]) for key in expected}
   readers.assert_equal(found, {key: readers.plain(v) for key, v in expected.items()})
@@ -359,12 +359,12 @@ def test_both_find_the_same_keys(name, in_1_15, in_2_21):
 
 
 def _of_format(*formats):
-  """Names of the results that are of one of the formats."""
+  """Names of the results in one of the formats."""
   known = ("tf1", "tf2", "dual")
   return [n for n in _ALL if [w for w in n.split() if w in known][-1] in formats]
 
 
-# What came through tf2 is whole there, and no TensorFlow cuts a whole float16 tensor.
+# After tf2, float16 tensors are whole, and no TensorFlow cuts a whole float16 tensor.
 _NOT_IN_PARTS = "tf1.15/partitioned_half tf2 "
 
 
@@ -400,7 +400,7 @@ def test_a_round_trip_keeps_every_key_and_byte(name, way, sources, results):
   after = tf.train.load_checkpoint(prefix)
   assert before.get_variable_to_shape_map() == after.get_variable_to_shape_map()
   assert before.get_variable_to_dtype_map() == after.get_variable_to_dtype_map()
-  # Behind these the file of the object graph stays, which no key needs any more.
+  # The object graph's data file stays behind these, though no key needs it any more.
   data = _data_files(sources[name].prefix)
   assert _data_files(prefix)[: len(data)] == data
 

@@ -1,12 +1,12 @@
-"""Asks the TensorFlow of another environment what it makes of a checkpoint.
+"""Asks the TensorFlow of another environment about a checkpoint.
 
     answers = readers.ask(interpreter("tf115"), "tf1_15_reader.py", directory, {
       "as a whole": {"kind": "load_checkpoint", "path": prefix},
     })
     answers["as a whole"].values["net/kernel"]
 
-All questions to one environment go into one call: importing a TensorFlow takes longer
-than answering them.
+All questions to one environment go into one call, because importing TensorFlow takes
+longer than answering them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Answer:
 
   Attributes:
     question: what was asked.
-    error: the traceback with which it failed, or None.
+    error: the traceback of the failed question, or None.
   """
 
   question: Mapping[str, Any]
@@ -42,18 +42,18 @@ class Answer:
 
   @property
   def values(self) -> Mapping[str, np.ndarray]:
-    """Arrays by key; the test fails when the reader did."""
+    """Arrays by key; the test fails if the reader failed."""
     assert self.error is None, f"asked for {dict(self.question)}\n{self.error}"
     return self.found_values
 
   @property
   def facts(self) -> Mapping[str, Any]:
-    """What else it said; the test fails when the reader did."""
+    """Other results; the test fails if the reader failed."""
     assert self.error is None, f"asked for {dict(self.question)}\n{self.error}"
     return self.found_facts
 
   def part(self, beginning: str) -> dict[str, np.ndarray]:
-    """The values whose keys begin so, under what is left of the keys."""
+    """The values whose keys have a prefix, by keys without the prefix."""
     return {
       key[len(beginning) :]: value
       for key, value in self.values.items()
@@ -80,8 +80,8 @@ def ask(
     python: that environment's interpreter.
     script: the script's file name.
     directory: a new or empty folder for questions and answers.
-    questions: by name; `kind` is the function of the script that is to answer, what
-      else there is are its arguments.
+    questions: by name; `kind` is the script's function that answers, all other items
+      are its arguments.
 
   Returns:
     The answers by name.
@@ -130,7 +130,7 @@ def _decode(data: bytes, dtype: str, shape: list[int], *where: Any) -> np.ndarra
 
 
 def plain(value: np.ndarray) -> np.ndarray:
-  """As testdata keeps a value: bfloat16 widened, strings of a fixed width."""
+  """The value in the form of testdata: bfloat16 widened, strings of a fixed width."""
   value = np.asarray(value)
   if value.dtype == ml_dtypes.bfloat16:
     return value.astype(np.float32)

@@ -1,7 +1,7 @@
-"""What TensorFlow 1.15.5 wrote is resumed here, and what comes of it goes back there.
+"""This library resumes TensorFlow 1.15.5's checkpoints, and 1.15.5 resumes the result.
 
-The model_dirs are trained by TensorFlow 1.15.5 in this test; the goldens it wrote
-earlier have every dtype, name and shape, and are restored by the saver alone.
+TensorFlow 1.15.5 trains the model_dirs in this test. Its goldens have every dtype, name
+and shape; the saver alone restores these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.interop import readers, training, written
 
 v1 = tf.compat.v1
 
-# Name -> the model, and in how many slices its variables are.
+# Name -> the model, and the number of slices of its variables.
 _MODELS = {
   "adam": ("adam", 1),
   "adam in slices": ("adam", 3),
@@ -65,12 +65,12 @@ def there(interpreter, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resumed(there, tmp_path_factory):
-  """(name, formats) -> the last training here, one for each format, in a copy."""
+  """(name, formats) -> the last training here, in a copy, after one for each format."""
   root = tmp_path_factory.mktemp("resumed")
   made = {}
 
   def resume(name, *formats):
-    """Trains on in the first format, then in the next."""
+    """Trains in each of the formats in turn."""
     if (name, formats) not in made:
       model, partitions = _MODELS[name]
       if formats[:-1]:
@@ -126,7 +126,7 @@ _BACK = {
 
 @pytest.fixture(scope="module")
 def back(resumed, interpreter, tmp_path_factory):
-  """What TensorFlow 1.15.5 makes of the resumed ones."""
+  """The values that TensorFlow 1.15.5 reads from the resumed model_dirs."""
   root = tmp_path_factory.mktemp("back")
   return readers.ask(
     interpreter("tf115"),
@@ -155,12 +155,12 @@ def test_there_and_back_again(name, resumed, back):
   assert back[name].values["end/global_step"] == trained.values["global_step"] + 1
 
 
-# TensorFlow 1.15 can assign to variables of these dtypes, 2.15 cannot.
+# TensorFlow 1.15 can assign to variables of these dtypes; 2.15 cannot.
 _NOT_ASSIGNABLE = ("qint16", "quint16")
 
 
 def _restored(name, checkpoint_format, partitions=None):
-  """What our saver restores of a golden, and what its tensors are to be."""
+  """The values that our saver restores from a golden, and the expected values."""
   partitions = partitions or {}
   tensors = golden.manifest(name)["tensors"]
   expected = {
@@ -235,7 +235,7 @@ def test_every_golden_of_1_15_is_restored(name):
 )
 def test_goldens_are_restored_into_slices(name, count, checkpoint_format):
   shapes = {key: t["shape"] for key, t in golden.manifest(name)["tensors"].items()}
-  # Alternately by rows and by columns, whatever the golden's own slices are.
+  # Cuts by rows and by columns in turn, whatever the golden's own slices are.
   partitions = {
     key: [count, 1] if i % 2 else [1, min(count, shape[1])]
     for i, (key, shape) in enumerate(shapes.items())
@@ -276,7 +276,7 @@ def test_tables_are_restored(make, tmp_path):
     scaffold.finalize()
     return scaffold.saver, {**lookups, "global_step": step}
 
-  for _ in range(2):  # the second time from what the first time saved
+  for _ in range(2):  # the second round restores the first round's checkpoint
     with tf.Graph().as_default(), v1.Session() as session:
       saver, fetches = build()
       saver.restore(session, prefix)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tests.interop import readers
 
 ROOT = readers.HERE.parent.parent
-# Somewhat before Bazel ends the test, so that the report says what hung.
+# Less than Bazel's limit, so that the report shows the test that hung.
 _SECONDS = int(os.environ.get("TEST_TIMEOUT", 900)) * 0.95
 
 
@@ -21,10 +21,10 @@ class Suite:
   """How the tests of one process ended.
 
   Attributes:
-    passed: names of tests, by file.
-    skipped: likewise, each with the reason.
-    failed: likewise, each with what was reported.
-    output: all that the process printed.
+    passed: names of tests that passed, by file.
+    skipped: reasons of skipped tests, by file and name.
+    failed: reports of failed tests, by file and name.
+    output: the text that the process printed.
   """
 
   passed: dict[str, list[str]]
@@ -33,10 +33,10 @@ class Suite:
   output: str
 
   def assert_passed(self, file: str) -> None:
-    """Fails unless there are tests in the file and each passed.
+    """Fails unless the file has tests and all passed.
 
     Args:
-      file: as it was given to `run`.
+      file: the path that was given to `run`.
     """
     reports = self.failed.get(file, {}).values()
     assert not reports, "\n\n".join(reports)
@@ -58,7 +58,7 @@ def run(python: str, files: Sequence[str], directory: pathlib.Path) -> Suite:
   report = directory / "report.xml"
   command = [python, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider"]
   command += ["-c", "pyproject.toml", "--rootdir=.", f"--basetemp={directory / 'temp'}"]
-  # This one names the file of each case.
+  # This family of reports names the file of each case.
   command += ["-o", "junit_family=xunit1", f"--junitxml={report}", *files]
   done = subprocess.run(
     command,
@@ -73,7 +73,7 @@ def run(python: str, files: Sequence[str], directory: pathlib.Path) -> Suite:
   output = done.stdout.decode(errors="replace")
   assert report.exists(), f"pytest ended with {done.returncode}:\n{output[-9000:]}"
   suite = _read(report, output)
-  # An error in collecting a file is a case too; one of pytest itself is not.
+  # An error while collecting a file is a case too; an error of pytest itself is not.
   assert done.returncode == (1 if suite.failed else 0), output[-9000:]
   return suite
 

@@ -1,6 +1,6 @@
 """Answers questions about checkpoints with TensorFlow 1.15; see answering.py.
 
-Run by Python 3.7, so its syntax is what this file may use.
+Python 3.7 runs this file, so it may use only the syntax of 3.7.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import training
 
 
 def load_checkpoint(path):
-  """Every tensor by key, as CheckpointReader gives them, and what it cannot give."""
+  """Every tensor that CheckpointReader can read, by key, and the keys that it can't."""
   reader = tf.train.load_checkpoint(path)
   shapes = reader.get_variable_to_shape_map()
   values, unreadable = {}, {}
@@ -69,17 +69,17 @@ def _whole(session, variable):
 
 
 def saver(prefix, variables, resource=False, in_var_list=False):
-  """What tf.train.Saver restores into variables of these names."""
+  """The values that tf.train.Saver restores into variables of these names."""
   with tf.Graph().as_default(), tf.Session() as session:
     created = _create(variables, resource, in_var_list)
-    # By name where names allow it, as nearly everyone does.
+    # By name where the names allow this, as nearly every user does.
     a_saver = tf.train.Saver(created) if in_var_list else tf.train.Saver()
     a_saver.restore(session, prefix)
     return {name: _whole(session, v) for name, v in created.items()}, {}
 
 
 def init_from_checkpoint(path, variables, assignment_map):
-  """What tf.train.init_from_checkpoint makes the variables begin with."""
+  """The values of variables after tf.train.init_from_checkpoint."""
   with tf.Graph().as_default(), tf.Session() as session:
     created = _create(variables, False, False)
     tf.train.init_from_checkpoint(path, assignment_map)
@@ -88,7 +88,7 @@ def init_from_checkpoint(path, variables, assignment_map):
 
 
 def train(model, model_dir, steps, partitions=1, predict_at_start=True):
-  """Trains a plain Estimator in a model_dir and tells from where, to where.
+  """Trains a plain Estimator in a model_dir; returns the values before and after.
 
   Values are called `start/<name>` and `end/<name>`; `predicted at start` and
   `predicted` are for all rows. The checkpoint that was there is kept.
@@ -116,7 +116,7 @@ def warm_start(model_dir, warm_start_from, variables, partitions=1):
 
 
 def saved_model(path, inputs):
-  """What a SavedModel's serving signature answers."""
+  """The answers of a SavedModel's serving signature."""
   with tf.Graph().as_default(), tf.Session() as session:
     loaded = tf.saved_model.load(session, ["serve"], path)
     signature = loaded.signature_def["serving_default"]

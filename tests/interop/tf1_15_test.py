@@ -1,7 +1,7 @@
-"""What is written here is read by TensorFlow 1.15.5, and trained on by it.
+"""TensorFlow 1.15.5 reads this library's checkpoints, and trains on from them.
 
-Everything is written first; one process of TensorFlow 1.15.5 then answers all
-questions, and each test looks at its answers.
+All checkpoints are written first; one process of TensorFlow 1.15.5 then answers all
+questions, and each test checks its answers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tests.interop import readers, training, written
 _COUNTS = (1, 2, 3, 5)
 _FORMATS = ("tf1", "dual")
 _MORE_STEPS = 4
-# A checkpoint, and in how many slices the Estimator that goes on has its variables.
+# A checkpoint, and the number of slices in the Estimator that goes on from it.
 _GOES_ON = (("tf1 3", 3), ("dual 1", 1), ("dual 1", 2), ("dual 3", 3), ("dual 3", 2))
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-  """Name -> what this TensorFlow trained, by format, partitions or canned model."""
+  """Name -> the training here, by format, partitions or canned model."""
   root = tmp_path_factory.mktemp("here")
   return {
     f"{fmt} {count}": written.train("adam", root / f"{fmt}_{count}", fmt, count)
@@ -34,7 +34,7 @@ def here(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def canned(tmp_path_factory):
-  """Name -> what this TensorFlow trained of each canned Estimator."""
+  """Name -> the training of each canned Estimator here."""
   root = tmp_path_factory.mktemp("canned")
   return {
     model: written.train(model, root / model, "dual", partitions=2)
@@ -42,7 +42,7 @@ def canned(tmp_path_factory):
   }
 
 
-# A model_dir, and what all its checkpoints are converted to.
+# A model_dir, and the format of all its converted checkpoints.
 _CONVERTED = (("tf2 3", "tf1"), ("tf2 3", "dual"), ("tf1 3", "dual"), ("dual 1", "tf1"))
 
 
@@ -65,7 +65,7 @@ def exported(here, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-  """Name -> prefix and values of variables that no model has."""
+  """Name -> prefix and values of variables that the models do not have."""
   return written.save_others(tmp_path_factory.mktemp("others"))
 
 
@@ -79,7 +79,7 @@ def half(tmp_path_factory):
 def answers(
   here, canned, converted, exported, others, half, interpreter, tmp_path_factory
 ):
-  """What TensorFlow 1.15.5 says about all of these."""
+  """TensorFlow 1.15.5's answers about all of these."""
   python = interpreter("tf115")
   copies = tmp_path_factory.mktemp("copies")
   questions = {}
@@ -156,7 +156,7 @@ def answers(
   )
 
 
-# It puts slices of float16 together in no version, so those are as they were saved.
+# No version joins slices of float16, so float16 keeps its saved slices.
 _HALF = {
   "as saved": written.HALF_PARTITIONS,
   "another": {"bfloat16/rows": [2, 1], "bfloat16/columns": None},
@@ -174,7 +174,7 @@ def _train(trained, directory, partitions):
 
 
 def _weights(values):
-  """What an export has: no slots, no step."""
+  """The values that an export has: no slots, no step."""
   return {
     name: value
     for name, value in values.items()
@@ -288,8 +288,8 @@ def test_a_canned_estimator_goes_on(model, canned, answers):
 @pytest.mark.parametrize("model", list(training.CANNED))
 def test_load_checkpoint_reads_every_name_of_a_canned_one(model, canned, answers):
   answer = answers[f"{model}: all"]
-  # In the scopes of canned Estimators TensorFlow gets the slots' names wrong: those of
-  # each slice are part of a tensor of its own, of which the others are missing.
+  # TensorFlow misnames slots in the scopes of canned Estimators: each slice is recorded
+  # as part of a tensor of its own, whose other parts are missing.
   slots = re.compile(r"(^|.*/)embedding_weights/t_\d/Adagrad(/.*)?$")
   assert all(slots.match(key.replace(".S", "/")) for key in answer.facts["unreadable"])
   assert bool(answer.facts["unreadable"]) == (model == "dnn")

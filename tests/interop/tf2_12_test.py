@@ -1,4 +1,4 @@
-"""The saver's own tests pass on TensorFlow 2.12 too, the oldest that is supported."""
+"""The saver's own tests also pass on TensorFlow 2.12, the oldest supported version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILES = (
 
 @pytest.fixture(scope="module")
 def suite(interpreter, tmp_path_factory):
-  """How they ended, all in one process."""
+  """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp("tf2_12")
   return suites.run(interpreter("tf212"), _FILES, directory)
 

@@ -1,4 +1,4 @@
-"""What Keras 3 is asked passes on TensorFlow 2.21: keras3_*.py, layers and cells."""
+"""The tests for Keras 3 pass on TensorFlow 2.21: keras3_*.py, layers and cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILES = [
 
 @pytest.fixture(scope="module")
 def suite(interpreter, tmp_path_factory):
-  """How they ended, all in one process."""
+  """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp("keras3")
   return suites.run(interpreter("tf221"), _FILES, directory)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 
 def load_checkpoint(path):
-  """Every tensor by key, as CheckpointReader gives them, and what it cannot give."""
+  """Every tensor that CheckpointReader can read, by key, and the keys that it can't."""
   reader = tf.train.load_checkpoint(path)
   shapes = reader.get_variable_to_shape_map()
   values, unreadable = {}, {}
@@ -44,13 +44,13 @@ def _numpy(variables):
 
 
 def flat(path, variables, edge="var_list", at_root=()):
-  """What tf.train.Checkpoint(var_list={name: variable}) restores; all is consumed.
+  """Restores tf.train.Checkpoint(var_list={name: variable}); all values are consumed.
 
   Args:
     path: the checkpoint.
-    variables: all there are.
-    edge: another word than `var_list`.
-    at_root: names of variables that stand beside it -> what they are called there.
+    variables: all variables of the checkpoint.
+    edge: the name to use in place of `var_list`.
+    at_root: names of variables beside that dict -> their names in the object graph.
   """
   created = _create(variables)
   root = {word: created[name] for name, word in dict(at_root).items()}
@@ -61,7 +61,7 @@ def flat(path, variables, edge="var_list", at_root=()):
 
 
 def _modules(variables):
-  """Modules within modules, as the names' scopes spell them."""
+  """Nested modules, as the scopes in the names spell them."""
   root = tf.Module()
   for name, variable in variables.items():
     *scopes, last = name.split("/")
@@ -75,12 +75,12 @@ def _modules(variables):
 
 
 def nested(path, variables, others=()):
-  """What nested tf.Modules restore, the model first, then with all the rest.
+  """Restores nested tf.Modules: first the model alone, then with all other variables.
 
   Args:
     path: the checkpoint.
-    variables: those of the model, whose names spell its modules.
-    others: what else the checkpoint has, slots above all.
+    variables: the variables of the model, whose names spell its modules.
+    others: all other variables of the checkpoint, mostly slots.
   """
   alone = _create(variables)
   status = tf.train.Checkpoint(**_children(_modules(alone))).restore(path)
@@ -95,7 +95,7 @@ def nested(path, variables, others=()):
 
 
 def _children(module):
-  """The attributes of a module that are its variables and modules."""
+  """The variables and modules among a module's attributes."""
   return {
     name: child
     for name, child in vars(module).items()
@@ -109,10 +109,10 @@ def go_on(path, model_dir, variables, steps, others=None):
   Args:
     path: the checkpoint.
     model_dir: where to save.
-    variables: what is restored, from the flat var_list; or, if there are others, from
-      modules that the names spell.
-    steps: how many steps to pretend.
-    others: what the var_list has beside the modules.
+    variables: the variables to restore, from the flat var_list; or, if there are
+      others, from modules that the names spell.
+    steps: number to add to the step.
+    others: the variables that only the var_list has, not the modules.
   """
   created = _create(variables)
   if others is None:
@@ -134,11 +134,11 @@ def go_on(path, model_dir, variables, steps, others=None):
 
 
 def warnings(path, variables):
-  """What is logged when modules that names spell are restored and nothing else is.
+  """The warnings after restoring nothing but modules that the names spell.
 
   Args:
     path: the checkpoint.
-    variables: those of the modules.
+    variables: the variables of the modules.
   """
   lines = []
   handler = logging.Handler()
@@ -165,7 +165,7 @@ def warnings(path, variables):
 
 
 def saved_model(path, inputs):
-  """What a SavedModel's serving signature answers."""
+  """The answers of a SavedModel's serving signature."""
   signature = tf.saved_model.load(path).signatures["serving_default"]
   specs = signature.structured_input_signature[1]
   answer = signature(

@@ -1,6 +1,6 @@
-"""What is written here is read by TensorFlow 2.21, which has no Estimator.
+"""TensorFlow 2.21, which has no Estimator, reads this library's checkpoints.
 
-As in tf1_15_test.py, everything is written first and asked about in one process.
+As in tf1_15_test.py, all checkpoints are written first, and one process answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MORE_STEPS = 3
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-  """Name -> what this TensorFlow trained, by format and partitions."""
+  """Name -> the training here, by format and partitions."""
   root = tmp_path_factory.mktemp("here")
   trained = {
     f"{fmt} {count}": written.train("adam", root / f"{fmt}_{count}", fmt, count)
@@ -36,7 +36,7 @@ def here(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(here, tmp_path_factory):
-  """Name -> the SavedModel of it."""
+  """Name -> the SavedModel of that training."""
   root = tmp_path_factory.mktemp("export")
   return {
     name: written.export(here[name], name.split()[0], root / name, int(name[-1]))
@@ -46,7 +46,7 @@ def exported(here, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-  """Name -> prefix and values of variables that no model has."""
+  """Name -> prefix and values of variables that the models do not have."""
   return written.save_others(tmp_path_factory.mktemp("others"))
 
 
@@ -58,7 +58,7 @@ def half(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(here, exported, others, half, interpreter, tmp_path_factory):
-  """What TensorFlow 2.21 says about all of these."""
+  """TensorFlow 2.21's answers about all of these."""
   questions = {}
   for name, trained in here.items():
     everything = written.variables(trained.values)
@@ -119,7 +119,7 @@ def _about_warnings(trained):
 
 @pytest.fixture(scope="module")
 def answers_here(here, tmp_path_factory):
-  """What TensorFlow 2.15, this one, says about warnings."""
+  """The warnings of this TensorFlow, 2.15."""
   questions = {"dual 1: warnings": _about_warnings(here["dual 1"])}
   directory = tmp_path_factory.mktemp("answers_here")
   return readers.ask(sys.executable, "tf2_21_reader.py", directory, questions)
@@ -129,7 +129,7 @@ def answers_here(here, tmp_path_factory):
   ("version", "name"), [("2.15", "dual 1"), ("2.21", "dual 1"), ("2.21", "tf2 3")]
 )
 def test_slots_cost_a_reader_of_the_model_nothing(version, name, here, request):
-  """A weight is found where its scopes say, though its slots make it a scope too."""
+  """A weight is found by its scopes, though its slots make its name a scope too."""
   which = "answers_here" if version == "2.15" else "answers"
   answer = request.getfixturevalue(which)[f"{name}: warnings"]
   assert answer.facts["version"].startswith(version)
@@ -138,8 +138,8 @@ def test_slots_cost_a_reader_of_the_model_nothing(version, name, here, request):
   assert any(f"{k}/Adam" in values for k in model)
   readers.assert_equal(answer.values, model)
   assert not answer.facts["expect_partial"]
-  # Who does not say that the model is all it has is told of each value once, as of any
-  # checkpoint with an optimizer; of the model's own there is none.
+  # A reader without expect_partial() is warned once of each value outside the model, as
+  # with any checkpoint that has an optimizer, and of no value of the model.
   dropped = [line for line in answer.facts["dropped"] if "could not be found" in line]
   assert len(dropped) == len(values) - len(model)
   assert all(_is_slot(line) for line in dropped)
@@ -223,7 +223,7 @@ def test_half_precision_in_slices(half, answers):
 
 @pytest.fixture
 def after_eager_code(answers, tmp_path):
-  """`after_eager_code("dual 1", "flat")`: a model_dir it saved in, and the values."""
+  """`after_eager_code("dual 1", "flat")`: where eager code saved, and the values."""
 
   def copy(name, shape):
     answer = answers[f"{name}: go on {shape}"]

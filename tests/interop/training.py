@@ -28,12 +28,12 @@ def input_fn():
 
 
 def classes_input_fn():
-  """The same for classification into three classes."""
+  """The same rows for classification into three classes."""
   return tf.data.Dataset.from_tensors((_features(), CLASSES)).repeat()
 
 
 def predict_input_fn():
-  """The features, once."""
+  """The features, read once."""
   return tf.data.Dataset.from_tensors(_features())
 
 
@@ -118,7 +118,7 @@ def dnn_classifier(model_dir, partitions=1):
 
 
 def linear_classifier(model_dir, partitions=1):
-  """A canned LinearClassifier; Ftrl. Its bias cannot be in slices, so nothing is."""
+  """A canned LinearClassifier with Ftrl; its bias cannot be sliced, so nothing is."""
   del partitions
   numbers, word, _ = _columns()
   return v1.estimator.LinearClassifier(
@@ -130,7 +130,7 @@ def linear_classifier(model_dir, partitions=1):
 
 
 def combined_classifier(model_dir, partitions=1):
-  """A canned DNNLinearCombinedClassifier; Ftrl and Adagrad. Nothing is in slices."""
+  """A canned DNNLinearCombinedClassifier with Ftrl and Adagrad, without slices."""
   del partitions
   numbers, word, embedding = _columns()
   return v1.estimator.DNNLinearCombinedClassifier(
@@ -144,7 +144,7 @@ def combined_classifier(model_dir, partitions=1):
 
 
 def adam(model_dir, partitions=1, decorate=None, warm_start_from=None):
-  """An Estimator over `model_fn`, decorated when told to."""
+  """An Estimator over `model_fn`, decorated if asked to."""
   return tf.estimator.Estimator(
     decorate(model_fn) if decorate else model_fn,
     model_dir,
@@ -162,17 +162,17 @@ CANNED = {
 
 
 def make(model, model_dir, partitions=1):
-  """The undecorated Estimator of that name: "adam" or one of CANNED."""
+  """The undecorated Estimator for a name: "adam" or one of CANNED."""
   return {"adam": adam, **CANNED}[model](model_dir, partitions)
 
 
 def inputs(model):
-  """What the Estimator of that name trains on."""
+  """The training input of the named Estimator."""
   return input_fn if model == "adam" else classes_input_fn
 
 
 def logical_values(session):
-  """Name -> value of all global variables; slices are put together again."""
+  """Name -> value of all global variables, with slices joined."""
   values = {}
   variables = v1.global_variables()
   for variable, value in zip(variables, session.run(variables)):
@@ -187,7 +187,7 @@ def logical_values(session):
 
 
 class Values(tf.estimator.SessionRunHook):
-  """Takes the values that training starts from, and those that it ends with."""
+  """Keeps the values at the start and at the end of training."""
 
   def after_create_session(self, session, coord):
     self.start = logical_values(session)
@@ -204,7 +204,7 @@ def train(estimator, model, steps):
 
 
 def predict(estimator, model, checkpoint=None):
-  """What it predicts for all rows: `y`, or a classifier's logits."""
+  """The Estimator's predictions for all rows: `y`, or a classifier's logits."""
   key = "y" if model == "adam" else "logits"
   predicted = estimator.predict(predict_input_fn, checkpoint_path=checkpoint)
   return np.stack([p[key] for p in predicted])

@@ -1,4 +1,4 @@
-"""Checkpoints that the TensorFlow of this process writes, for the others to read."""
+"""Checkpoints that this process's TensorFlow writes, for other versions to read."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ STEPS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-  """A model_dir that an Estimator trained in.
+  """A model_dir that an Estimator has trained in.
 
   Attributes:
-    model: its name in `training`.
+    model: the model's name in `training`.
     directory: the model_dir.
     prefix: the last checkpoint.
     start: values that its last training started from, by name.
@@ -48,7 +48,7 @@ class Trained:
 def estimator(
   model: str, directory: Any, checkpoint_format: str | None, partitions: int = 1
 ) -> tf.estimator.Estimator:
-  """An Estimator of `training`; decorated, unless the format is None."""
+  """An Estimator of `training`, decorated unless the format is None."""
   if checkpoint_format is None:
     return training.make(model, str(directory), partitions)
   if model == "adam":
@@ -65,7 +65,7 @@ def train(
   partitions: int = 1,
   steps: int = STEPS,
 ) -> Trained:
-  """Trains in a model_dir, new or not."""
+  """Trains in a new or existing model_dir."""
   made = estimator(model, directory, checkpoint_format, partitions)
   start, end = training.train(made, model, steps)
   prefix = made.latest_checkpoint()
@@ -92,7 +92,7 @@ def variables(
   names: Iterable[str] | None = None,
   partitions: Mapping[str, list[int]] | None = None,
 ) -> list[dict[str, Any]]:
-  """Describes variables to a reader: all, or some, and some of them in slices."""
+  """Describes variables to a reader: all or some of them, some of them in slices."""
   partitions = partitions or {}
   return [
     {
@@ -106,7 +106,7 @@ def variables(
 
 
 def in_slices(values: Mapping[str, np.ndarray], count: int) -> dict[str, list[int]]:
-  """What `training.network` puts in slices, slots too, for a number of them."""
+  """Slice counts of variables and slots that `training.network` cuts into slices."""
   if count == 1:
     return {}
   return {
@@ -123,17 +123,17 @@ def save_values(
   devices: int = 1,
   partitions: Mapping[str, list[int]] | None = None,
 ) -> str:
-  """Saves variables of these names and values, as any graph of one's own does.
+  """Saves variables with these names and values, as a user's own graph would.
 
   Args:
-    directory: where to; must not exist yet.
+    directory: the new directory to write to.
     values: by name.
-    checkpoint_format: what is written.
-    devices: over how many CPU devices they are spread, each with a data file.
-    partitions: slices for each axis, by name.
+    checkpoint_format: the format to write.
+    devices: number of CPU devices, each with a data file, to spread the variables over.
+    partitions: number of slices along each axis, by name.
 
   Returns:
-    The prefix.
+    The prefix of the checkpoint.
   """
   partitions = partitions or {}
   directory.mkdir()
@@ -160,7 +160,7 @@ def save_values(
 
 
 def _constant(value: np.ndarray) -> Any:
-  """An initializer that hands out a value, slice by slice."""
+  """An initializer that returns a constant value, slice by slice."""
 
   def initializer(shape: Any, dtype: Any = None, partition_info: Any = None) -> Any:
     offsets = partition_info.var_offset if partition_info else [0] * value.ndim
@@ -200,7 +200,7 @@ def _spread() -> dict[str, np.ndarray]:
   }
 
 
-# What no model has: name -> the values and how they are saved.
+# Variables that the models do not have: name -> values, and how they are saved.
 OTHERS = {
   "other dtypes": (_other_dtypes, {}),
   "odd names": (_odd_names, {}),
@@ -212,7 +212,7 @@ OTHERS = {
 
 
 def save_others(root: pathlib.Path) -> dict[str, tuple[str, dict[str, np.ndarray]]]:
-  """Saves each of OTHERS as dual; gives prefixes and values."""
+  """Saves each of OTHERS as dual; returns prefixes and values."""
   saved = {}
   for name, (make, options) in OTHERS.items():
     values = make()
@@ -220,7 +220,7 @@ def save_others(root: pathlib.Path) -> dict[str, tuple[str, dict[str, np.ndarray
   return saved
 
 
-# Slices that no version of TensorFlow puts together, of float16, and that all do.
+# Slices of float16, which no TensorFlow joins, and of bfloat16, which every one joins.
 HALF_PARTITIONS = {
   f"{dtype}/{cut}": counts
   for dtype in ("float16", "bfloat16")
@@ -229,7 +229,7 @@ HALF_PARTITIONS = {
 
 
 def save_half(root: pathlib.Path) -> tuple[str, dict[str, np.ndarray]]:
-  """Saves HALF_PARTITIONS as dual; gives the prefix and the values."""
+  """Saves HALF_PARTITIONS as dual; returns the prefix and the values."""
   numbers = np.arange(28, dtype=np.float32).reshape(7, 4)
   values = {
     name: (numbers + 30 * i).astype(getattr(ml_dtypes, name.split("/")[0], "float16"))

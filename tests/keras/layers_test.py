@@ -1,7 +1,7 @@
 """Every kind of layer gives the outputs that TensorFlow 1's variables gave.
 
-Runs under Keras 2 and, from tests/interop, under Keras 3. What TensorFlow 1 computes is
-said by the ops that its layers are made of.
+Runs under Keras 2 and, from tests/interop, under Keras 3. TensorFlow 1's outputs are
+computed by the ops that its layers consist of.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _layer_norm(x, v):
 
 
 _ONES = [1, 1, 1, 1]
-# Layer, shape of the input, TF1's variables, what TF1 computes of input and variables.
+# Layer, input shape, TF1's variables, and TF1's computation from input and variables.
 _KINDS = {
   "dense": (
     lambda: _layers.Dense(4),
@@ -179,7 +179,7 @@ def test_a_layer_gives_the_outputs_of_tensorflow_1(kind, built, tmp_path):
   model = tf.keras.Sequential([layer])
   if built:
     model.build(shape)
-  # Keras 2's Embedding knows its input's shape, and is built at once.
+  # Keras 2's Embedding knows its input shape, so it is built at once.
   built = bool(layer.weights)
   report = estimator_ckpt.keras.load(model, prefix)
   assert report.is_complete == built
@@ -190,7 +190,7 @@ def test_a_layer_gives_the_outputs_of_tensorflow_1(kind, built, tmp_path):
   assert {name for row in report.rows for name in row.sources} == set(named)
 
 
-# Keras 3 makes scopes of such names, and does not leave one that begins with "_".
+# Keras 3 opens scopes of such names, and never leaves one that begins with "_".
 class Block(_layers.Layer):
   """A layer of layers."""
 

@@ -1,4 +1,4 @@
-"""Keras 2 goes on where TensorFlow 1 stopped, weights and optimizer."""
+"""Keras 2 goes on where TensorFlow 1 stopped, with weights and optimizer state."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_the_bias_of_a_cell_is_not_taken_without_its_gates(tmp_path):
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_the_weights_of_a_cudnn_layer_are_those_that_keras_itself_makes(kind, tmp_path):
-  """Keras 2 converts them when it reads an HDF5 file, and keeps that to itself."""
+  """Keras 2 converts the weights when it reads an HDF5 file, in a private function."""
   package = tf.keras.layers.LSTM.__module__.partition(".")[0]
   hdf5_format = importlib.import_module(f"{package}.src.saving.legacy.hdf5_format")
   gates, n, u = (4, 5, 3) if kind == "LSTM" else (3, 5, 3)
@@ -389,7 +389,7 @@ def test_a_recurrent_cell_and_its_slots_go_there_and_back(kind, keras, tmp_path)
 
   converted = convert(source, tmp_path / "keras", like, "tf2")
   checkpoint.restore(converted).assert_consumed()
-  # The moments stand in the order of the weights' gates: as a load of them alone would.
+  # The moments have the weights' order of gates, as if loaded alone as weights.
   builder = BundleBuilder()
   for name in shapes:
     builder.numbers(name, tensors[name + "/Adam_1"])

@@ -1,9 +1,9 @@
 """The proof that an optimizer goes on where TensorFlow 1's stopped.
 
-A small model is trained for some steps in a TF1 graph and saved; the checkpoint is
-loaded into Keras, which trains on with the batches that follow; and the TF1 graph
-trains on with them too. Losses and weights must agree after every step. Whatever
-Keras the TensorFlow at hand has is the one that is proved.
+A small model is trained for some steps in a TF1 graph and saved. Keras loads the
+checkpoint and trains on with the next batches, and so does the TF1 graph. Losses and
+weights must agree after every step. The proof is of the Keras that belongs to the
+installed TensorFlow.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ def _by_position(variables: list[Any]) -> list[Any]:
 def train_in_keras(
   model: Any, optimizer: Any, data: list[tuple[Any, Any]], named: Any = _by_name
 ) -> Any:
-  """Trains step by step.
+  """Trains in Keras, step by step.
 
   Returns:
-    The losses, and the weights after each step; by default by TF1's names.
+    The losses, and the weights after each step, by TF1's names unless told otherwise.
   """
   losses, weights = [], []
   for inputs, targets in data:
@@ -160,7 +160,7 @@ def prove(
 
   Args:
     case: the optimizer.
-    optimizer: it, in Keras.
+    optimizer: the optimizer in Keras.
     prefix: where the TF1 checkpoint goes.
     tolerance: the largest relative difference allowed.
     **options: of `estimator_ckpt.keras.load`.
@@ -188,7 +188,7 @@ def prove(
 
 
 class Net(tf.keras.Model):
-  """The same model, subclassed, its layers attributes called as the scopes."""
+  """The same model, subclassed; its layer attributes are called as the scopes."""
 
   def __init__(self):
     super().__init__()
@@ -197,11 +197,11 @@ class Net(tf.keras.Model):
     self.dense_2 = tf.keras.layers.Dense(2)
 
   def call(self, inputs):
-    """Applies it to a batch."""
+    """Applies the model to a batch."""
     return self.dense_2(self.dense_1(self.dense_0(inputs)))
 
 
-# The flags that every model of these tests needs for the command line.
+# The flags that `convert` needs for every model of these tests.
 FLAGS = [
   "--name_map=net/:",
   *(f"--trainable=dense_{i}/{leaf}" for i in range(3) for leaf in ("kernel", "bias")),
@@ -216,10 +216,10 @@ def prove_converted(
 
   Args:
     case: the optimizer.
-    keras: as for `--keras`.
-    optimizer: it, in that Keras, with its case's arguments.
-    prefix: the checkpoint of TF1; the result stands beside it.
-    in_tf1: what `train_in_tf1` returned.
+    keras: the value of `--keras`.
+    optimizer: the optimizer in that Keras, with the arguments of its case.
+    prefix: the checkpoint of TF1; the result is written beside it.
+    in_tf1: the result of `train_in_tf1`.
   """
   target = f"{prefix}-{keras}"
   config = {**case.keras_arguments, **optimizer.get_config()}
@@ -233,8 +233,8 @@ def prove_converted(
   assert cli.run([*argv, *FLAGS]) == 0
   model = Net()
   data = batches(STEPS_BEFORE + STEPS_AFTER)[STEPS_BEFORE:]
-  # Stock Keras 3 makes a subclassed model's first variable twice if it is restored
-  # before it is built.
+  # Stock Keras 3 makes a subclassed model's first variable twice if the model is
+  # restored before it is built.
   model(data[0][0])
   status = tf.train.Checkpoint(model=model, optimizer=optimizer).restore(target)
   losses, weights = train_in_keras(model, optimizer, data, _by_position)
@@ -242,7 +242,7 @@ def prove_converted(
   assert int(optimizer.iterations) == STEPS_BEFORE + STEPS_AFTER
   np.testing.assert_allclose(losses, in_tf1["losses"][STEPS_BEFORE:], rtol=1e-5)
   for ours, theirs in zip(weights, in_tf1["weights"][STEPS_BEFORE + 1 :]):
-    # By position: TF1 made them in the order of the model's layers.
+    # Compared by position: TF1 made the weights in the order of the model's layers.
     assert len(ours) == len(theirs)
     for value, (name, other) in zip(ours, theirs.items()):
       scale = np.abs(other).max()

@@ -44,7 +44,7 @@ _OPTIMIZERS = {
 }
 
 
-# The slots of the others have other names in Keras 2 legacy.
+# The slots of the other optimizers have different names in legacy Keras 2.
 _RESTORED = ("adam", "rmsprop", "gradient_descent")
 
 
@@ -114,7 +114,7 @@ def test_eager_keras_goes_on_with_model_and_optimizer(
     if restores:
       status = tf.train.Checkpoint(**objects).restore(prefix)
     else:
-      # Keras 2's new optimizers refuse whatever has slot variables.
+      # Keras 2's new optimizers refuse any object with slot variables.
       estimator_ckpt.keras.load(model, prefix, optimizer)
     assert int(optimizer.iterations) == _STEPS
     for x, y in _batches(_STEPS, 3):
@@ -126,7 +126,7 @@ def test_eager_keras_goes_on_with_model_and_optimizer(
       status.assert_existing_objects_matched().expect_partial()
       assert int(objects.get("step", _STEPS)) == _STEPS
     after[keras] = [v.numpy() for v in model.trainable_variables]
-  # The Estimator itself resumes, and comes to the same weights.
+  # The Estimator itself resumes, and computes the same weights.
   again = _estimator(make_optimizer, tmp_path, checkpoint_format, with_step)
   again.train(_input_fn(_STEPS), steps=3)
   assert again.evaluate(models.eval_input_fn)["global_step"] == _STEPS + 3

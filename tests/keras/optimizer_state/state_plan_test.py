@@ -1,4 +1,4 @@
-"""Plans of how one optimizer's state becomes another's, and how many steps it made."""
+"""Plans that turn one optimizer's state into another's, and the number of steps made."""
 
 from __future__ import annotations
 
