@@ -19,7 +19,7 @@ from tests.nothing_lost import faults
 
 Act = Callable[[], Any]
 
-# How long a command may wait for one that is paused, before that goes on.
+# Seconds that a command may wait for a paused command, before the pause ends.
 _PATIENCE = 0.4
 _TIMEOUT = 60.0
 _DONE, _REFUSED, _FAILED = 0, 10, 20
@@ -29,9 +29,9 @@ class Outcome(NamedTuple):
   """How a command ended.
 
   Attributes:
-    done: whether it succeeded.
-    refused: whether it said that a checkpoint, or its writer, was there.
-    text: its error, or what ended it.
+    done: whether the command succeeded.
+    refused: whether the command reported an existing checkpoint, or its writer.
+    text: the command's error, or the error that ended the process.
   """
 
   done: bool
@@ -58,7 +58,7 @@ class _Run:
     self._text = b""
 
   def until_paused_or_ended(self, timeout: float) -> bool:
-    """Waits; returns whether it came to its pause or to its end in time."""
+    """Waits; returns whether the command paused or ended in time."""
     ready, _, _ = select.select([self._said], [], [], timeout)
     if ready:
       self._text += os.read(self._said, 1)
@@ -72,7 +72,7 @@ class _Run:
       pass
 
   def outcome(self) -> Outcome:
-    """Waits for the end, a minute at most."""
+    """Waits for the end, for a minute at most."""
     deadline = time.monotonic() + _TIMEOUT
     while True:
       left = deadline - time.monotonic()
@@ -104,7 +104,7 @@ def _in_child(act: Act, at: int, seed: int | None, tell: int, wait: int) -> int:
   strike = pause if seed is None else dawdle
   try:
     again = seed is not None
-    # A write would be torn in two by a pause.
+    # Writes are left out: a pause would tear a write in two.
     calls = faults.OS_CALLS
     with faults.injected(1 if again else at, strike, persistent=again, only=calls):
       act()
@@ -118,15 +118,15 @@ def _in_child(act: Act, at: int, seed: int | None, tell: int, wait: int) -> int:
 
 
 def paused_at(one: Act, other: Act, at: int) -> tuple[Outcome, Outcome]:
-  """Runs a command up to one of its changes, another meanwhile, then the rest.
+  """Runs a command up to one of its changes, then another command, then the rest.
 
   Args:
-    one: what pauses.
-    other: what runs in the pause, to its end unless it waits for the first.
-    at: at which change to the file system, from 1.
+    one: the command that pauses.
+    other: the command that runs in the pause, to its end unless it waits for `one`.
+    at: number of the change to the file system to pause at, from 1.
 
   Returns:
-    How the two ended.
+    The outcomes of the two commands.
   """
   first = _Run(one, at)
   first.until_paused_or_ended(_TIMEOUT)
@@ -143,7 +143,7 @@ def together(one: Act, other: Act, seed: int) -> tuple[Outcome, Outcome]:
 
 
 def changes(act: Act) -> int:
-  """How many changes to the file system a command makes."""
+  """The number of changes to the file system that a command makes."""
   with faults.injected(0, faults.kill, only=faults.OS_CALLS) as calls:
     act()
   return len(calls)
@@ -153,9 +153,9 @@ class Pair(NamedTuple):
   """Two commands that write to one place.
 
   Attributes:
-    name: what they are.
+    name: a description for messages.
     one: takes the directories of the source and of the target, and options.
-    other: the same.
+    other: the second command, with the same arguments.
     is_one_place: whether both write the same checkpoints.
   """
 
@@ -231,12 +231,12 @@ def make_source(directory: pathlib.Path) -> str:
 
 
 class Place:
-  """Where two commands meet, and what has to be true of it afterwards.
+  """A directory that two commands write to, and the checks of the result.
 
   Args:
     scratch: a directory to work in.
-    pair: the commands.
-    overwrite: whether both replace what is there.
+    pair: the two commands.
+    overwrite: whether both replace an existing checkpoint.
   """
 
   def __init__(self, scratch: pathlib.Path, pair: Pair, overwrite: bool):
@@ -247,7 +247,7 @@ class Place:
     self._source = make_source(source)
     self._before = stored.snapshot(source)
     self._target = ""
-    # What each command alone makes of the place.
+    # What each command alone writes into the directory.
     self._alone = []
     for number, command in enumerate((pair.one, pair.other)):
       target = self._prepared(f"alone{number}")
@@ -256,11 +256,11 @@ class Place:
       shutil.rmtree(target)
 
   def changes(self) -> int:
-    """How many changes to the file system the first command makes."""
+    """The number of changes to the file system that the first command makes."""
     return changes(self.fresh("counted")[0])
 
   def fresh(self, name: str) -> tuple[Act, Act]:
-    """The two commands, for a new place."""
+    """The two commands, for a new directory."""
     if self._target:
       shutil.rmtree(self._target)
     self._target = target = self._prepared(name)
@@ -270,7 +270,7 @@ class Place:
     )
 
   def check(self, outcomes: Sequence[Outcome], case: object) -> None:
-    """Checks what two commands left: one of them whole, and nothing of the other."""
+    """Checks that one command's checkpoint is whole, and nothing of the other is left."""
     winners = [number for number in (0, 1) if outcomes[number].done]
     assert winners, (case, outcomes)
     assert all(outcome.done or outcome.refused for outcome in outcomes), (
@@ -282,7 +282,8 @@ class Place:
     found = content(self._target), names(self._target)
     expected = [self._alone[number] for number in winners]
     if self._options and not self._pair.is_one_place:
-      # One writes two checkpoints, the other replaces one of these before or after.
+      # One command writes two checkpoints; the other replaces one of them before or
+      # after.
       assert found[1] == self._alone[0][1], (case, outcomes, found[1])
       for name, tensors in found[0].items():
         assert tensors in [alone[0][name] for alone in self._alone], (case, outcomes)
@@ -291,7 +292,7 @@ class Place:
     assert stored.snapshot(self._source) == self._before, case
 
   def _prepared(self, name: str) -> str:
-    # A directory of its own is made by whoever comes first.
+    # The first command makes the missing directory.
     target = self._scratch / name
     if self._options:
       old = self._scratch / "old"
@@ -314,5 +315,5 @@ def content(directory: str) -> dict[str, Any]:
 
 
 def names(directory: str) -> list[str]:
-  """Names of files; those of data say only which checkpoint's they are."""
+  """Names of files; the names of data files are reduced to their checkpoint's name."""
   return sorted({name.split(".data-")[0] for name in os.listdir(directory)})

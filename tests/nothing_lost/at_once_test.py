@@ -1,4 +1,4 @@
-"""Two offline commands at once; tests/stress/at_once_stress.py does it longer."""
+"""Two offline commands at once; tests/stress/at_once_stress.py runs more of them."""
 
 from __future__ import annotations
 

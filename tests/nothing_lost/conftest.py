@@ -1,4 +1,4 @@
-"""What the tests of this directory share."""
+"""Fixtures that the tests of this directory share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IN_MEMORY = "/dev/shm"
 
 @pytest.fixture
 def scratch(tmp_path):
-  """A new directory, in memory where the machine has that: there fsync costs nothing."""
+  """A new directory, in memory if the machine allows: fsync costs nothing there."""
   if not os.access(_IN_MEMORY, os.W_OK):
     yield tmp_path
     return
@@ -25,6 +25,6 @@ def scratch(tmp_path):
 
 @pytest.fixture(scope="session")
 def launcher(tmp_path_factory):
-  """Starts processes that have TensorFlow from the start."""
+  """Starts processes that have already imported TensorFlow."""
   with processes.Launcher(tmp_path_factory.mktemp("tasks")) as launcher:
     yield launcher

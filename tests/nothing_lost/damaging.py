@@ -1,4 +1,4 @@
-"""Damages golden checkpoints, and looks at what `verify` finds and readers return."""
+"""Damages golden checkpoints, and checks `verify` and the reader."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Damage = Callable[[], None]
 
 @dataclasses.dataclass
 class Figures:
-  """What became of some damage.
+  """The results of some damage.
 
   Attributes:
-    tried: how many times something was damaged.
-    found: how many of these `verify` found.
+    tried: number of damages.
+    found: number of damages that `verify` found.
     refused: tensors for which the reader raised an error.
-    right: tensors for which it returned the right value all the same.
-    missed: what `verify` did not find.
+    right: tensors for which the reader still returned the right value.
+    missed: the damages that `verify` did not find.
   """
 
   tried: int = 0
@@ -38,7 +38,7 @@ class Figures:
   missed: list[str] = dataclasses.field(default_factory=list)
 
   def add(self, other: Figures) -> None:
-    """Adds up."""
+    """Adds the numbers of other figures."""
     self.tried += other.tried
     self.found += other.found
     self.refused += other.refused
@@ -66,17 +66,17 @@ class Golden:
     self._values = dict(self._read())
 
   def restore(self) -> None:
-    """Makes the copy as it was."""
+    """Restores the undamaged files."""
     for path, data in self._files.items():
       pathlib.Path(path).write_bytes(data)
 
   def index_bits(self) -> Iterator[str]:
-    """Flips each bit of the index in turn; yields which."""
+    """Flips each bit of the index in turn; yields a description each time."""
     path = f"{self.prefix}.index"
     yield from self._bits(path, range(8 * len(self._files[path])))
 
   def data_bits(self, count: int, seed: int) -> Iterator[str]:
-    """Flips some bits of each data file in turn; yields which."""
+    """Flips some bits of each data file in turn; yields a description each time."""
     for path in self._data_paths:
       size = 8 * len(self._files[path])
       chosen = random.Random(seed).sample(range(size), min(count, size))
@@ -94,7 +94,7 @@ class Golden:
         file.write(data[where : where + 1])
 
   def cuts(self, count: int, seed: int) -> Iterator[str]:
-    """Cuts the end off each file, at some lengths; yields where."""
+    """Cuts each file at some lengths; yields a description each time."""
     for path, data in self._files.items():
       lengths = random.Random(seed).sample(range(len(data)), min(count, len(data)))
       for length in lengths:
@@ -103,7 +103,7 @@ class Golden:
         pathlib.Path(path).write_bytes(data)
 
   def missing(self) -> Iterator[str]:
-    """Removes each file in turn; yields which."""
+    """Removes each data file in turn; yields a description each time."""
     for path, data in self._files.items():
       # Without an index there is no checkpoint to verify.
       if path.endswith(".index"):
@@ -113,7 +113,7 @@ class Golden:
       pathlib.Path(path).write_bytes(data)
 
   def swapped(self) -> Iterator[str]:
-    """Swaps data files, and puts another checkpoint's in their place; yields which."""
+    """Swaps data files or replaces their bytes; yields a description each time."""
     for path in self._data_paths:
       for other in self._data_paths:
         if self._files[other] != self._files[path]:
@@ -128,7 +128,7 @@ class Golden:
       self.restore()
 
   def look(self, damages: Iterator[str]) -> Figures:
-    """Lets `verify` and a reader look at each damage.
+    """Runs `verify` and a reader on each damage.
 
     Raises:
       AssertionError: the reader returned a wrong value.

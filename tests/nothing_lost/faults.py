@@ -3,9 +3,9 @@
     with faults.injected(at=3, strike=faults.refuse(errno.ENOSPC)):
       convert(...)  # its third write, rename, link, fsync or removal fails
 
-What the package does itself goes through functions of `os`, and through the files that
-`estimator_ckpt.bundle.files` opens. What TensorFlow's Python does goes through one C++
-module. Writes inside of TensorFlow's SaveV2 are not seen here; `ops` in a session are.
+The layer patches functions of `os` and the files that `estimator_ckpt.bundle.files`
+opens, for the package itself; a C++ module, for TensorFlow's Python; and sessions, for
+ops. It does not see single writes inside TensorFlow's SaveV2.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Callable
 
 from estimator_ckpt.bundle import files
 
-# Gets what is about to be done, as `rename`, and to which path.
+# Receives the name of the next call, such as `rename`, and its path.
 Strike = Callable[[str, str], None]
 
 OS_CALLS = (
@@ -46,7 +46,7 @@ _TENSORFLOW_CALLS = (
 
 
 def refuse(code: int) -> Strike:
-  """A strike that is an error of the operating system."""
+  """A strike that raises an error of the operating system."""
 
   def strike(call: str, path: str) -> None:
     raise OSError(code, os.strerror(code), path)
@@ -55,7 +55,7 @@ def refuse(code: int) -> Strike:
 
 
 def kill(call: str, path: str) -> None:
-  """A strike that ends the process, as the machine's power switch would."""
+  """A strike that ends the process, like a power cut."""
   os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -68,7 +68,7 @@ class _Layer:
     self.calls: list[str] = []
 
   def pass_by(self, call: str, path: Any) -> None:
-    """Counts a call, and strikes if it is the one."""
+    """Counts a call, and strikes if it is the chosen call."""
     if self._only and call not in self._only:
       return
     self.calls.append(call)
@@ -78,7 +78,7 @@ class _Layer:
 
 
 class _Written:
-  """A file whose writes may be torn: half of the bytes are there when it strikes."""
+  """A file whose writes may be torn: the strike comes after half of the bytes."""
 
   def __init__(self, layer: _Layer, file: Any, path: Any):
     self._layer = layer
@@ -112,16 +112,16 @@ class _Written:
 def injected(
   at: int, strike: Strike, *, persistent: bool = False, only: tuple[str, ...] = ()
 ) -> Iterator[list[str]]:
-  """Strikes at one of the changes to the file system that follow.
+  """Strikes at one of the following changes to the file system.
 
   Args:
-    at: at which, from 1; 0 for none, to count them.
-    strike: what happens then, before the change.
-    persistent: whether it happens at all that follow, too.
-    only: names of the calls that count; all when left out.
+    at: number of the change, from 1; 0 for none, to count the changes.
+    strike: what to do before the change.
+    persistent: whether to strike at all later changes too.
+    only: names of the calls that count; all calls if empty.
 
   Yields:
-    The calls that were made, so far.
+    The calls made so far.
   """
   layer = _Layer(at, strike, persistent, only)
   with contextlib.ExitStack() as stack:
@@ -164,7 +164,7 @@ def _opening(layer: _Layer) -> Any:
 
 
 class _TensorFlowFiles:
-  """TensorFlow's C++ module for files; each of its changes passes by a layer."""
+  """TensorFlow's C++ module for files; the layer counts each of its changes."""
 
   def __init__(self, layer: _Layer, module: Any):
     self._layer = layer
@@ -199,7 +199,7 @@ class _TensorFlowWritten:
 
 
 def _as_tensorflow(layer: _Layer, call: str, path: Any) -> None:
-  """Passes by; an error is one of TensorFlow's."""
+  """Counts a call; turns an error into an error of TensorFlow."""
   import tensorflow as tf
 
   try:
@@ -209,7 +209,7 @@ def _as_tensorflow(layer: _Layer, call: str, path: Any) -> None:
 
 
 def _patch_session(stack: contextlib.ExitStack, layer: _Layer) -> None:
-  """Before and after an op writes a checkpoint."""
+  """Counts a call before and after an op writes a checkpoint."""
   from tensorflow.python.client import session
 
   real = session.BaseSession.run
@@ -228,14 +228,14 @@ def _patch_session(stack: contextlib.ExitStack, layer: _Layer) -> None:
 
 
 def run_killed(at: int, act: Callable[[], Any]) -> bool:
-  """Does something in a process of its own that is killed at its `at`-th change.
+  """Runs a function in a process of its own that is killed at its `at`-th change.
 
   Args:
-    at: see `injected`.
-    act: what to do. It must not need threads that this process has.
+    at: as for `injected`.
+    act: the function. It must not need threads of this process.
 
   Returns:
-    Whether it was killed; False if it made fewer changes, and so came to its end.
+    Whether the process was killed; False if it made fewer changes, and ended.
   """
   child = os.fork()
   if not child:

@@ -1,7 +1,7 @@
-"""Feeds any bytes to everything that reads a file of a checkpoint.
+"""Feeds arbitrary bytes to everything that reads a file of a checkpoint.
 
-Each target takes bytes and may raise CheckpointError only. It must end soon, in memory
-in proportion to the bytes, and write nowhere but into the destination.
+Each target takes bytes and may only raise CheckpointError. It must end soon, use memory
+in proportion to the bytes, and write only into the destination.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from estimator_ckpt.files.summary import inspect_checkpoint
 from tests import golden
 
 MAX_SECONDS = 60
-# Whatever the size, and for each byte.
+# Memory that is allowed for any input, and for each byte of the input.
 _ALLOWED = 24 << 20
 _ALLOWED_FOR_EACH = 400
 _NAME = "m-1"
@@ -40,7 +40,7 @@ Items = dict[bytes, bytes]
 
 
 def encode_checkpoint(items: Mapping[bytes, bytes], data: bytes) -> bytes:
-  """A checkpoint as bytes that are easy to change: its table's items, then its data."""
+  """A checkpoint in an encoding that is easy to mutate: the table's items, then data."""
   parts = [struct.pack("<H", len(items))]
   for key, value in items.items():
     parts += [struct.pack("<HH", len(key), len(value)), key, value]
@@ -48,7 +48,7 @@ def encode_checkpoint(items: Mapping[bytes, bytes], data: bytes) -> bytes:
 
 
 def decode_checkpoint(encoded: bytes) -> tuple[Items, bytes]:
-  """Of any bytes, a table's items, sorted, and the bytes of a data file."""
+  """Decodes any bytes into a table's sorted items and the bytes of a data file."""
   items = {}
   position = 2
   (count,) = struct.unpack("<H", encoded[:2].ljust(2, b"\0"))
@@ -64,7 +64,7 @@ def decode_checkpoint(encoded: bytes) -> tuple[Items, bytes]:
 
 
 def seeds(target: str) -> Iterator[bytes]:
-  """What golden checkpoints give a target to begin with."""
+  """First inputs for a target, from golden checkpoints."""
   for name in golden.names():
     prefix = golden.path(name)
     index = pathlib.Path(f"{prefix}.index").read_bytes()
@@ -86,7 +86,7 @@ def seeds(target: str) -> Iterator[bytes]:
         yield graph.serialize()
     elif target == "state":
       path = pathlib.Path(golden.directory(name), "checkpoint")
-      if path.exists():  # A SavedModel has none.
+      if path.exists():  # A SavedModel has no state file.
         yield path.read_bytes()
     elif target == "strings":
       yield strings.encode([name.encode(), b""])[0]
@@ -103,14 +103,14 @@ def table(data: bytes) -> None:
 
 
 def entry(data: bytes) -> None:
-  """A value of the table."""
+  """A value of the index table."""
   for message in (BundleEntry, BundleHeader):
     with contextlib.suppress(eckpt.CheckpointError):
       message.parse(data)
 
 
 def slice_key(data: bytes) -> None:
-  """A key of the table that is one of a slice."""
+  """A key of the index table for a slice."""
   parse_slice_key(data)
 
 
@@ -134,7 +134,7 @@ def graph(data: bytes) -> None:
 
 
 def state_file(data: bytes) -> None:
-  """A `checkpoint` file, and what is done in a directory that it stands in."""
+  """A `checkpoint` file, and commands in a directory that contains the file."""
   parsed = state_lib.parse_state(data, "checkpoint")
   assert state_lib.parse_state(state_lib.format_state(parsed), "again") == parsed
   with _directory() as directory:
@@ -148,7 +148,7 @@ def state_file(data: bytes) -> None:
 
 
 def checkpoint(encoded: bytes) -> None:
-  """A checkpoint whose blocks' checksums are right, whatever stands in them: reading."""
+  """Reads a checkpoint with right checksums of blocks and arbitrary content."""
   with _written(encoded) as (prefix, _):
     _each(
       lambda: _read_everything(prefix),
@@ -160,7 +160,7 @@ def checkpoint(encoded: bytes) -> None:
 
 
 def rewriting(encoded: bytes) -> None:
-  """Such a checkpoint: converting it and the like."""
+  """Rewrites such a checkpoint: converts, renames, strips, merges."""
   with _written(encoded) as (prefix, out):
     _each(
       lambda: eckpt.convert(prefix, out / "tf1", "tf1"),
@@ -174,7 +174,7 @@ def rewriting(encoded: bytes) -> None:
 
 @contextlib.contextmanager
 def _written(encoded: bytes) -> Iterator[tuple[str, pathlib.Path]]:
-  """Writes it, with one data file and with two; its prefix, and where to write."""
+  """Writes the checkpoint with one and with two data files; yields prefix and target."""
   items, data = decode_checkpoint(encoded)
   with _directory() as directory:
     prefix = str(directory / "in" / _NAME)
@@ -221,14 +221,14 @@ TARGETS: dict[str, Target] = {
 
 @contextlib.contextmanager
 def _directory() -> Iterator[pathlib.Path]:
-  """A directory that nothing may be written beside; `in` and `out` are its own."""
+  """A directory for `in` and `out`; fails if anything is written beside these."""
   base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
   with tempfile.TemporaryDirectory(dir=base, prefix="hostile") as scratch:
     directory = pathlib.Path(scratch, "a", "b")
     (directory / "in").mkdir(parents=True)
     (directory / "out").mkdir()
     yield directory
-    # A name with .. in it would end here.
+    # A name with .. in it would lead here.
     found = {os.path.relpath(p, scratch) for p in pathlib.Path(scratch).glob("*")}
     assert found == {"a"}, found
     assert {p.name for p in pathlib.Path(scratch, "a").iterdir()} == {"b"}
@@ -245,19 +245,19 @@ def feed(name: str, data: bytes) -> None:
   """Gives bytes to a target.
 
   Raises:
-    Exception: whatever is no CheckpointError.
+    Exception: any exception that is no CheckpointError.
   """
   with contextlib.suppress(eckpt.CheckpointError):
     TARGETS[name](data)
 
 
 def feed_bounded(name: str, data: bytes) -> None:
-  """As `feed`, and fails if it takes too long or too much memory."""
+  """Calls `feed`, and fails if it takes too much time or memory."""
 
   def too_long(*unused: Any) -> None:
     raise TimeoutError(f"{name}: {len(data)} bytes took more than {MAX_SECONDS} s")
 
-  feed(name, b"")  # What is imported on first use is no memory of the bytes'.
+  feed(name, b"")  # What is imported on first use is not memory of the input.
   before = signal.signal(signal.SIGALRM, too_long)
   signal.alarm(MAX_SECONDS)
   tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Files that mean harm."""
+"""Malicious files."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Training jobs whose every value follows from the step, for tests that interrupt them.
 
-So whatever a checkpoint says its step is, one knows each bit that it has to hold.
-A format here is `tf1`, `tf2`, `dual`, or `separate` for a dual one kept apart, and
-`asynchronous` for a dual one that is written, durably, while training goes on.
-`durable` and `durable_separate` are what they say.
+The step of a checkpoint therefore determines every bit of its values. A format here is
+`tf1`, `tf2`, `dual`, `separate` (dual in separate bundles), or `asynchronous` (dual and
+durable, written while training goes on). `durable` and `durable_separate` are durable
+saves of `dual` and `separate`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _slices(value: np.ndarray) -> Any:
 
 
 def read(session: Any, made: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """What the variables of `build` hold."""
+  """Reads the values of `build`'s variables."""
   listed = {
     name: list(variable) if name in values.PARTITIONED else variable
     for name, variable in made.items()
@@ -124,12 +124,12 @@ def input_fn() -> tf.data.Dataset:
 
 
 class Progress(tf.estimator.SessionRunHook):
-  """Checks what was restored, and writes each step into a file, for whoever kills this.
+  """Checks restored values, and writes each step into a file for the killing process.
 
   Args:
     path: the file; it gets two int64, the step that training began at and the last
       step that is done.
-    seconds_a_step: how long to wait after each.
+    seconds_a_step: seconds to sleep after each step.
   """
 
   def __init__(self, path: str, seconds_a_step: float = 0):
@@ -142,7 +142,7 @@ class Progress(tf.estimator.SessionRunHook):
     self._step = v1.train.get_global_step()
 
   def after_create_session(self, session: Any, coord: Any) -> None:
-    """Compares every variable with what the step says."""
+    """Compares every variable with the value that follows from the step."""
     made: dict[str, list[Any]] = {}
     for variable in v1.global_variables():
       info = variable._save_slice_info
@@ -158,7 +158,7 @@ class Progress(tf.estimator.SessionRunHook):
     return tf.estimator.SessionRunArgs(self._step)
 
   def after_run(self, run_context: Any, run_values: Any) -> None:
-    """Notes the step before this one, which is done for certain."""
+    """Writes the previous step, which has certainly ended."""
     self._write(max(self._start, int(run_values.results)))
     time.sleep(self._seconds)
 
@@ -167,7 +167,7 @@ class Progress(tf.estimator.SessionRunHook):
 
 
 def read_progress(path: str) -> tuple[int, int] | None:
-  """What `Progress` wrote, or None if it did not yet."""
+  """What `Progress` wrote, or None if it has not written yet."""
   try:
     with open(path, "rb") as file:
       data = file.read(16)
@@ -179,7 +179,7 @@ def read_progress(path: str) -> tuple[int, int] | None:
 def estimator(
   model_dir: str, checkpoint_format: str | None, save_steps: int, keep: int = 2
 ) -> Any:
-  """An Estimator of such a job; without a format, plain TensorFlow's."""
+  """An Estimator of such a job; plain TensorFlow's if the format is None."""
   fn = (
     model_fn if checkpoint_format is None else decorator_of(checkpoint_format)(model_fn)
   )
@@ -204,7 +204,7 @@ def train(
   seconds_a_step: float = 0,
   keep: int = 2,
 ) -> None:
-  """Trains with an Estimator, from what is there; see `Progress`."""
+  """Trains with an Estimator, from the latest checkpoint; see `Progress`."""
   estimator(model_dir, checkpoint_format, save_steps, keep).train(
     input_fn, hooks=[Progress(progress, seconds_a_step)], max_steps=max_steps
   )

@@ -1,4 +1,4 @@
-"""Training jobs killed at random times; tests/stress/kill_stress.py does it 300 times."""
+"""Training jobs killed at random times; tests/stress/kill_stress.py kills 300 times."""
 
 from __future__ import annotations
 

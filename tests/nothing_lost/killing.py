@@ -1,4 +1,4 @@
-"""Kills training jobs at random times, again and again, and looks at what is left."""
+"""Kills training jobs at random times, again and again, and checks the files left."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _TRAIN = "tests.nothing_lost.jobs:train"
 
 @dataclasses.dataclass
 class Killed:
-  """What became of a job that was killed many times.
+  """The results of a job that was killed many times.
 
   Attributes:
-    checkpoint_format: what it saved.
+    checkpoint_format: the format that the job saved.
     kills: how many times it was killed.
-    during_start: of these, before its first step.
-    steps: the last step that it did.
-    most_lost: the most steps that a kill cost.
-    with_leftovers: after how many kills files of an interrupted save lay about.
+    during_start: number of kills before the first step.
+    steps: the last step that the job made.
+    most_lost: the largest number of steps that a kill cost.
+    with_leftovers: number of kills that left files of an interrupted save.
   """
 
   checkpoint_format: str
@@ -56,19 +56,19 @@ def kill_again_and_again(
   kills: int,
   seed: int,
 ) -> Killed:
-  """Starts a job, kills it at a random time, and so on; fails if anything is lost.
+  """Starts and kills a job at random times; fails if any step or value is lost.
 
-  Each start compares all variables with what the step says; see `jobs.Progress`.
+  Each start compares all variables with the step; see `jobs.Progress`.
 
   Args:
-    launcher: starts the job.
+    launcher: starts the job's processes.
     directory: where its model_dir is made.
-    checkpoint_format: what it saves.
-    kills: how many times it is killed.
-    seed: of the times.
+    checkpoint_format: the format that the job saves.
+    kills: number of kills.
+    seed: seed of the random times.
 
   Returns:
-    What happened.
+    The results.
   """
   times = random.Random(seed)
   model_dir = directory / checkpoint_format
@@ -111,7 +111,7 @@ def kill_again_and_again(
 
 
 def check_directory(model_dir: str | os.PathLike[str]) -> int:
-  """Checks all that a model_dir's state files name; returns the latest step, 0 for none."""
+  """Checks all checkpoints that the state files name; returns the latest step, or 0."""
   latest = 0
   for directory in (os.path.join(model_dir, "tf2"), os.fspath(model_dir)):
     current = state_lib.read_state(directory)

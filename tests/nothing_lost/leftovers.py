@@ -1,4 +1,4 @@
-"""Finds what lies in a model_dir and belongs to no checkpoint of its state file."""
+"""Finds files in a model_dir that belong to no checkpoint of its state file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pathlib
 from estimator_ckpt import verify
 from estimator_ckpt.checkpoint import state_file as state_lib
 
-# What an Estimator writes beside checkpoints.
+# Files that an Estimator writes beside checkpoints.
 _OTHERS = ("graph.pbtxt", "events.out.tfevents.", "checkpoint", "eval", "tf2")
 
 
@@ -16,7 +16,7 @@ def unlisted(model_dir: str | os.PathLike[str]) -> list[str]:
   """The files that neither the state files' checkpoints nor TensorFlow account for.
 
   Args:
-    model_dir: the model_dir; its tf2/ is looked at too.
+    model_dir: the model_dir; includes its tf2/.
 
   Returns:
     Their paths in it, sorted.
@@ -42,7 +42,7 @@ def unlisted(model_dir: str | os.PathLike[str]) -> list[str]:
 
 
 def incomplete(model_dir: str | os.PathLike[str]) -> list[str]:
-  """As `unlisted`, without whole checkpoints: those of a save whose end failed stay."""
+  """`unlisted` without whole checkpoints: a save that fails at its end leaves one."""
   root = os.fspath(model_dir)
   found = unlisted(root)
   whole = {

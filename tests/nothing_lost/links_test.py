@@ -107,7 +107,7 @@ def test_a_model_dir_behind_a_symbolic_link(checkpoint_format, train, tmp_path):
       assert "/" not in (directory / "checkpoint").read_text()
       steps = {n.split(".")[1] for n in os.listdir(directory) if n.startswith("model.")}
       assert steps == {"ckpt-10", "ckpt-12"}
-  # Moved with its link, it goes on.
+  # A directory that was moved together with its link can be trained on in.
   (tmp_path / "disk").rename(tmp_path / "moved")
   link.unlink()
   link.symlink_to(tmp_path / "moved" / "real")
@@ -140,7 +140,7 @@ def test_a_linked_conversion_stays_right_whatever_happens_to_its_source(
   if what == "deleted":
     shutil.rmtree(model_dir)
   elif what == "trained on":
-    # The first save is of step 4 again, over what is there.
+    # The first save is of step 4 again, and replaces that checkpoint.
     assert train(model_dir, "dual", 12) == 12
     assert train(model_dir, "tf1", 14) == 14
   elif what == "stripped":
@@ -154,7 +154,7 @@ def test_a_linked_conversion_stays_right_whatever_happens_to_its_source(
   for name, tensors in expected.items():
     assert stored.stored(converted / name[: -len(".index")]) == tensors
   assert eckpt.verify(converted).ok
-  # And the conversion can be trained on in its turn.
+  # The conversion can be trained on in, too.
   assert train(converted, "tf1", 16) == 16
 
 
@@ -171,7 +171,7 @@ def test_training_on_in_a_conversion_leaves_its_source_alone(train, tmp_path):
 def test_a_copied_directory_with_absolute_paths_spares_the_original(
   checkpoint_format, train, tmp_path
 ):
-  """As tf.train.CheckpointManager and the guide's Scaffold write the state file."""
+  """tf.train.CheckpointManager and the guide's Scaffold write such state files."""
   original = tmp_path / "original"
   train(original, checkpoint_format, 4)
   for directory in (original, original / "tf2"):

@@ -1,4 +1,4 @@
-"""Many saves in one process; tests/stress/long_run_stress.py does 10,000."""
+"""Many saves in one process; tests/stress/long_run_stress.py saves 10,000 times."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def test_nothing_grows(checkpoint_format, launcher, scratch):
   assert last.saves == _SAVES
   assert (last.files, last.nodes) == (middle.files, middle.nodes)
   assert last.threads <= middle.threads
-  # What a look itself keeps, and less than one object for ten saves.
+  # A look keeps some objects itself; a save may add less than one object in ten saves.
   assert last.objects - middle.objects < 10
   assert last.kilobytes - middle.kilobytes < 8192

@@ -20,7 +20,7 @@ _STEP = "model.ckpt-7"
 
 
 class _Command(NamedTuple):
-  """What a user runs.
+  """A command, as a user runs it.
 
   Attributes:
     run: takes the directories of the source and of the target, and options.
@@ -78,7 +78,7 @@ def source(scratch):
 
 
 def _old(directory: pathlib.Path) -> None:
-  """A model_dir that is there before, of other values."""
+  """An older model_dir with other values at the destination."""
   for name in (_STEP, "model.ckpt-3"):
     prefix = golden.copy("tf1.15/adam_dense", directory / "copied")
     for path in pathlib.Path(directory / "copied").glob("model.ckpt-7*"):
@@ -99,7 +99,7 @@ def _content(directory) -> dict[str, Any]:
 
 
 def _names(directory):
-  """Names of files; those of data say only which checkpoint's they are."""
+  """Names of files; the names of data files are reduced to their checkpoint's name."""
   return sorted({name.split(".data-")[0] for name in os.listdir(directory)})
 
 
@@ -135,7 +135,7 @@ def test_every_point(name, overwrite, how, source, scratch):
           command.run(str(source), str(target), **options)
         except eckpt.CheckpointError as error:
           assert "Input/output error" in str(error)
-    # What was there is there, or what was to come: each checkpoint as a whole.
+    # Each checkpoint is, as a whole, either the old one or the new one.
     for checkpoint, content in _content(target).items():
       expected = [side[checkpoint] for side in (old, new) if checkpoint in side]
       assert content in expected, (at, calls[at - 1], checkpoint)
@@ -147,7 +147,7 @@ def test_every_point(name, overwrite, how, source, scratch):
       if command.takes_directory and not overwrite:
         assert _content(target) == new
     assert stored.snapshot(source) == source_before
-    # A rerun of the same command succeeds, unless this one had been done.
+    # A rerun of the same command succeeds, unless the first run had already ended.
     try:
       command.run(str(source), str(target), **options)
     except eckpt.CheckpointError as error:

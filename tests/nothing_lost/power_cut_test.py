@@ -1,4 +1,4 @@
-"""Power cuts at every moment of durable saves: what the state file names is whole."""
+"""Power cuts at every moment of durable saves; what the state file names is whole."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_power_cut_loses_no_checkpoint(checkpoint_format, tmp_path):
     for keeps_names in (False, True):
       disk.after_a_cut(after, keeps_names)
       step = killing.check_directory(after)
-      # A checkpoint that was there once is there from then on.
+      # A checkpoint that was safe once stays from then on.
       assert step >= saved[keeps_names], (call[0], call[1][:200])
       saved[keeps_names] = step
   assert saved == [3, 3]

@@ -1,8 +1,8 @@
-"""What a disk has after a power cut, from the system calls that a process made.
+"""Computes a disk's content after a power cut, from the system calls of a process.
 
-The calls are recorded with strace. What a file holds is safe once it is synced, and what
-it is called once its directory is. A cut loses the rest; or, as some file systems do, it
-keeps names and loses only what the files hold.
+strace records the calls. The content of a file is safe after an fsync of the file, and
+its name after an fsync of the directory. A cut loses everything else; or, as on some
+file systems, it keeps names and loses only content.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def paths_in(arguments: str) -> list[str]:
 
 @dataclasses.dataclass
 class _File:
-  """A file: what it holds, and what of that is safe."""
+  """A file: its content, and the safe part of the content."""
 
   held: bytearray = dataclasses.field(default_factory=bytearray)
   safe: bytes = b""
@@ -51,7 +51,7 @@ class Disk:
   """The files of one directory and those below it.
 
   Args:
-    root: the directory, as the process called it.
+    root: the directory, by the path that the process used.
   """
 
   def __init__(self, root: str):
@@ -62,7 +62,7 @@ class Disk:
     self._open: dict[str, _File] = {}
 
   def load(self) -> None:
-    """Takes what is there, as safe."""
+    """Loads the existing files, as safe."""
     for path in pathlib.Path(self._root).rglob("*"):
       if path.is_file():
         data = path.read_bytes()
@@ -70,7 +70,7 @@ class Disk:
     self._safe_names = dict(self._names)
 
   def apply(self, call: str, arguments: str, result: str) -> bool:
-    """Does what a call did; returns whether it changed anything here."""
+    """Applies a call; returns whether the call changed anything in the directory."""
     if result.startswith("-1"):
       return False
     texts = paths_in(arguments) if call in ("rename", "link", "unlink") else []
@@ -136,11 +136,11 @@ class Disk:
     return True
 
   def after_a_cut(self, directory: pathlib.Path, keeps_names: bool) -> None:
-    """Makes a directory with what there is after a power cut.
+    """Makes a directory with the files that are left after a power cut.
 
     Args:
-      directory: the directory.
-      keeps_names: whether the names that were not synced are as they last were.
+      directory: the directory to make.
+      keeps_names: whether names survive that were not synced.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
@@ -164,7 +164,7 @@ def record(log: pathlib.Path, code: str, *arguments: str) -> None:
 
 
 def calls(log: pathlib.Path) -> Iterator[tuple[str, str, str]]:
-  """The calls of a log in the order they ended: name, arguments, result."""
+  """The calls of a log in the order of their ends: name, arguments, result."""
   begun: dict[str, str] = {}
   with open(log, encoding="ascii", errors="replace") as file:
     for line in file:

@@ -1,4 +1,4 @@
-"""Readers at the same time as a job that saves after every step and keeps two."""
+"""Readers while a job saves after every step and keeps two checkpoints."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _slow_job(launcher, scratch, saves, pause):
 
 
 def test_an_evaluator_follows(launcher, scratch):
-  """Building its graph takes longer than a checkpoint lives in the test above."""
+  """Saves slowly: the graph takes longer than a checkpoint lives in the test above."""
   job = _slow_job(launcher, scratch, 30, 0.4)
   evaluator = launcher.start(
     "evaluate",
@@ -116,7 +116,7 @@ def test_two_jobs_in_one_model_dir_are_told(checkpoint_format, launcher, scratch
 
 
 def two_jobs(model_dir, checkpoint_format):
-  """Two jobs in one process: what each is told while alone, and while not."""
+  """Two jobs in one process: the messages while each is alone, and while both save."""
   from tests.nothing_lost import saves
 
   told: list[str] = []
@@ -138,7 +138,7 @@ def two_jobs(model_dir, checkpoint_format):
     one.train()
     one.train()
     one.save()
-    # It is said once each time, and what was saved is whole all the same.
+    # Each save warns once, and the saved checkpoint is still whole.
     one.save()
   assert values.check_checkpoint(f"{model_dir}/model.ckpt-4") == 4
   return alone, told[len(alone) :]

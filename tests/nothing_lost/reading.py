@@ -1,7 +1,7 @@
 """Readers that follow a model_dir while a job saves into it and deletes old checkpoints.
 
-Each reads for some seconds, checks every value it gets against its step, and returns
-how often it read a checkpoint, and how often one was deleted under it.
+Each reader reads for some seconds, checks every value against the step, and returns how
+often it read a checkpoint, and how often one was deleted during a read.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ v1 = tf.compat.v1
 
 
 class Seen(NamedTuple):
-  """What a reader saw.
+  """The results of a reader.
 
   Attributes:
-    read: how many checkpoints it read as a whole.
-    deleted: how many were deleted while it read them.
+    read: number of checkpoints that were read as a whole.
+    deleted: number of checkpoints that were deleted during a read.
     last: the latest step.
   """
 
@@ -52,7 +52,7 @@ def _is_gone(prefix: str) -> bool:
 
 
 def _follow(model_dir: str, seconds: float, stop: str, read: Any, errors: Any) -> Seen:
-  """Reads the latest checkpoint again and again; only one that is gone may fail."""
+  """Reads the latest checkpoint again and again; only a deleted one may fail."""
   count = deleted = last = 0
   for _ in _until(seconds, stop):
     prefix = _latest(model_dir)
@@ -63,7 +63,7 @@ def _follow(model_dir: str, seconds: float, stop: str, read: Any, errors: Any) -
       last = read(prefix)
       count += 1
     except errors as error:
-      # One clear error, that says which file; and only for one that was deleted.
+      # One clear error that names the file, and only for a deleted checkpoint.
       assert _is_gone(prefix), f"{prefix} is there: {type(error).__name__}: {error}"
       assert os.path.basename(prefix) in str(error), error
       deleted += 1
@@ -71,14 +71,14 @@ def _follow(model_dir: str, seconds: float, stop: str, read: Any, errors: Any) -
 
 
 def open_checkpoints(model_dir: str, seconds: float, stop: str) -> Seen:
-  """`estimator_ckpt.open_checkpoint`."""
+  """Reads with `estimator_ckpt.open_checkpoint`."""
   return _follow(
     model_dir, seconds, stop, values.check_checkpoint, eckpt.CheckpointError
   )
 
 
 def inspect(model_dir: str, seconds: float, stop: str) -> Seen:
-  """`estimator-ckpt inspect` and `verify` of what is the latest."""
+  """Runs `estimator-ckpt inspect` and `verify` on the latest checkpoint."""
 
   def read(prefix: str) -> int:
     step = int(prefix.rpartition("-")[2])
@@ -92,7 +92,7 @@ def inspect(model_dir: str, seconds: float, stop: str) -> Seen:
 
 
 def convert(model_dir: str, seconds: float, stop: str) -> Seen:
-  """`estimator-ckpt convert`, by links; what it wrote is read."""
+  """Runs `estimator-ckpt convert` with links, and reads the result."""
   target = f"{stop}.converted"
 
   def read(prefix: str) -> int:
@@ -109,7 +109,7 @@ def convert(model_dir: str, seconds: float, stop: str) -> Seen:
 
 
 def load_checkpoints(model_dir: str, seconds: float, stop: str) -> Seen:
-  """TensorFlow's own reader."""
+  """Reads with TensorFlow's own reader."""
 
   def read(prefix: str) -> int:
     reader = tf.train.load_checkpoint(prefix)
@@ -120,7 +120,7 @@ def load_checkpoints(model_dir: str, seconds: float, stop: str) -> Seen:
 
 
 def iterate(model_dir: str, seconds: float, stop: str) -> Seen:
-  """`tf.train.checkpoints_iterator`."""
+  """Follows with `tf.train.checkpoints_iterator`."""
   count = deleted = last = 0
   ends = lambda: os.path.exists(stop)  # noqa: E731
   for prefix in tf.train.checkpoints_iterator(
@@ -138,7 +138,7 @@ def iterate(model_dir: str, seconds: float, stop: str) -> Seen:
 
 
 def evaluate(model_dir: str, checkpoint_format: str, seconds: float, stop: str) -> Seen:
-  """`Estimator.evaluate`, each time in a new session."""
+  """Runs `Estimator.evaluate`, each time in a new session."""
   logging.getLogger("tensorflow").setLevel(logging.ERROR)
   estimator = jobs.estimator(model_dir, checkpoint_format, save_steps=1)
 
@@ -157,7 +157,7 @@ def evaluate(model_dir: str, checkpoint_format: str, seconds: float, stop: str) 
 def save_many(
   model_dir: str, checkpoint_format: str, saves: int, stop: str, pause: float = 0
 ) -> int:
-  """The job: saves after each step, keeps two, and says when it ends."""
+  """Runs the job: saves after each step, keeps two checkpoints, and tells its end."""
   try:
     jobs.train(
       model_dir, checkpoint_format, saves, 1, f"{stop}.progress", seconds_a_step=pause

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, not ours, or that cannot link or rename."""
+"""Disks that are full, read-only, of another owner, or unable to link or rename."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _run(command, source, target):
 @pytest.mark.parametrize("code", _REFUSALS)
 @pytest.mark.parametrize("command", ["convert", "strip"])
 def test_an_offline_command_says_what_and_where(command, code, source, scratch):
-  """Refused at each change and at all that follow; the old checkpoint stays."""
+  """Refuses each change and all that follow; the old checkpoint stays."""
   target = str(scratch / "out" / "model.ckpt-7")
   golden.copy("tf1.15/adam_dense", scratch / "out")
   values = stored.stored(target)
@@ -56,7 +56,7 @@ def test_an_offline_command_says_what_and_where(command, code, source, scratch):
     told += 1
     assert _REFUSALS[code] in message
     assert str(scratch) in message
-    # The commit is the index's rename; what was there before is there until then.
+    # The index's rename is the commit; the old checkpoint stays until then.
     if "replace" not in calls[: at - 1]:
       assert stored.stored(target) == values
     assert eckpt.verify(target).ok
@@ -69,7 +69,7 @@ def test_an_offline_command_says_what_and_where(command, code, source, scratch):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_training_job_stops_with_the_reason_and_saves_later(code, launcher, scratch):
-  """As stock TensorFlow, whose Saver raises; the state file names what is whole."""
+  """The job ends with the error, as in stock; the state file names what is whole."""
   base = scratch / "base"
   launcher.start(
     "prepare", f"{_SAVES}:prepare", model_dir=str(base), checkpoint_format="dual"

@@ -1,4 +1,4 @@
-"""Sessions that restore and save as an Estimator's do, for tests that interrupt them."""
+"""Sessions that restore and save as an Estimator does, for tests that interrupt them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Job:
   """A training job with a session.
 
   Args:
-    model_dir: where it saves.
-    checkpoint_format: of `jobs`.
-    session: its session.
-    saver: what saves.
-    train_op: does a step.
-    made: its variables by name.
+    model_dir: the directory to save in.
+    checkpoint_format: a format of `jobs`.
+    session: the job's session.
+    saver: the job's saver.
+    train_op: the op that makes a step.
+    made: the job's variables by name.
   """
 
   def __init__(
@@ -47,15 +47,15 @@ class Job:
     return self.check()
 
   def check(self) -> int:
-    """Compares all variables with what the step says; returns the step."""
+    """Compares all variables with the step; returns the step."""
     return values.check(jobs.read(self.session, self._made))
 
   def train(self) -> None:
-    """Does a step."""
+    """Makes a step."""
     self.session.run(self._train_op)
 
   def save(self) -> None:
-    """Saves, as a CheckpointSaverHook does, until all is written."""
+    """Saves as a CheckpointSaverHook does, and waits until all is written."""
     path = os.path.join(self._model_dir, "model.ckpt")
     self.saver.save(self.session, path, global_step=self._made["global_step"])
     self.saver.wait_until_finished()
@@ -82,7 +82,7 @@ def prepare(model_dir: str, checkpoint_format: str) -> None:
 
 
 def _act(job: Job) -> None:
-  """Saves again the step that it began at, and the next; then retention deletes one."""
+  """Saves the first step again, then the next one; then retention deletes one."""
   job.save()
   job.train()
   job.save()
@@ -108,18 +108,18 @@ def killed(model_dir: str, checkpoint_format: str, at: int) -> None:
 def refused(
   model_dirs: Sequence[str], checkpoint_format: str, code: int, persistent: bool = False
 ) -> list[str]:
-  """Resumes and saves in each directory; what number i changes first, i + 1, fails.
+  """Resumes and saves in each directory; in directory i, change number i + 1 fails.
 
-  Then the same job does one more step and saves it, which succeeds.
+  Then the same job makes one more step, and saves it successfully.
 
   Args:
     model_dirs: the directories.
-    checkpoint_format: of `jobs`.
-    code: the error.
-    persistent: whether every change fails from there on, as on a full disk.
+    checkpoint_format: a format of `jobs`.
+    code: the number of the error.
+    persistent: whether all later changes fail too, as on a full disk.
 
   Returns:
-    For each directory the error, or "" where the save ended well.
+    For each directory the error, or "" if the save succeeded.
   """
   outcomes = []
   for number, model_dir in enumerate(model_dirs):
@@ -142,10 +142,10 @@ def refused(
 
 
 def resume(model_dirs: Sequence[str], checkpoint_format: str) -> list[int]:
-  """Resumes in each directory, saves a few more steps and looks at what lies there.
+  """Resumes in each directory, saves a few more steps, and checks the files.
 
   Returns:
-    The steps that they began at.
+    The step that each job began at.
   """
   starts = []
   for model_dir in model_dirs:
@@ -164,7 +164,7 @@ def resume(model_dirs: Sequence[str], checkpoint_format: str) -> list[int]:
 
 
 def traced(model_dir: str, checkpoint_format: str, ready: str, go: str) -> None:
-  """Resumes, says so by a file, waits for another one, and saves; to be traced."""
+  """Resumes, makes a file to say so, waits for another file, and saves; for strace."""
   with started(model_dir, checkpoint_format) as job:
     job.restore()
     with open(ready, "w", encoding="ascii"):

@@ -1,4 +1,4 @@
-"""One process that saves many times, and what that takes of the process."""
+"""One process that saves many times, and the resources that it holds."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ v1 = tf.compat.v1
 
 
 class Held(NamedTuple):
-  """What a process holds.
+  """The resources of a process.
 
   Attributes:
-    saves: after how many saves.
+    saves: number of saves so far.
     kilobytes: of resident memory.
     files: open file descriptors.
     threads: threads.
@@ -37,7 +37,7 @@ class Held(NamedTuple):
 
 def held(saves: int, graph: Any) -> Held:
   """Looks at this process."""
-  # TensorFlow's glob uses fnmatch, which keeps up to 32,768 patterns: no leak.
+  # TensorFlow's glob uses fnmatch, which caches up to 32,768 patterns: no leak.
   fnmatch._compile_pattern.cache_clear()
   re.purge()
   gc.collect()
@@ -71,13 +71,13 @@ def save_many_times(
   """Trains with an Estimator that saves after every step.
 
   Args:
-    model_dir: the model_dir.
-    checkpoint_format: of `jobs`; None for stock TensorFlow.
-    saves: how many steps.
-    looks: how often to look, at equal distances.
+    model_dir: the directory to save in.
+    checkpoint_format: a format of `jobs`; None for stock TensorFlow.
+    saves: number of steps.
+    looks: number of measurements, at equal distances.
 
   Returns:
-    What was seen.
+    The measurements.
   """
   look = _Look(saves // looks)
   job = jobs.estimator(model_dir, checkpoint_format, save_steps=1)

@@ -2,8 +2,8 @@
 
 usage: tf1_15_follower.py MODEL_DIR STOP_FILE SECONDS
 
-Run by Python 3.7. Prints how many it restored and how many were deleted under it, and
-fails if it restores anything but what the step says.
+Python 3.7 runs this file. Prints the number of restored checkpoints, and of those that
+were deleted during a read; fails if a restored value does not follow from the step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import tensorflow as tf
 
-# As values.EACH_STEP, which this Python cannot import.
+# The same as values.EACH_STEP, which Python 3.7 cannot import.
 EACH_STEP = {
   "net/w": np.array([1, 2, 3, 5], np.float32),
   "net/w/Momentum": np.array([7, -1, 4, 2], np.float32),
@@ -28,7 +28,7 @@ EACH_STEP = {
 
 
 def main():
-  """The program."""
+  """Runs the program."""
   model_dir, stop, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
   tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
   with tf.Graph().as_default():
@@ -36,7 +36,7 @@ def main():
 
 
 def follow(model_dir, stop, seconds):
-  """Restores and compares."""
+  """Restores the latest checkpoints, and compares their values."""
   step = tf.train.get_or_create_global_step()
   made = {
     name: tf.get_variable(name, initializer=np.zeros_like(each))

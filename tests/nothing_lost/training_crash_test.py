@@ -1,6 +1,6 @@
 """Training saves, stopped at every change that they make to the file system.
 
-What happens within TensorFlow's SaveV2 is in tests/stress/kill_stress.py and
+Crashes inside TensorFlow's SaveV2 are in tests/stress/kill_stress.py and
 system_call_stress.py.
 """
 
@@ -19,7 +19,7 @@ _SAVES = "tests.nothing_lost.saves"
 
 @pytest.fixture(params=_FORMATS)
 def prepared(request, launcher, scratch):
-  """A format, a function that copies a model_dir of it, and what a save changes."""
+  """A format, a function that copies a model_dir of this format, and a save's changes."""
   checkpoint_format = request.param
   base = scratch / "base"
   launcher.start(
@@ -61,7 +61,7 @@ def test_killed_at_every_point(prepared, launcher):
       tasks[-2].wait_until_killed()
   tasks[-1].wait_until_killed()
   for at, directory in enumerate(directories, 1):
-    # That much is true before anybody cleans up.
+    # This holds before any later run cleans up.
     assert killing.check_directory(directory) in (2, 3), (at, calls[at - 1])
   starts = launcher.start(
     "resume",
@@ -84,8 +84,8 @@ def test_refused_at_every_point(prepared, launcher):
   ).wait()
   for call, outcome, directory in zip(calls, outcomes, directories):
     if "Input/output error" not in outcome:
-      # It was not needed: as stock TensorFlow's, retention goes on without what it cannot
-      # delete, and a directory that cannot be made may be there.
+      # The failed change was not needed: as in stock TensorFlow, retention goes on
+      # after a failed delete, and a directory that cannot be made may exist.
       assert outcome == "" and killing.check_directory(directory) >= 3, call
   launcher.start(
     "resume",

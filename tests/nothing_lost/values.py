@@ -1,4 +1,4 @@
-"""What the variables of `jobs` hold at a step. No TensorFlow needed."""
+"""The values of the variables of `jobs` at a step. No TensorFlow needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def at(step: int) -> dict[str, np.ndarray]:
 
 
 def check(found: Mapping[str, np.ndarray]) -> int:
-  """Fails unless all variables are there and hold, bit for bit, what the step says.
+  """Fails unless all variables exist and have, bit for bit, the values of the step.
 
   Args:
     found: variables by name.
@@ -47,7 +47,7 @@ def check(found: Mapping[str, np.ndarray]) -> int:
 
 
 def check_checkpoint(prefix: str | os.PathLike[str]) -> int:
-  """`check` of a checkpoint of any format, every kind of key it has; returns the step."""
+  """Runs `check` on a checkpoint, for each kind of key it has; returns the step."""
   named: dict[str, np.ndarray] = {}
   objects: dict[str, np.ndarray] = {}
   with open_checkpoint(prefix) as reader:

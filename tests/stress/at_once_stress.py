@@ -1,6 +1,6 @@
 """Runs two offline commands that write to one place at the same time, again and again.
 
-Each place ends with what one of them makes alone, whole; the other says who was there.
+Each place ends with one command's whole result; the other reports what it found.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from tests import canned
 
 
 def main() -> None:
-  """Checks each, and prints how long it took; ends with 1 at the first failure."""
+  """Checks each Estimator and prints its time; exits with 1 at the first failure."""
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
   parser.add_argument("--only", default="", help="those whose names contain this")
   args = parser.parse_args()

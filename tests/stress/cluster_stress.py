@@ -3,9 +3,9 @@
   ./bazelw run //tests/stress:cluster_stress
   ./bazelw run //tests/stress:cluster_stress -- --kills=300 --format=tf2 --seed=7
 
-After each kill, what the state file names has to be whole and not older than before,
-and the next chief has to start from it with equal values. Prints a line for each kill,
-and ends with how many there were at which part of a save.
+After each kill, the checkpoint that the state file names has to be whole and no older
+than before, and the next chief has to start from it with equal values. Prints a line
+for each kill, and at the end the number of kills in each part of a save.
 """
 
 from __future__ import annotations

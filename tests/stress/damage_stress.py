@@ -13,7 +13,7 @@ from tests.stress import figures
 
 
 def main() -> None:
-  """The program."""
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--samples", type=int, default=1000, help="of each file")
   arguments = parser.parse_args()

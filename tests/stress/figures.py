@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def show(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-  """Prints a table in Markdown, as the README has it, and the command that made it."""
+  """Prints a table in Markdown, and the command that made the table."""
   lines = [list(map(str, row)) for row in (titles, *rows)]
   widths = [max(map(len, column)) for column in zip(*lines)]
   lines.insert(1, ["-" * width for width in widths])

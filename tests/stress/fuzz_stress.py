@@ -1,9 +1,9 @@
 """Fuzzes everything that reads a file of a checkpoint, guided by coverage.
 
-Needs atheris, which no environment of this project has: `pip install atheris`, beside
-what estimator_ckpt itself needs, in Python 3.11 to 3.13. Each target runs in a process
-of its own. What makes one fail is written to --artifacts; when it is fixed it goes into
-testdata/hostile/TARGET, which every test run reads.
+Needs atheris, which no environment of this project has: run `pip install atheris`
+beside the requirements of estimator_ckpt, in Python 3.11 to 3.13. Each target runs in a
+process of its own. A failing input is written to --artifacts; after the fix it goes
+into testdata/hostile/TARGET, which every test run reads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MEGABYTES = 1024
 
 
 def _fuzz(target: str, arguments: list[str]) -> None:
-  """What a target's process does; does not return."""
+  """Runs a target in this process; does not return."""
   import atheris
 
   with atheris.instrument_imports(include=["estimator_ckpt"]):
@@ -31,7 +31,7 @@ def _fuzz(target: str, arguments: list[str]) -> None:
 
 
 def _run(target: str, seconds: int, artifacts: pathlib.Path) -> tuple[object, ...]:
-  """Runs a target's process; returns a row of figures."""
+  """Starts a target's process; returns a row of figures."""
   from tests.nothing_lost import hostile
 
   with tempfile.TemporaryDirectory() as corpus:
@@ -79,7 +79,7 @@ def _run(target: str, seconds: int, artifacts: pathlib.Path) -> tuple[object, ..
 
 
 def main() -> None:
-  """The program."""
+  """Runs the program."""
   if sys.argv[1:2] == ["--run"]:
     _fuzz(sys.argv[2], sys.argv[3:])
     return

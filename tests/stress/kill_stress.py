@@ -1,7 +1,7 @@
 """Kills a training job with SIGKILL at random times, in each format.
 
-After each kill the checkpoint that the state file names is whole, every value in it is
-what its step says, and no more than one save interval of steps is lost.
+After each kill, the checkpoint that the state file names is whole, every value follows
+from its step, and no more than one save interval of steps is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FORMATS = ("tf1", "tf2", "dual", "separate", "asynchronous")
 
 
 def main() -> None:
-  """The program."""
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--kills", type=int, default=300, help="in all formats together")
   parser.add_argument("--seed", type=int, default=1)

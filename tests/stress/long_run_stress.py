@@ -1,4 +1,4 @@
-"""Saves thousands of times in one process, in each format, and looks at what it holds.
+"""Saves thousands of times in one process, in each format, and measures resources.
 
 Memory, open files, threads, nodes of the graph and Python objects may not grow.
 """
@@ -19,7 +19,7 @@ _FORMATS = (None, "tf1", "tf2", "dual", "separate")
 
 
 def main() -> None:
-  """The program."""
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--saves", type=int, default=10000, help="in each format")
   arguments = parser.parse_args()

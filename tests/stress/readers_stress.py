@@ -1,7 +1,7 @@
 """Readers of every kind, for thousands of saves of a job that keeps two checkpoints.
 
-Each compares every value with what the step says. A checkpoint may be deleted under a
-reader; that is counted, and has to be one clear error.
+Each reader compares every value with the step. A checkpoint may be deleted during a
+read; such reads are counted, and have to end with one clear error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def main() -> None:
-  """The program."""
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--saves", type=int, default=5000)
   parser.add_argument("--pause", type=float, default=0.02, help="seconds after each")

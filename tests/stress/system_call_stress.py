@@ -1,7 +1,7 @@
 """Kills a training save at each system call that writes, TensorFlow's SaveV2 included.
 
-Needs strace, and leave to trace. Each thread's first, second, ... call of a kind is
-one point; what a save does is enumerated until a number is never reached.
+Needs strace, and the right to trace. Each thread's nth call of a kind is one point; n
+grows until a save makes no such call.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _is_traced(pid: int) -> bool:
 def _kill_at(
   launcher: processes.Launcher, base: pathlib.Path, target: str, call: str, number: int
 ) -> bool:
-  """Saves in a copy, killed at a system call; whether there was such a call."""
+  """Saves in a copy, and kills at a system call; returns whether the call was made."""
   shutil.copytree(base, target)
   ready, go = f"{target}.ready", f"{target}.go"
   task = launcher.start(
@@ -75,7 +75,7 @@ def _kill_at(
 
 
 def main() -> None:
-  """The program."""
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--formats", nargs="*", default=_FORMATS)
   arguments = parser.parse_args()
