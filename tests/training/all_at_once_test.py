@@ -1,6 +1,6 @@
-"""All that an Estimator can hold in one model, through every change of format.
+"""Everything that an Estimator can hold in one model, through every change of format.
 
-A run of stock TensorFlow that is never interrupted tells what each step has to give.
+An uninterrupted run of stock TensorFlow gives the expected results of each step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests import models
 
 v1 = tf.compat.v1
 _FORMATS = ("tf1", "tf2", "dual")
-# Every format after every format, and the pair of bundles among them.
+# Every format follows every format; `apart` is the pair of bundles.
 _STAGES = "tf1 tf1 tf2 tf2 dual dual tf2 tf1 dual tf1 apart tf2".split()
 _PARTITIONS = (3, 1, 2, 6, 4)
 _X = np.sin(np.arange(48, dtype=np.float32)).reshape(8, 6)
@@ -36,7 +36,7 @@ def _serving_input_fn():
 
 
 def _counted(name, initial, partitions=None):
-  """A variable to which every step adds one, and that op."""
+  """A variable, and an op that adds one to it in every step."""
   with v1.variable_scope("counted", use_resource=True):
     if partitions is None:
       variable = v1.get_variable(name, initializer=initial, trainable=False)
@@ -71,7 +71,7 @@ def _iterator():
 
 
 class _Values(tf.estimator.SessionRunHook):
-  """A variable of its own, and everything as it is before and after every step."""
+  """A hook that adds a variable and keeps all values before and after each step."""
 
   def __init__(self):
     self.at_start = None
@@ -155,7 +155,8 @@ def _model_fn(features, labels, mode, params):
   train_op = optimizer.minimize(loss, step)
   with tf.control_dependencies([train_op]):
     averaged = averages.apply([net.bias])
-    # Else a step would insert its number or the one before, by chance.
+    # Without the copy, a step could insert its own number or the previous one, by
+    # chance.
     number = tf.identity(step.read_value())
     inserted = tf.group(
       words.insert(tf.gather(_WORDS, [number % 3]), [number * 10]),
@@ -193,7 +194,7 @@ def _estimator(stage, model_dir, partitions):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-  """What every step gives in a run of stock TensorFlow."""
+  """The results of each step in an uninterrupted run of stock TensorFlow."""
   hook = _Values()
   estimator = _estimator("plain", tmp_path_factory.mktemp("plain"), 1)
   estimator.train(_input_fn, steps=len(_STAGES), hooks=[hook])
@@ -226,7 +227,7 @@ def test_every_format_after_every_format(uninterrupted, tmp_path):
     _assert_close(before, uninterrupted[i])
     written = "tf1" if stage == "apart" else stage
     assert eckpt.detect_format(str(tmp_path)).value == written
-    # In another number of parts, another format reads it.
+    # Another format, with another number of parts, reads the checkpoint.
     reader = _STAGES[i - 3]
     if (stage, reader) not in read:
       read.add((stage, reader))

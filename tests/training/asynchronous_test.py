@@ -1,4 +1,4 @@
-"""Saves that training does not wait for: what they hold, and when they are there."""
+"""Saves that training does not wait for: their values, and when they are complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROWS = 50
 
 
 class _HeldBack:
-  """Lets a write begin only when training has gone on for two more steps."""
+  """Delays each write until training has made two more steps."""
 
   def __init__(self, monkeypatch):
     self._condition = threading.Condition()
@@ -36,21 +36,21 @@ class _HeldBack:
     def held_back(snapshot, session, prefix):
       until = int(prefix.rpartition("-")[2]) + 2
       with self._condition:
-        # In vain for the last ones, when training is over.
+        # The last writes time out here, because training is over.
         self.held.append(self._condition.wait_for(lambda: self._step >= until, 5))
       write(snapshot, session, prefix)
 
     monkeypatch.setattr(Snapshot, "write", held_back)
 
   def step(self, step):
-    """Says that a step is done."""
+    """Notes that a step is done."""
     with self._condition:
       self._step = step
       self._condition.notify_all()
 
 
 def _model(use_resource):
-  """Variables of many kinds, and an op that changes every one of them."""
+  """Variables of many kinds, and an op that changes all of them."""
   step = v1.train.get_or_create_global_step()
   numbers = np.random.default_rng(0)
 
@@ -128,7 +128,7 @@ class _Recorder(v1.train.SessionRunHook):
   def _record(self, session):
     variables = {v.op.name: v for v in v1.global_variables()}
     read = session.run([variables, self._exports])
-    # The arrays are the variables' own memory.
+    # The arrays share the variables' memory, so they are copied.
     values, tables = tf.nest.map_structure(np.array, read)
     step = int(values["global_step"])
     self.values[step] = values, tables
@@ -143,7 +143,7 @@ class _Recorder(v1.train.SessionRunHook):
 
 
 def _train(model_dir, steps, held_back=None, use_resource=True, **options):
-  """Trains with a MonitoredTrainingSession; returns what each step left."""
+  """Trains with a MonitoredTrainingSession; returns the values after each step."""
   with tf.Graph().as_default():
     op, *tables = _model(use_resource)
     recorder = _Recorder(tables, held_back)
@@ -163,7 +163,7 @@ def _train(model_dir, steps, held_back=None, use_resource=True, **options):
 
 
 def _whole(values):
-  """The values with those of parts put together, by the names of a checkpoint."""
+  """The values with parts joined, by the names of a checkpoint."""
   whole = {}
   for name, value in sorted(values.items()):
     whole.setdefault(re.sub(r"/part_\d+", "", name), []).append(value)
@@ -197,7 +197,7 @@ def test_a_checkpoint_holds_the_step_whose_number_it_bears(
   assert _steps_saved(tmp_path / "a") == [0, 3, 6, 9, 12, 14]
   for step in _steps_saved(tmp_path / "a"):
     _assert_is_of_step(f"{tmp_path}/a/model.ckpt-{step}", *recorded[step])
-  # Resumed from the middle, all goes on as it did, the iterator too.
+  # A job that resumes from the middle computes the same values, also of the iterator.
   os.mkdir(tmp_path / "b")
   for path in (tmp_path / "a").glob("model.ckpt-6.*"):
     shutil.copy(path, tmp_path / "b")
@@ -209,7 +209,7 @@ def test_a_checkpoint_holds_the_step_whose_number_it_bears(
 
 
 def _slow(monkeypatch, seconds=0.4):
-  """Makes writes slow; what is written is counted."""
+  """Makes writes slow, and keeps a list of them."""
   written = []
   write = Snapshot.write
 
@@ -223,7 +223,7 @@ def _slow(monkeypatch, seconds=0.4):
 
 
 class _AtStep(v1.train.SessionRunHook):
-  """Does something after a step."""
+  """Calls a function after a given step."""
 
   def __init__(self, step, action):
     self._step = step
@@ -244,7 +244,7 @@ def _estimator(model_dir, save_steps=2, checkpoint_format="dual", **options):
 
 
 def _assert_whole(model_dir, step):
-  """The state file names the checkpoint of a step, and it is whole."""
+  """Asserts that the state file names the checkpoint of a step, and that it is whole."""
   latest = tf.train.latest_checkpoint(str(model_dir))
   assert latest.endswith(f"model.ckpt-{step}")
   assert eckpt.open_checkpoint(latest)["global_step"] == step
@@ -263,7 +263,7 @@ def test_the_last_save_is_whole_when_train_returns(
   assert len(written) == 3
   _assert_whole(tmp_path, 4)
   assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
-  # The job goes on, with the plain decorator too.
+  # The plain decorator, too, resumes the job.
   _estimator(tmp_path, checkpoint_format=checkpoint_format, asynchronous=False).train(
     models.input_fn, max_steps=5
   )
@@ -281,7 +281,7 @@ def test_the_last_save_is_whole_however_training_ends(tmp_path, monkeypatch, way
     context.request_stop()
 
   actions = {"exception": fail, "interrupt": fail, "stop": stop}
-  # The hook that saves comes last, so the save of step 4 is not made if step 4 fails.
+  # The saving hook runs last, so step 4 is not saved if the hook before it fails.
   hook = _AtStep(5 if way != "end of input" else -1, actions.get(way))
 
   def input_fn():
@@ -443,7 +443,7 @@ def test_a_save_that_comes_too_early_waits_and_says_so_once(
 
 
 class _Listener(v1.train.CheckpointSaverListener):
-  """Looks at what a checkpoint is when it hears of it."""
+  """A listener that checks the checkpoint it is told of."""
 
   def __init__(self, model_dir):
     self._model_dir = model_dir
@@ -472,7 +472,7 @@ def test_listeners_hear_of_whole_checkpoints_and_training_goes_on(
     models.input_fn, max_steps=45, saving_listeners=[listener], hooks=[Watch()]
   )
   assert listener.heard == [0, 20, 40, 45]
-  # Stock training would stand still at 20.
+  # Stock training would wait at 20.
   assert 20 < heard_at[20] < 40
 
 
@@ -483,7 +483,7 @@ def test_listeners_of_a_users_own_hook_hear_of_whole_checkpoints(
   listener = _Listener(tmp_path)
   hook = v1.train.CheckpointSaverHook(str(tmp_path), save_steps=3, listeners=[listener])
   _estimator(tmp_path).train(models.input_fn, max_steps=5, hooks=[hook])
-  # There is one that saves.
+  # The user's own hook saves, so no other one does.
   assert listener.heard == [0, 3, 5] and len(written) == 3
   said = [r for r in caplog.records if "has listeners" in r.getMessage()]
   assert len(said) == 1

@@ -1,4 +1,4 @@
-"""BestCheckpointExporter: what it keeps, and that it stays whatever the job deletes."""
+"""BestCheckpointExporter: what it keeps, and that the job's deletions do not matter."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _best(directory):
 
 
 class _Kept(tf.estimator.Exporter):
-  """Copies what was evaluated, and remembers what the evaluation found."""
+  """Copies the evaluated checkpoint, and keeps the results of the evaluation."""
 
   name = "kept"
 
@@ -84,7 +84,7 @@ def test_the_best_of_a_job_is_kept_whole_and_is_a_model_dir(how, tmp_path):
   assert _best(best) == [
     (name, int(name.rsplit("-")[-1]), losses[name]) for name in ranked
   ]
-  # The job has deleted its own, and what was kept has the values that were evaluated.
+  # The job has deleted its own; the kept ones have the values that were evaluated.
   assert _names(model_dir) == ["model.ckpt-20.index"]
   assert _names(best) == sorted(name + ".index" for name in ranked)
   for name in ranked:
@@ -93,7 +93,7 @@ def test_the_best_of_a_job_is_kept_whole_and_is_a_model_dir(how, tmp_path):
     )
   report = verify(str(best))
   assert [f for f in report.findings if f.code != "state-not-latest"] == []
-  # It is one to read, to go on from, and to begin another with.
+  # Such a checkpoint can be read, resumed, and used to warm-start another job.
   latest = str(best / ranked[0])
   assert tf.train.latest_checkpoint(str(best)) == latest
   shutil.copytree(best, tmp_path / "resumed")
@@ -126,7 +126,7 @@ def test_data_is_linked_not_copied(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-  """A model_dir with the checkpoints of steps 1 to 6."""
+  """A model_dir with checkpoints of the steps 1 to 6."""
   directory = tmp_path_factory.mktemp("trained") / "model"
   models.estimator(
     eckpt.dual_checkpointing(models.model_fn), directory, 1, keep_checkpoint_max=0
@@ -135,7 +135,7 @@ def trained(tmp_path_factory):
 
 
 class _Job:
-  """Calls an exporter as `train_and_evaluate` does, with metrics of one's own."""
+  """Calls an exporter as `train_and_evaluate` does, with given metrics."""
 
   def __init__(self, directory):
     self.model_dir = str(directory)
@@ -263,7 +263,7 @@ def test_another_checkpoint_of_the_same_name_takes_its_place(job):
   exporter = eckpt.BestCheckpointExporter(keep=2)
   job.export(exporter, 1, loss=0.5)
   job.export(exporter, 2, loss=0.6)
-  # The job was begun anew, and its second step gave other values.
+  # The job was begun anew, so its second step has other values.
   other = {".index", ".data-00000-of-00001"}
   for suffix in other:
     os.remove(f"{job.model_dir}/model.ckpt-2{suffix}")
@@ -283,7 +283,7 @@ class _Killed(BaseException):
 
 
 def test_a_crash_at_any_write_leaves_a_whole_directory(job, monkeypatch):
-  """Stops at the nth change of a file, for every n, and goes on in a new process."""
+  """Stops at the nth change of a file, for every n; a new process then goes on."""
   job.export(eckpt.BestCheckpointExporter(keep=2), 1, loss=0.5)
   job.export(eckpt.BestCheckpointExporter(keep=2), 2, loss=0.6)
   shutil.copytree(job.best, job.model_dir + "_start")
@@ -310,7 +310,7 @@ def test_a_crash_at_any_write_leaves_a_whole_directory(job, monkeypatch):
         finished = True
       except _Killed:
         finished = False
-    # Whoever reads now finds what is named whole.
+    # A reader at this moment finds every named checkpoint whole.
     state = state_file.read_state(job.best)
     for prefix in state.all_model_checkpoint_paths[-1:]:
       assert verify(prefix).ok
@@ -318,7 +318,7 @@ def test_a_crash_at_any_write_leaves_a_whole_directory(job, monkeypatch):
     assert all(verify(f"{job.best}/{name}").ok for name in found.names)
     if finished:
       break
-    # The next evaluation cleans up, whether it finds a better one or not.
+    # The next evaluation cleans up, whether or not it finds a better checkpoint.
     shutil.copytree(job.best, job.model_dir + "_killed")
     job.export(eckpt.BestCheckpointExporter(keep=2), 4, loss=9.0)
     names = [name for name, *_ in _best(job.best)]
@@ -410,7 +410,7 @@ def test_an_object_store(scheme, trained, tmp_path, caplog):
   with caplog.at_level(logging.WARNING):
     assert job.export(exporter, 1, loss=0.5) == root + "/best/model.ckpt-1"
     assert job.export(exporter, 2, loss=0.4) == root + "/best/model.ckpt-2"
-  # fsspec's store copies; TensorFlow's cannot, which is said once.
+  # fsspec's store can copy; TensorFlow's cannot, and a message says so once.
   assert caplog.text.count("through this machine") == (scheme == "ram")
   assert _best(job.best) == [("model.ckpt-2", 2, 0.4)]
   names = files.list_dir(job.best)

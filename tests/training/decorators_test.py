@@ -1,4 +1,4 @@
-"""The decorators and with_checkpointing, over whole Estimators."""
+"""The decorators and with_checkpointing, tested on whole Estimators."""
 
 from __future__ import annotations
 
@@ -380,7 +380,7 @@ def test_canned_estimators(name, version, tmp_path):
     assert eckpt.detect_format(str(tmp_path)).value == checkpoint_format
     values = models.named_values(tmp_path)
     values.pop("save_counter", None)
-    # Slots that TensorFlow misnames have their right names too, which code without
+    # Slots that TensorFlow misnames also get their right names, which code without
     # partitions looks for.
     right = set(values) - set(plain)
     assert set(plain) <= set(values)
@@ -394,13 +394,13 @@ def test_canned_estimators(name, version, tmp_path):
   )
   path = estimator.export_saved_model(str(tmp_path / "export"), serving)
   assert tf.saved_model.load(path.decode()).signatures
-  # And the undecorated one goes on.
+  # The undecorated Estimator goes on.
   make().train(_binary_input_fn, max_steps=9)
 
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_a_model_dir_on_a_remote_file_system(checkpoint_format):
-  # TensorFlow's file system in memory, which only tf.io.gfile can reach.
+  # Only tf.io.gfile can reach TensorFlow's file system in memory.
   model_dir = f"ram://remote/{checkpoint_format}"
   estimator = models.estimator(
     eckpt.checkpointing(checkpoint_format)(models.model_fn),

@@ -19,10 +19,10 @@ _NUMERIC = (
   "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
   "bool complex64 complex128"
 ).split()
-# Which TensorFlow can neither fill with zeros nor cast an integer to.
+# TensorFlow can neither fill these with zeros nor cast an integer to them.
 _SMALL = ("float8_e4m3fn", "float8_e5m2", "int4", "uint4")
-# The quantized types that TensorFlow can assign to a variable; for the others see
-# test_any_saveable_object.
+# The quantized types that TensorFlow can assign to a variable; test_any_saveable_object
+# has the others.
 _QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 _SHAPES = {
   "scalar": (),
@@ -34,7 +34,7 @@ _SHAPES = {
 
 
 def _of_dtype(name, shape):
-  """A constant of distinct values, as far as the type has any."""
+  """A constant of values that are distinct as far as the type allows."""
   count = int(np.prod(shape))
   if name == "string":
     words = [f"word{i}\x00é".encode() for i in range(count)]
@@ -58,7 +58,7 @@ def _small(numbers, name):
 
 
 def _zeros(name, shape):
-  """What a variable of that type begins with, to be restored."""
+  """The initial value of a variable of that type, before a restore."""
   if name == "string":
     return tf.fill(shape, "")
   if name in _QUANTIZED:
@@ -69,7 +69,7 @@ def _zeros(name, shape):
 
 
 def _all_dtypes(start):
-  """A variable of every dtype and shape; the values are what is run."""
+  """A variable of every dtype and shape; running the returned ops gives the values."""
   read = {}
   for name in [*_NUMERIC, *_SMALL, *_QUANTIZED, "string"]:
     for shape_name, shape in _SHAPES.items():
@@ -134,7 +134,7 @@ _ODD_NAMES = [
 
 
 def _under_names(names, start):
-  """Variables that a var_list gives these names."""
+  """Variables under the names that a var_list gives them."""
   var_list = {"global_step": v1.train.get_or_create_global_step()}
   for i, name in enumerate(names):
     var_list[name] = v1.get_variable(
@@ -186,7 +186,7 @@ def test_odd_names_have_keys_of_their_own(writer, reader, tmp_path):
 
 @pytest.mark.parametrize("writer", _FORMATS)
 def test_odd_names_of_variables_in_parts(writer, tmp_path):
-  """The keys of slices spell their names in a code of its own."""
+  """The keys of slices encode their names in another way than plain keys."""
   names = [name for name in _ODD_NAMES if name != "save_counter"] + ["a zero\0byte"]
 
   def build(start, parts):
@@ -279,7 +279,7 @@ def test_ten_thousand_variables(tmp_path):
     with v1.Session() as session:
       session.run(init_op)
       prefix = saver.save(session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
-    # In another session nothing has a value but by restoring.
+    # In another session, only a restore gives variables their values.
     with v1.Session() as session:
       saver.restore(session, prefix)
       np.testing.assert_array_equal(session.run(values), np.arange(count))

@@ -1,4 +1,4 @@
-"""State that is no plain variable: tables, iterators, moving averages."""
+"""State other than plain variables: tables, iterators, moving averages."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_tables(writer, reader, tmp_path):
 @pytest.mark.parametrize("tracked", [True, False])
 @pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
 def test_tables_in_eager_code(checkpoint_format, tracked, tmp_path):
-  """A table is restored by tf.train.Checkpoint; one that is tracked is stored once."""
+  """tf.train.Checkpoint restores a table; a tracked table is stored once."""
   made = []
 
   def build():
@@ -96,7 +96,7 @@ def test_tables_in_eager_code(checkpoint_format, tracked, tmp_path):
   _assert_found(_lookup((words, dense)))
   keys = [key for key in models.values(prefix) if key.endswith("-keys")]
   assert len(keys) == (4 if checkpoint_format == "dual" else 2)
-  # The words and the buckets, once.
+  # The words and the buckets are stored once each.
   reader = eckpt.open_checkpoint(prefix)
   places = {reader.index.location(key) for key in keys}
   assert len(places) == 2
@@ -194,7 +194,7 @@ def test_a_table_of_another_dtype_or_width(tmp_path):
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_static_tables_are_initialized_as_ever(checkpoint_format, tmp_path):
-  """The tables of tf.compat.v1.lookup have nothing to save; beside one that has."""
+  """Static tables have nothing to save; one stands beside a table that has."""
 
   def build():
     initializer = v1.lookup.KeyValueTensorInitializer(
@@ -222,7 +222,7 @@ def test_static_tables_are_initialized_as_ever(checkpoint_format, tmp_path):
 
 
 class _Saveable(saveable_object.SaveableObject):
-  """Of a user's own: two tensors, of a type that no variable has and of own names."""
+  """A user's SaveableObject: two tensors with own names, of a type no variable has."""
 
   def __init__(self, name, numbers, text):
     self._numbers, self._text = numbers, text
@@ -314,7 +314,7 @@ def test_iterators_resume_where_they_were(checkpoint_format, kind, tmp_path, cap
   if checkpoint_format == "tf1":
     assert not said
   else:
-    # Under its name, and said so at most once (by whichever test runs first).
+    # Stored under its name; at most one warning, given to whichever test runs first.
     assert any(
       "Iterator" in key for key in keys if layout.parse_object_key(key) is None
     )
@@ -356,7 +356,7 @@ def test_what_has_no_tf2_form_is_said_once(tmp_path, caplog):
 
 
 def test_checkpoint_input_pipeline_hook_is_left_undisturbed(tmp_path):
-  """It saves the input's place in checkpoints of its own, in the same directory."""
+  """The hook saves the input's position in separate checkpoints in the directory."""
 
   def input_fn():
     numbers = tf.data.Dataset.range(100).map(lambda i: tf.cast(i, tf.float32))
@@ -392,7 +392,7 @@ def test_checkpoint_input_pipeline_hook_is_left_undisturbed(tmp_path):
 
 
 def _ema_model_fn(averaged, parts=0):
-  """Evaluates and predicts with the averages where `averaged`."""
+  """A model_fn that evaluates and predicts with the averages if `averaged`."""
   partitioner = v1.fixed_size_partitioner(parts) if parts else None
 
   def model_fn(features, labels, mode):
@@ -424,7 +424,7 @@ def test_moving_averages_in_evaluate_and_predict(checkpoint_format, tmp_path):
   bias = values["net/out/bias/ExponentialMovingAverage"]
   assert not np.allclose(kernel, values["net/out/kernel"])
   expected = models.X @ kernel + bias
-  # Whatever the one that evaluates would write; undecorated, if there are names.
+  # The reader may use any format; undecorated works if there are names.
   readers = [eckpt.checkpointing(reader) for reader in _FORMATS]
   readers += [lambda fn: fn] if checkpoint_format != "tf2" else []
   for reader in readers:
@@ -445,7 +445,7 @@ def test_moving_averages_in_evaluate_and_predict(checkpoint_format, tmp_path):
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_moving_averages_of_variables_in_parts(checkpoint_format, tmp_path):
-  """`variables_to_restore` names each part; stock TensorFlow does not find those."""
+  """`variables_to_restore` names each part, which stock TensorFlow does not find."""
   decorate = eckpt.checkpointing(checkpoint_format)
   trained = models.estimator(decorate(_ema_model_fn(True, 2)), tmp_path)
   trained.train(models.input_fn, steps=3)

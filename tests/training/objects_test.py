@@ -1,4 +1,4 @@
-"""checkpoint=: the objects a user names are stored as tf.train.Checkpoint stores them."""
+"""checkpoint=: the user's objects are stored as tf.train.Checkpoint stores them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMATS = ["tf2", "dual"]
 
 
 class _Counts(tf.train.experimental.PythonState):
-  """Python state that a checkpoint carries."""
+  """Python state that is part of a checkpoint."""
 
   def __init__(self, **counts):
     self.counts = counts
@@ -132,7 +132,7 @@ def test_a_saver_of_any_format_restores_the_objects(name, writer, tmp_path):
 
 
 def _save(name, checkpoint_format, directory, as_checkpoint, values=None):
-  """Saves by us and by stock TensorFlow, the same objects in the same session."""
+  """Saves the same objects in one session, with this library and with stock."""
   with tf.Graph().as_default(), v1.Session() as session:
     objects, train_op = _OBJECTS[name]()
     v1.get_variable("not/reached", initializer=np.float32([1, 2]))
@@ -174,7 +174,7 @@ def test_the_keys_are_those_of_tf_train_checkpoint(
 
 
 def _eager(name):
-  """The objects of eager code, every value zero, and their variables in order."""
+  """The objects in eager code, with all values zero, and their variables in order."""
   if name in ("keras_legacy_adam", "keras_adam"):
     model = _keras_model()
     made = tf.keras.optimizers.legacy if "legacy" in name else tf.keras.optimizers
@@ -197,7 +197,7 @@ def _eager(name):
   return {"model": _module()}
 
 
-# An optimizer, one of its slots, and what a step without gradients makes of it.
+# An optimizer, one of its slots, and the slot's factor in a step without gradients.
 _V1_SLOTS = {
   "adam": (lambda: v1.train.AdamOptimizer(0.1), "m", 0.9),
   "momentum": (lambda: v1.train.MomentumOptimizer(0.1, 0.9), "momentum", 0.9),
@@ -219,7 +219,7 @@ def test_eager_code_restores_it_and_nothing_is_left(name, checkpoint_format, tmp
   root = tf.train.Checkpoint(var_list=rest, **objects)
   status = root.restore(prefix)
   if name == "keras_legacy_adam":
-    # Slots are made when they are needed.
+    # Slots are created at the first use.
     model, optimizer = objects["model"], objects["optimizer"]
     zeros = [tf.zeros_like(v) for v in model.trainable_variables]
     optimizer.apply_gradients(zip(zeros, model.trainable_variables))
@@ -239,7 +239,7 @@ def test_eager_code_restores_it_and_nothing_is_left(name, checkpoint_format, tmp
     assert objects["counts"].counts == {"seen": 3}
   if name == "module":
     np.testing.assert_array_equal(objects["model"].by_name["c.d"], [60, 61, 62])
-  # Saved again by eager code, they have the same values under the same keys.
+  # Eager code saves the same values again under the same keys.
   if name != "keras_legacy_adam" and name not in _V1_SLOTS:
     again = models.values(root.save(str(tmp_path / "again")))
     for key, value in models.values(stock).items():
@@ -248,7 +248,7 @@ def test_eager_code_restores_it_and_nothing_is_left(name, checkpoint_format, tmp
 
 
 def _object_model_fn(scope, as_function, reached=("model", "optimizer")):
-  """A model_fn whose variables' names depend on the scope, and whose objects do not."""
+  """A model_fn whose variable names depend on the scope; its object paths do not."""
 
   def model_fn(features, labels, mode):
     net = tf.Module()
@@ -327,7 +327,7 @@ def test_objects_named_in_a_model_dir_of_any_format(before, after, tmp_path):
   np.testing.assert_array_equal(_predicted(estimator), old)
   estimator.train(models.input_fn, steps=3)
   new = _predicted(estimator)
-  # And back, without objects.
+  # The job goes back to a model without objects.
   back = models.estimator(eckpt.checkpointing(before)(plain), tmp_path)
   np.testing.assert_array_equal(_predicted(back), new)
   back.train(models.input_fn, steps=1)
@@ -369,7 +369,7 @@ def test_python_state_is_saved_as_it_is_then_and_restored(checkpoint_format, tmp
 
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_the_guides_shim_layers(checkpoint_format, tmp_path):
-  """A layer that tracks TF1 style variables, its values by name and by object."""
+  """A layer that tracks TF1-style variables; its values by name and by object path."""
 
   class Shim(tf.keras.layers.Layer):
     @v1.keras.utils.track_tf1_style_variables
@@ -509,7 +509,7 @@ for steps, name in enumerate(["tf1", "tf2", "dual", "tf1"], 1):
 
 
 def test_without_v2_behavior(tmp_path):
-  """In a process of its own, as it cannot be undone; by formats or not, the same."""
+  """Runs in a process of its own, as it cannot be undone; all formats give the same."""
   command = [sys.executable, "-c", _WITHOUT_V2_BEHAVIOR, str(tmp_path)]
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr
@@ -518,7 +518,7 @@ def test_without_v2_behavior(tmp_path):
 
 
 class _Weights(tf.Module):
-  """Two weights of a linear model."""
+  """The two weights of a linear model."""
 
   def __init__(self):
     super().__init__(name="weights")
@@ -558,7 +558,7 @@ def test_moving_averages_of_objects_in_predictions(checkpoint_format, tmp_path):
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
   served = tf.saved_model.load(path.decode()).signatures["serving_default"]
   np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], expected, atol=1e-6)
-  # Where there are none, the weights do not take their place.
+  # If the averages are missing, the weights do not take their place.
   averaged = False
   estimator = models.estimator(model_fn, tmp_path / "without")
   estimator.train(models.input_fn, steps=3)

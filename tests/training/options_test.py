@@ -1,4 +1,4 @@
-"""What `help` says of the ways into the library."""
+"""What `help` says about the entry points of the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimators of every kind, hooks, strategies: what they save and what they resume."""
+"""Estimators of every kind, hooks, strategies: what they save and resume."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def _saved(model_dir):
   return values
 
 
-# Those whose variables, slots or tables differ: the others have another head, which has no
-# variables, or another optimizer of the same kind. tests/stress/canned_stress.py has all.
+# The Estimators whose variables, slots or tables differ. The others have a head without
+# variables, or another optimizer of the same kind; tests/stress/canned_stress.py has
+# all.
 _CANNED = [
   ("DNNClassifier", "v2"),
   ("DNNClassifier", "v1"),
@@ -58,7 +59,7 @@ def _keras_model():
 @pytest.mark.parametrize("own_format", ["saver", "checkpoint"])
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_model_to_estimator(checkpoint_format, own_format, tmp_path):
-  """Keras's own Estimator, from the model_dir it trained in and back to it."""
+  """Keras's own Estimator: resumes from its model_dir, and goes back to its saver."""
 
   def make():
     tf.keras.backend.clear_session()
@@ -70,7 +71,7 @@ def test_model_to_estimator(checkpoint_format, own_format, tmp_path):
   make().train(models.input_fn, steps=2, hooks=[first])
   plain = next(make().predict(models.eval_input_fn))["out"]
 
-  # Keras's Estimator trains on the model it was made of only once.
+  # Keras's Estimator can train the model that it was made of only once.
   def decorated():
     return eckpt.with_checkpointing(make(), checkpoint_format)
 
@@ -91,7 +92,7 @@ def test_model_to_estimator(checkpoint_format, own_format, tmp_path):
   served = tf.saved_model.load(path.decode()).signatures["serving_default"]
   outputs = served(x=tf.constant(models.X))
   np.testing.assert_allclose(next(iter(outputs.values()))[0], predicted, atol=1e-6)
-  # Keras's own way goes on with what has its keys.
+  # Keras's own way resumes a checkpoint that has its keys.
   if own_format == "saver" and checkpoint_format != "tf2":
     np.testing.assert_array_equal(
       next(make().predict(models.eval_input_fn))["out"], predicted
@@ -198,12 +199,12 @@ def test_early_stopping_hooks(checkpoint_format, tmp_path):
   started = models.Values()
   estimator.train(models.input_fn, steps=2, hooks=[hook(), started])
   models.assert_same_values(before, started.start)
-  # Without the hook, its variable is no part of the graph.
+  # Without the hook, the graph lacks the hook's variable.
   assert estimator.evaluate(models.eval_input_fn)["global_step"] == 4
 
 
 def _two_cpus():
-  """Whether this process has two logical devices, which have to be asked for first."""
+  """Whether this process has two logical devices, which must be requested first."""
   try:
     tf.config.set_logical_device_configuration(
       tf.config.list_physical_devices("CPU")[0],
@@ -256,7 +257,7 @@ def test_strategies_on_one_machine(checkpoint_format, kind, tmp_path):
   after = _saved(tmp_path)
   assert sorted(after) == sorted(before)
   assert distributed.evaluate(models.eval_input_fn)["global_step"] == 4
-  # And back to one device, with a name-based saver.
+  # The job goes back to one device, with a name-based saver.
   started = models.Values()
   plain.train(models.input_fn, steps=1, hooks=[started])
   models.assert_same_values(after, started.start)

@@ -1,4 +1,4 @@
-"""Estimators of classes of their own come back from with_checkpointing as they were."""
+"""with_checkpointing returns Estimators of users' own classes with their state."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def _with_params(features, labels, mode, params):
 
 
 class _Library(tf.estimator.Estimator):
-  """As AdaNet's: its own constructor and train(), and a model_fn that is a method."""
+  """Like AdaNet's: its own constructor and train(), and a method as model_fn."""
 
   @staticmethod
   def _assert_members_are_not_overridden(estimator):
-    """As AdaNet does, which has a train() of its own."""
+    """Allows overriding train(), as AdaNet does."""
 
   def __init__(self, units, model_dir):
     self.units = units
@@ -32,7 +32,7 @@ class _Library(tf.estimator.Estimator):
     super().__init__(model_fn=self._own_model_fn, model_dir=model_dir)
 
   def _own_model_fn(self, features, labels, mode, config):
-    # What train() sets has to be what the model_fn sees.
+    # The model_fn has to see the attributes that train() sets.
     assert mode != "train" or self.rounds == 1
     y = tf.compat.v1.layers.dense(features["x"], self.units, name="own")[:, :1]
     return models.spec(mode, y, labels)
@@ -43,11 +43,11 @@ class _Library(tf.estimator.Estimator):
 
 
 class _Closed(tf.estimator.Estimator):
-  """Its model_fn is a closure over the Estimator."""
+  """An Estimator whose model_fn is a closure over it."""
 
   @staticmethod
   def _assert_members_are_not_overridden(estimator):
-    """As AdaNet does, which has a train() of its own."""
+    """Allows overriding train(), as AdaNet does."""
 
   def __init__(self, model_dir):
     def model_fn(features, labels, mode):
@@ -77,7 +77,7 @@ def test_params_config_and_warm_start_are_kept(checkpoint_format, tmp_path):
   estimator.train(models.input_fn, steps=4)
   assert eckpt.detect_format(tmp_path).value == checkpoint_format
   assert len(models.steps_on_disk(tmp_path)) == 2
-  # The given one is as it was: it writes TF1 checkpoints.
+  # The given Estimator is unchanged: it writes TF1 checkpoints.
   if checkpoint_format != "tf2":
     given.train(models.input_fn, steps=1)
     assert eckpt.detect_format(tmp_path).value == "tf1"
@@ -123,7 +123,7 @@ def test_a_class_keeps_its_methods_and_its_state(make, tmp_path):
 
 
 class _TrainsOthers(tf.estimator.Estimator):
-  """As AdaNet's, which trains Estimators that it makes."""
+  """Like AdaNet's: it trains Estimators that it makes."""
 
   @staticmethod
   def _assert_members_are_not_overridden(estimator):
@@ -204,7 +204,7 @@ def test_two_formats_stay_an_error_that_names_both(tmp_path):
     eckpt.with_checkpointing(inner, "tf2").train(models.input_fn, steps=1)
 
 
-# What is stock's
+# Behaviour of stock TensorFlow
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf1", "tf2", "dual"])

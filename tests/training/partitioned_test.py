@@ -1,4 +1,4 @@
-"""Partitioned variables: any partition count reads any, values of every row compared."""
+"""Partitioned variables: any partition count reads any; every row is compared."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _PARTITIONERS = {
 
 
 def _values(dtype):
-  """Every element another, and exact in half precision."""
+  """Distinct values that are exact in half precision."""
   numbers = np.arange(_ROWS * _COLUMNS).reshape(_ROWS, _COLUMNS) * 2
   return tf.constant(numbers, dtype)
 
 
 def _graph(partitioner, dtype, start):
-  """An embedding, its Momentum slot and the step; what is saved and how to read it."""
+  """An embedding, its Momentum slot and the step; returns the train op and reads."""
   step = v1.train.get_or_create_global_step()
   numbers = (
     np.arange(_ROWS * _COLUMNS).reshape(_ROWS, _COLUMNS) * 2.0 if start else None
@@ -48,7 +48,7 @@ def _graph(partitioner, dtype, start):
       "embedding",
       [_ROWS, _COLUMNS],
       dtype,
-      # A partitioned variable's initializer is told which part it makes.
+      # The initializer of a partitioned variable receives the part that it makes.
       lambda shape, dtype, partition_info: _start(
         shape, dtype, partition_info, numbers
       ),
@@ -78,7 +78,7 @@ def _start(shape, dtype, partition_info, numbers):
 def _train(
   model_dir, checkpoint_format, partitioner, dtype=tf.float32, steps=1, **options
 ):
-  """Trains some steps, from what is there or anew, and returns the values."""
+  """Trains some steps, resuming if it can, and returns the values."""
   with tf.Graph().as_default():
     train_op, read = _graph(_PARTITIONERS[partitioner](), dtype, start=True)
     scaffold = None
@@ -97,7 +97,7 @@ def _train(
 
 
 def _restored(model_dir, checkpoint_format, partitioner, dtype=tf.float32):
-  """What a graph has after it restored the newest checkpoint."""
+  """The values of a graph that has restored the newest checkpoint."""
   with tf.Graph().as_default():
     _, read = _graph(_PARTITIONERS[partitioner](), dtype, start=False)
     scaffold = getattr(eckpt, f"{checkpoint_format}_scaffold")()
@@ -108,7 +108,7 @@ def _restored(model_dir, checkpoint_format, partitioner, dtype=tf.float32):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-  """`written(format, partitioner, dtype)` is a model_dir and the values saved there."""
+  """`written(format, partitioner, dtype)` is a model_dir and the values saved in it."""
   made = {}
 
   def write(checkpoint_format, partitioner, dtype=tf.float32):
@@ -122,7 +122,7 @@ def written(tmp_path_factory):
 
 
 def _next(checkpoint_format, by=1):
-  """Another format, so that reading crosses formats."""
+  """Another format, so that one format reads another."""
   return _FORMATS[(_FORMATS.index(checkpoint_format) + by) % 3]
 
 
@@ -153,7 +153,7 @@ def test_any_count_reads_any_count(written, checkpoint_format, writer, reader):
   model_dir, values = written(checkpoint_format, writer)
   assert len(np.unique(values["embedding"])) == _ROWS * _COLUMNS
   assert np.any(values["momentum"])
-  # In turn, so that every format is read by every other and by itself.
+  # Rotates the reader's format, so that every format reads every format.
   by = _WRITERS.index(writer) + list(_PARTITIONERS).index(reader)
   restored = _restored(model_dir, _next(checkpoint_format, by), reader)
   models.assert_same_values(values, restored)
@@ -220,7 +220,7 @@ def test_eager_code_restores_one_whole_variable(
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float16], ids=lambda d: d.name)
 def test_a_dual_checkpoint_has_slices_under_its_names(written, dtype):
-  """What the stock Saver restores with the same partitions, and any if not float16."""
+  """The stock Saver restores the same partitions and, except for float16, any other."""
   model_dir, values = written("dual", "three", dtype)
   prefix = tf.train.latest_checkpoint(str(model_dir))
   for reader in ["three"] if dtype is tf.float16 else ["three", "none", "columns"]:
@@ -245,7 +245,7 @@ def test_bytes_on_disk(written, writer, dtype):
     ].item()
   )
   assert size("tf2") < size("tf1") + graph + 64
-  # Columns of a type that TensorFlow cannot put together are stored as a whole too.
+  # If TensorFlow cannot join columns of a type, the whole is stored, too.
   twice = whole if (writer, dtype) == ("columns", tf.float16) else 0
   assert size("dual") < size("tf1") + graph + 64 + twice
   assert not verify(str(written("dual", writer, dtype)[0])).findings
@@ -314,7 +314,7 @@ def test_parts_that_the_guides_checkpoint_stored_one_by_one(
 @pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float16], ids=lambda d: d.name)
 def test_parts_that_the_users_objects_reach(checkpoint_format, dtype, tmp_path):
-  """As in the guide's Scaffold, which names every part; the whole is there as well."""
+  """The guide's Scaffold names every part; the whole tensor is stored as well."""
   with tf.Graph().as_default():
     train_op, read = _graph(_PARTITIONERS["three"](), dtype, start=True)
     scaffold = getattr(eckpt, f"{checkpoint_format}_scaffold")(
@@ -403,7 +403,7 @@ def _canned(kind, parts, model_dir):
 @pytest.mark.parametrize("kind", ["DNNRegressor", "input_layer"])
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_feature_columns(kind, checkpoint_format, tmp_path):
-  """Trained by stock TensorFlow in three parts, then here in two, and then in none."""
+  """Stock trains with three parts, then this library with two, then with none."""
   stock, ours, last = models.Values(), models.Values(), models.Values()
   _canned(kind, 3, tmp_path).train(_word_input_fn, steps=3, hooks=[stock])
   decorate = lambda e: eckpt.with_checkpointing(e, checkpoint_format)  # noqa: E731
@@ -453,7 +453,7 @@ def test_feature_columns(kind, checkpoint_format, tmp_path):
 
 
 def test_a_canned_estimator_in_a_pair_of_bundles(tmp_path):
-  """Slots whose parts' names TensorFlow gets wrong: with those names, or with none."""
+  """Slots of parts that TensorFlow misnames: with the wrong names, or without names."""
   _canned("DNNRegressor", 2, tmp_path / "plain").train(_word_input_fn, steps=1)
   names = {name for name, _ in tf.train.list_variables(str(tmp_path / "plain"))}
   assert any("t_1/Adagrad" in name for name in names)

@@ -1,4 +1,4 @@
-"""What earlier releases wrote is read by this one, and means the same."""
+"""This release reads what earlier releases wrote, with the same meaning."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ job = sys.modules["promised_job"]
 
 @pytest.fixture(params=_RELEASES)
 def folder(request, tmp_path, monkeypatch):
-  """A copy of what a release wrote; the current directory is there."""
+  """A copy of a release's files, as the current directory."""
   copied = shutil.copytree(_PROMISED / request.param, tmp_path / "release")
   monkeypatch.chdir(copied)
   return copied
@@ -82,7 +82,7 @@ def test_a_job_starts_from_it(folder, values):
 
 
 def missing(then: object, now: object, where: str = "") -> list[str]:
-  """What a value had that another has not, or has with another type."""
+  """Parts of a value that another value lacks, or has with another type."""
   if isinstance(then, dict) and isinstance(now, dict):
     return [
       line

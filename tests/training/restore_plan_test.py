@@ -1,4 +1,4 @@
-"""Where each tensor of a graph is found in a checkpoint."""
+"""Where a checkpoint has each tensor of a graph."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_part_that_was_stored_as_a_tensor_of_its_own():
   plan = _plan(_index("w/part_0", shape=(2, 2)), target)
   assert plan.sources == (RestoreSource("w/part_0", ""),)
   assert not plan.problems
-  # Parts of another size are other rows, and must not be taken for these.
+  # Parts of another size contain other rows, so they must not be used.
   other = _plan(_index("w/part_0", shape=(3, 2)), target)
   assert [p.key for p in other.mismatched] == ["w/part_0"]
 
@@ -125,7 +125,7 @@ def test_the_nearest_name_among_thousands(count):
 
 
 def _parts(count, rows, name="w/part_{}"):
-  """An index with parts of `w`, each a tensor of its own."""
+  """An index with parts of `w`, each stored as a separate tensor."""
   index = Index()
   for i in range(count):
     entry = BundleEntry(
@@ -165,7 +165,7 @@ _OWN, _AS_SAVED = "dnn/dnn/emb/Adam", "dnn/emb/t_0/Adam"
 
 @pytest.mark.parametrize("slice_spec", ["", "4 2 0,4:0,2", "4 2 2,2:0,2"])
 def test_a_slot_under_the_name_of_its_only_part(slice_spec):
-  """As a name-based Saver stores it that has one part, for any number of parts."""
+  """A name-based Saver with one part stores it so; any number of parts can read it."""
   index = _index(_AS_SAVED, "dnn/emb/t_0/Adam_1")
   index.put(_AS_SAVED, BundleEntry(dtype=_FLOAT, shape=(4, 2), size=32))
   rows = (2, 2) if slice_spec.endswith("2,2:0,2") else (4, 2)

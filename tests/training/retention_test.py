@@ -1,4 +1,4 @@
-"""Which checkpoints stay after a save: the plan, and what a job does with it."""
+"""Which checkpoints stay after a save: the plan, and how a job carries it out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOUR = 3600.0
 
 
 def _listed(*steps: int) -> list[ListedCheckpoint]:
-  """Checkpoints that were saved at so many seconds."""
+  """Checkpoints that were saved at these times, in seconds."""
   return [ListedCheckpoint(f"d/model.ckpt-{step}", float(step)) for step in steps]
 
 
@@ -88,7 +88,7 @@ def test_a_save_reads_the_state_file_once(tmp_path, monkeypatch):
     scaffold = eckpt.dual_scaffold(max_to_keep=1)
     scaffold.finalize()
     session.run(scaffold.init_op)
-    # The first two see what another job left.
+    # The first two saves read what another job left.
     for step in range(4):
       monkeypatch.setattr(files, "read", read)
       reads.clear()

@@ -1,4 +1,4 @@
-"""The Scaffold factories and the saver in sessions of one's own."""
+"""The Scaffold factories and the saver, in sessions of the test's own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _session(scaffold, checkpoint_dir, **options):
 
 
 def _write(checkpoint_dir, variables, make=eckpt.dual_scaffold, **options):
-  """Writes one checkpoint of these variables, values by name."""
+  """Writes a checkpoint of variables with these values, by name."""
   with tf.Graph().as_default():
     step = v1.train.get_or_create_global_step()
     for name, value in variables.items():
@@ -121,7 +121,7 @@ def test_odd_names_have_keys_of_their_own(make, tmp_path):
   }
 
   def scaffold(**options):
-    # TensorFlow takes such names only in a Saver's var_list.
+    # TensorFlow allows such names only in a Saver's var_list.
     var_list = {"global_step": v1.train.get_global_step()}
     for i, name in enumerate(values):
       var_list[name] = v1.get_variable(f"v{i}", initializer=values[name])
@@ -213,7 +213,7 @@ def test_a_file_that_is_no_checkpoint(damage, error, tmp_path):
 
 
 def test_a_directory_that_is_not_there(tmp_path):
-  saver = v1.train.Saver  # For comparison: stock raises ValueError.
+  saver = v1.train.Saver  # For comparison: stock TensorFlow raises ValueError.
   with tf.Graph().as_default(), v1.Session() as session:
     v1.get_variable("a", [])
     with pytest.raises(ValueError):
@@ -288,7 +288,7 @@ def test_a_saver_def_makes_a_saver_of_what_is_written(make, tmp_path):
 
 @pytest.fixture
 def saving(tmp_path):
-  """A session, a saver that has saved the step 1, and where it saves."""
+  """A session, a saver that has saved step 1, and the directory."""
   with tf.Graph().as_default(), v1.Session() as session:
     v1.train.get_or_create_global_step()
     v1.get_variable("net/w", initializer=np.arange(3, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""dual_scaffold(separate=True): a pure TF1 bundle, and a TF2 one over the same data."""
+"""dual_scaffold(separate=True): a pure TF1 bundle and a TF2 bundle over the same data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _estimator(model_dir, decorate=None, **config):
 
 @pytest.fixture(scope="module")
 def trained_dir(tmp_path_factory):
-  """A model_dir with pairs at the steps 0, 5 and 10."""
+  """A model_dir with pairs of the steps 0, 5 and 10."""
   path = tmp_path_factory.mktemp("trained")
   _estimator(path).train(models.input_fn, steps=10)
   return path
@@ -40,7 +40,7 @@ def trained_dir(tmp_path_factory):
 
 @pytest.fixture
 def model_dir(trained_dir, tmp_path):
-  """A copy of `trained_dir`; its hard links are copies."""
+  """A copy of `trained_dir`; hard links become copies."""
   return shutil.copytree(trained_dir, tmp_path / "model")
 
 
@@ -115,7 +115,7 @@ def test_it_resumes_evaluates_predicts_and_exports(model_dir):
   estimator.train(models.input_fn, max_steps=12)
   assert estimator.evaluate(models.eval_input_fn)["global_step"] == 12
   assert models.steps_on_disk(model_dir) == models.steps_on_disk(model_dir / "tf2")
-  # From and to the other formats.
+  # Changes from and to the other formats.
   for name in ("tf1", "tf2", "dual"):
     _estimator(model_dir, eckpt.checkpointing(name)).train(models.input_fn, steps=1)
     estimator.train(models.input_fn, steps=1)
@@ -162,7 +162,7 @@ def test_retention_leaves_what_others_saved_in_tf2(tmp_path):
   estimator = _estimator(tmp_path, save_steps=1, keep_checkpoint_max=1)
   estimator.train(models.input_fn, steps=2)
   checkpoint = tf.train.Checkpoint(v=tf.Variable(1.0))
-  # One that the state file lists, and one that it does not.
+  # The state file lists the first, but not the second.
   saved = checkpoint.save(str(tmp_path / "tf2" / "saved"))
   written = checkpoint.write(str(tmp_path / "tf2" / "written"))
   assert tf.train.latest_checkpoint(str(tmp_path / "tf2")) == saved
@@ -173,17 +173,17 @@ def test_retention_leaves_what_others_saved_in_tf2(tmp_path):
     assert checkpoint.v.numpy() == 1
   latest = tf.train.latest_checkpoint(str(tmp_path / "tf2"))
   assert latest == str(tmp_path / "tf2" / "model.ckpt-4")
-  # That state file no longer listed model.ckpt-2.
+  # That state file no longer lists model.ckpt-2.
   assert not os.path.exists(tmp_path / "tf2" / "model.ckpt-3.index")
 
 
 class _Killed(BaseException):
-  """What a test raises in place of being killed."""
+  """Raised in place of a kill."""
 
 
 @pytest.mark.parametrize("step", range(30))
 def test_a_crash_leaves_the_pair_behind(model_dir, monkeypatch, step):
-  """Killed at every change to the file system, in turn; what the states name is whole."""
+  """Killed at every change to the file system; what the state files name is whole."""
   estimator = _estimator(model_dir, keep_checkpoint_max=2)
   changes = dict.fromkeys(("rename", "remove", "write_atomic", "mkdirs"), files)
   changes["hard_link"] = copies

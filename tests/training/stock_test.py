@@ -1,7 +1,7 @@
-"""What stock TensorFlow gets wrong, row by row.
+"""What stock TensorFlow gets wrong, case by case.
 
-Each row is shown to fail still, as it did, in the guide's way
-(`Scaffold(saver=tf.train.Checkpoint(...))`), and not with this library.
+Each case shows that the guide's way (`Scaffold(saver=tf.train.Checkpoint(...))`) still
+fails as before, and that this library does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ v1 = tf.compat.v1
 
 @pytest.fixture(scope="module")
 def plain_dir(tmp_path_factory):
-  """A model_dir that an undecorated Estimator trained for five steps."""
+  """A model_dir in which an undecorated Estimator has trained for five steps."""
   path = tmp_path_factory.mktemp("plain")
   models.estimator(models.model_fn, path).train(models.input_fn, steps=5)
   return path
@@ -76,14 +76,14 @@ def test_added_to_a_job_whose_model_dir_has_tf1_checkpoints(
   np.testing.assert_allclose(
     served(x=tf.constant(models.X))["y"], _predict(plain), atol=1e-6
   )
-  # A learning rate of zero in effect: train to the step that is there.
+  # Trains up to the current step, so no step changes the values.
   estimator.train(models.input_fn, max_steps=5)
   saver_path = _resave(estimator, model_dir)
   models.assert_same_values(before, models.named_values(saver_path))
 
 
 def _resave(estimator, model_dir):
-  """Resumes, runs no step, and saves: what was restored is what is written."""
+  """Resumes and saves without a step: the saved values are the restored ones."""
 
   class SaveAtStart(tf.estimator.SessionRunHook):
     def after_create_session(self, session, coord):
@@ -203,7 +203,7 @@ def test_max_steps_holds_over_several_calls(tmp_path, checkpoint_format):
 
 
 class _CountingHook(tf.estimator.SessionRunHook):
-  """A hook with a variable of its own, created after the model_fn."""
+  """A hook with a variable that is created after the model_fn."""
 
   def begin(self):
     self.counter = v1.get_variable(
@@ -237,7 +237,7 @@ def test_what_the_objects_do_not_reach_is_added(tmp_path):
       net.kernel = v1.get_variable("kernel", [2, 1], use_resource=True)
       net.bias = v1.get_variable("bias", [1], use_resource=True)
     y = features["x"] @ net.kernel + net.bias
-    # The Scaffold is there before minimize() makes the slots.
+    # The Scaffold exists before minimize() creates the slots.
     scaffold = v1.train.Scaffold(saver=tf.train.Checkpoint(model=net))
     return models.spec(mode, y, labels, scaffold=scaffold)
 
@@ -259,7 +259,7 @@ def test_what_the_objects_do_not_reach_is_added(tmp_path):
 
 
 def _changed(features, labels, mode, hidden="hidden", extra=False, optimizer=None):
-  """`models.model_fn` with something else in it."""
+  """`models.model_fn` with one change."""
   with v1.variable_scope("net"):
     h = v1.layers.dense(features["x"], 4, tf.nn.tanh, name=hidden)
     h = v1.layers.batch_normalization(h, training=False, name="norm")
@@ -309,7 +309,7 @@ def test_only_what_is_missing_is_reported(model_dir, tmp_path, change):
   _train(models.estimator(models.guide_model_fn, tmp_path / "guide"))
   with pytest.raises(tf.errors.NotFoundError) as stock:
     _train(models.estimator(guide_changed, tmp_path / "guide"))
-  assert "net.Sout.Sbias/" in str(stock.value).split("when this")[0]  # Which is there.
+  assert "net.Sout.Sbias/" in str(stock.value).split("when this")[0]  # It is there.
 
   def files():
     return sorted(name for name in os.listdir(model_dir) if "tfevents" not in name)
@@ -404,7 +404,7 @@ def test_in_memory_evaluator(tmp_path, checkpoint_format):
       estimator, models.eval_input_fn, every_n_iter=2
     )
     estimator.train(models.input_fn, steps=4, hooks=[hook])
-    # What it saw at the last step, and what the checkpoint of that step gives.
+    # The values at the last step, and those that the checkpoint of the step gives.
     [events] = pathlib.Path(estimator.eval_dir()).glob("events.*")
     found = [
       (
@@ -485,5 +485,5 @@ def test_assert_consumed(tmp_path, checkpoint_format):
   ours = tmp_path / "ours"
   models.estimator(_decorated(checkpoint_format), ours).train(models.input_fn, steps=5)
   checkpoint = restore(ours)
-  # Eager code that goes on saving counts on from the step.
+  # Eager code that goes on saving counts from the step.
   assert checkpoint.save(str(ours / "model.ckpt")).endswith("model.ckpt-6")

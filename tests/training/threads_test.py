@@ -1,4 +1,4 @@
-"""Two threads save with one saver, as Supervisor's timer and its user may."""
+"""Two threads save with one saver, like Supervisor's timer and its user."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_both_save_the_same_steps(make, options, tmp_path):
     def save():
       try:
         for number in range(_SAVES):
-          # Both read the step before either saves it.
+          # Both threads read the step before either saves it.
           if together.wait() == 0:
             session.run(count)
           together.wait()

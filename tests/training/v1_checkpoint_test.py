@@ -1,4 +1,4 @@
-"""Training goes on from, and is warm-started from, what a V1 Saver wrote, as stock does."""
+"""Training resumes and warm-starts from a V1 Saver's checkpoints, as in stock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GOLDENS = ["tf1.15/v1/adam_partitioned", "tf1.15/v1/sharded"]
 
 
 def _golden_model_fn(features, labels, mode):
-  """The model of the goldens, from other initial values."""
+  """The model of the goldens, with other initial values."""
   return _build(features, labels, mode, partitions=3)
 
 
@@ -106,7 +106,7 @@ def test_training_goes_on_as_stock_does(name, how, tmp_path, tmp_path_factory):
   assert expected["global_step"] == 7 and len(expected) == len(golden.expected(name))
   for key, value in expected.items():
     np.testing.assert_array_equal(values.start[key], value)
-  # An Estimator saves as it starts. What was there stays, though it may have that name.
+  # An Estimator saves at its start; the older checkpoint stays, even with that name.
   state = state_file.read_state(str(directory))
   prefix = golden.manifest(name)["prefix"]
   assert [os.path.basename(p) for p in state.all_model_checkpoint_paths] == [
@@ -151,7 +151,7 @@ def test_a_warm_start_takes_it(name, checkpoint_format, tmp_path):
 
 
 def _v1_model_fn(features, labels, mode):
-  """`models.model_fn` with a Saver of the format V1, as a user's own code has it."""
+  """`models.model_fn` with a Saver of the format V1 in the user's code."""
   made = models.model_fn(features, labels, mode)
   saver = v1.train.Saver(write_version=v1.train.SaverDef.V1)
   return made._replace(scaffold=v1.train.Scaffold(saver=saver))
@@ -167,7 +167,7 @@ def test_what_stock_writes_as_v1_now_is_resumed(checkpoint_format, tmp_path):
     models.input_fn, hooks=[expected], steps=5
   )
   fn = eckpt.checkpointing(checkpoint_format)(models.model_fn)
-  # Its state file has absolute paths; those of the copy are of the other directory.
+  # The copied state file has absolute paths to the other directory.
   estimator = models.estimator(fn, tmp_path / "model")
   estimator.train(models.input_fn, hooks=[values], steps=5)
   models.assert_same_values(values.start, expected.start)

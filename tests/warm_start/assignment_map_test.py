@@ -1,4 +1,4 @@
-"""Assignment maps: what may be written, and what it means in a checkpoint."""
+"""Assignment maps: their valid forms, and their meaning in a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLOAT32 = 1
 
 
 def source(*names, graph=None):
-  """A checkpoint with these names; distinct shapes and places."""
+  """A checkpoint with these names, each with its own shape and place."""
   index = Index()
   for i, name in enumerate(names):
     index.put(name, BundleEntry(FLOAT32, (i + 1,), 0, 1000 * i, 4 * (i + 1), i))
@@ -36,14 +36,14 @@ def source(*names, graph=None):
 
 
 def mapped(value, checkpoint):
-  """Which names the map gives to which variables, in words."""
+  """The names that the map gives to each variable, as text."""
   return sorted(
     (c.tensor.name, c.target) for c in expand(parse_assignment_map(value), checkpoint)
   )
 
 
 class _Variable:
-  """As much of a tf.Variable as a map looks at."""
+  """The attributes of a tf.Variable that a map reads."""
 
   def __init__(self, name, info=None):
     self.name = name
@@ -193,5 +193,5 @@ def test_a_map_reads_back_as_it_is_written(pairs):
 def test_a_map_reads_back_as_flags(old, new):
   [flag] = shlex.split(as_flags([Entry(old, new)]))
   [entry] = parse_assignment_map(flag.partition("=")[2])
-  # A colon that an expression escapes is a colon.
+  # A colon that an expression escapes is a literal colon.
   assert Entry(entry.text.replace("\\:", ":"), entry.target) == Entry(old, new)

@@ -1,4 +1,4 @@
-"""Which variables are started from which tensors: the plan as a value."""
+"""Which tensors start which variables: the plan as a value."""
 
 from __future__ import annotations
 

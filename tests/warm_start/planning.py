@@ -1,4 +1,4 @@
-"""Plans of checkpoints and graphs that are given as names and shapes."""
+"""Plans for checkpoints and graphs that are given as names and shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DTYPES = {"f": FLOAT32, "i": INT64, "h": FLOAT16}
 
 
 def described(items):
-  """`{"w": (2, 3), "step": "i"}`: float32 unless said otherwise, scalars for a type."""
+  """Reads `{"w": (2, 3), "step": "i"}`: a shape is float32, a type is a scalar."""
   for name, kind in items.items():
     if isinstance(kind, str):
       yield name, _DTYPES[kind], ()

@@ -1,4 +1,4 @@
-"""What a checkpoint of each format can supply, under which names."""
+"""The tensors that a checkpoint of each format can supply, and their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does not fit is one error, with the map that would fix it."""
+"""Everything that does not fit is reported in one error, with the map that fixes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.warm_start.planning import FLOAT32, plan, started
 
 
 def pasted(text):
-  """The map that a message offers, as a user pastes it from there."""
+  """The map that a message suggests, as a user pastes it."""
   code = text.partition("assignment_map=")[2]
   code = code[: code.index("\nThe same as flags")]
   return ast.literal_eval(code)
@@ -48,25 +48,25 @@ def test_one_error_lists_everything_and_the_map_that_would_fix_it():
 @pytest.mark.parametrize(
   "tensors, variables, given",
   [
-    # What the user's map does well stays in it.
+    # The suggestion keeps what the user's map already gets right.
     (
       {"old/a": (2,), "old/bb": (3,)},
       {"new/a": (2,), "new/b": (3,)},
       {"old/": "new/"},
     ),
-    # A name that the scope's entry hides.
+    # The entry for the scope hides another name.
     (
       {"old/a": (2,), "new/b": (3,), "x": (3,)},
       {"new/a": (2,), "new/b": (3,)},
       {"old/": "new/"},
     ),
-    # One tensor for several variables, which only pairs can say.
+    # One tensor starts several variables, which only pairs can express.
     (
       {"a": (2,), "b/w": (3,)},
       {"x": (2,), "y": (2,), "c/w": (3,)},
       [("a", "x"), ("a", "y"), ("bb/", "c/")],
     ),
-    # More than fits a line.
+    # More than one line can hold.
     (
       {f"old{i}/{c}": (i + 1, ord(c)) for i in range(5) for c in "ab"},
       {f"new{i}/{c}": (i + 1, ord(c)) for i in range(5) for c in "ab"},
@@ -100,7 +100,7 @@ def test_a_map_is_offered_only_for_what_it_fixes():
 
 
 def test_thousands_of_problems_do_not_take_minutes(monkeypatch):
-  """Comparing each of thousands of names with thousands of others would."""
+  """Comparing each of thousands of names with all others would take minutes."""
   compared = []
   compare = difflib.get_close_matches
 
@@ -119,7 +119,7 @@ def test_thousands_of_problems_do_not_take_minutes(monkeypatch):
     assert f"(nearest: 'old/{name}')" in text
   fixed = plan(tensors, variables, assignment_map=pasted(text))
   assert len(fixed.started) == 5000
-  # Other ends of the names: nothing can be told from components.
+  # With other last components, the names have nothing in common.
   leaves = {name.replace("kernel", "w"): shape for name, shape in variables.items()}
   plan(tensors, leaves, assignment_map={"old/": "new/"}).message()
   assert sum(compared) < 100_000
@@ -167,7 +167,7 @@ _NAMES = st.lists(
 
 @given(_NAMES, st.lists(_PART, max_size=2), st.lists(_PART, max_size=2))
 def test_the_suggested_map_starts_everything_below_a_renamed_scope(names, old, new):
-  # A name that stands before a scope of others would be another variable's.
+  # If a name precedes a scope of others, the rule would match another variable.
   shapes = {name: (i + 1,) for i, name in enumerate(names)}
   free = {"/".join([*old, name]): shape for name, shape in shapes.items()}
   wanted = {"/".join([*new, name]): shape for name, shape in shapes.items()}
@@ -188,9 +188,9 @@ def _bert(scope, layers=3):
 @pytest.mark.parametrize(
   "head, expected",
   [
-    # A new head in the scope that the old model moved to.
+    # The new model has a new head in the scope that the old model moved to.
     ({"encoder/head/kernel": (99,)}, {"bert/": "encoder/bert/"}),
-    # It is in the way one scope further down.
+    # The new variable lies one scope further down.
     (
       {"encoder/bert/adapter/w": (99,)},
       {
@@ -199,7 +199,7 @@ def _bert(scope, layers=3):
         **{f"bert/layer_{i}/": f"encoder/bert/layer_{i}/" for i in range(3)},
       },
     ),
-    # Among the variables of one layer: those are named one by one.
+    # The new variable is in a layer, so the layer's variables are named one by one.
     (
       {"encoder/bert/pooler/scale": (99,)},
       {

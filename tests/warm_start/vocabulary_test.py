@@ -1,4 +1,4 @@
-"""Changed vocabularies: what is checked before a graph is built."""
+"""Changed vocabularies: the checks before a graph is built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from estimator_ckpt.warm_start.vocabulary import VocabularyChange, count_lines
 
 
 def info(tmp_path, new, old, **settings):
-  """As a tf.estimator.VocabInfo, over files with these words."""
+  """Like a tf.estimator.VocabInfo, over files with these words."""
   files = {}
   for name, words in (("new", new), ("old", old)):
     path = tmp_path / name

@@ -1,4 +1,4 @@
-"""Warm starts of canned estimators, by either way, with the same and another vocabulary."""
+"""Warm starts of canned Estimators, both ways, with the same and another vocabulary."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_canned_estimator_with_another_vocabulary(tmp_path, how, source_format
       "canned_linear", tmp_path / "model", str(words), warm_start_from=settings
     )
   found, expected = _canned_logits(estimator, name)
-  # The last row's word is in no vocabulary, and its bucket begins anew.
+  # The last row's word is in no vocabulary, and its bucket starts from new values.
   np.testing.assert_allclose(found[:-1], expected[:-1], rtol=1e-5, atol=1e-6)
   assert not np.allclose(found[-1], expected[-1], rtol=1e-3)
   data = golden.data(name)

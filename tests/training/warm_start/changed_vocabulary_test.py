@@ -1,4 +1,4 @@
-"""Values that variables have after a warm start with another vocabulary."""
+"""Values of variables after a warm start with another vocabulary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ v1 = tf.compat.v1
 
 @pytest.fixture
 def golden(testdata):
-  """A function from a golden's name to its path and what it holds."""
+  """A function from a golden's name to its path and values."""
 
   def find(name):
     with np.load(testdata / name / "expected.npz") as arrays:

@@ -1,4 +1,4 @@
-"""The flags of a warm start: what they are checked for, and what they do."""
+"""The flags of a warm start: their checks, and their effects."""
 
 from __future__ import annotations
 

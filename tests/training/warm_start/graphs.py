@@ -1,4 +1,4 @@
-"""Variables of a graph, and the values they have after a warm start."""
+"""Variables of a graph, and their values after a warm start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ v1 = tf.compat.v1
 def variable(
   name, shape, dtype=tf.float32, parts=None, axis=0, use_resource=True, **options
 ):
-  """A variable of nines, so that what is not started shows."""
+  """A variable of nines, so that a variable that was not started shows."""
   partitioner = v1.fixed_size_partitioner(parts, axis) if parts else None
   return v1.get_variable(
     name,
@@ -27,7 +27,7 @@ def variable(
 
 
 def values(warm_start):
-  """Starts the variables of the default graph as a session does; their values by name."""
+  """Starts the default graph's variables as a session does; returns values by name."""
   scaffold = eckpt.dual_scaffold(warm_start=warm_start)
   wholes = {}
   for v in v1.global_variables():
@@ -48,7 +48,7 @@ def values(warm_start):
 
 
 def save_objects(path, arrays, parts=None):
-  """A checkpoint that `tf.train.Checkpoint(vars={name: variable})` writes; its prefix."""
+  """Saves `tf.train.Checkpoint(vars={name: variable})`; returns the prefix."""
   with tf.Graph().as_default(), v1.Session() as session:
     saved = {}
     for i, (name, value) in enumerate(arrays.items()):

@@ -1,4 +1,4 @@
-"""Jobs that a warm start begins: what they begin with, and what they report."""
+"""Jobs that a warm start begins: their first values, and their reports."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ v1 = tf.compat.v1
 
 
 def train(model_dir):
-  """Trains with plain TensorFlow for three steps; the model_dir and its values."""
+  """Trains with plain TensorFlow for three steps; returns the model_dir and values."""
   estimator = models.estimator(models.model_fn, model_dir)
   estimator.train(models.input_fn, steps=3)
   return estimator.model_dir, models.values(estimator.model_dir)
 
 
 def model_values(values):
-  """Without optimizer state and step."""
+  """The values without optimizer state and step."""
   return {
     name: value
     for name, value in values.items()
@@ -31,7 +31,7 @@ def model_values(values):
 
 
 def begun(model_fn, model_dir, steps=1):
-  """The Estimator after a step, and the values it began with."""
+  """The Estimator after one step, and the values that it began with."""
   estimator = models.estimator(model_fn, model_dir)
   estimator.train(models.input_fn, steps=steps)
   first = os.path.join(
@@ -41,7 +41,7 @@ def begun(model_fn, model_dir, steps=1):
 
 
 def predicted(values):
-  """What the model makes of all features with these values."""
+  """The model's predictions for all features, with these values."""
   get = {name.removeprefix("net/"): value for name, value in values.items()}.get
   h = np.tanh(models.X @ get("hidden/kernel") + get("hidden/bias"))
   h = (h - get("norm/moving_mean")) / np.sqrt(get("norm/moving_variance") + 1e-3)
@@ -60,7 +60,7 @@ def warm_start_lines(caplog):
 
 
 def texts_in_tensorboard(model_dir):
-  """The step and the text of what TensorBoard shows as text."""
+  """The step and the content of each text in TensorBoard."""
   texts = []
   for name in os.listdir(model_dir):
     if "tfevents" in name:

@@ -1,4 +1,4 @@
-"""Values that variables have after a warm start, from checkpoints of every kind."""
+"""Values of variables after a warm start, from checkpoints of every kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ v1 = tf.compat.v1
 
 @pytest.fixture
 def golden(testdata):
-  """A function from a golden's name to its path and what it holds."""
+  """A function from a golden's name to its path and values."""
 
   def find(name):
     with np.load(testdata / name / "expected.npz") as arrays:
@@ -62,7 +62,7 @@ def test_same_names(golden, use_resource):
 
 
 def _forms():
-  """Assignment maps that start `new/dense_1` from `net/dense_1`, once variables exist."""
+  """Maps that start `new/dense_1` from `net/dense_1`, once variables exist."""
   kernel, bias = "net/dense_1/kernel", "net/dense_1/bias"
   return {
     "scope": lambda v: {"net/dense_1/": "new/dense_1/"},
@@ -155,7 +155,7 @@ def test_a_keras_model_by_its_layers_names(golden, source, paths):
     for name in shapes:
       key = reader.names[name]
       np.testing.assert_array_equal(found["net/" + name], expected[key])
-  # And these keys are known from what the program that wrote them had.
+  # For these, the expected values come from the program that wrote the checkpoint.
   for name, path in zip(("dense_1/kernel", "batch_norm/moving_mean"), paths):
     key = path + "/.ATTRIBUTES/VARIABLE_VALUE"
     np.testing.assert_array_equal(found["net/" + name], expected[key])
@@ -372,7 +372,7 @@ def test_each_parameter_server_reads_what_it_has_with_one_op(golden, graph):
     "/job:ps/task:1/device:cpu:0",
   ]
   assert sum(len(op.outputs) for op in reads) == len(made.assignments) == 4
-  # Neither Python nor another task stands between what is read and its variable.
+  # Each value is read by the task of its variable, and goes to it without Python.
   for op, v in zip(made.assignments, made.variables):
     assert op.type == "AssignVariableOp"
     tasks = {tf.DeviceSpec.from_string(d).task for d in (op.device, v.device)}

@@ -1,4 +1,4 @@
-"""Warm starts by an Estimator's own argument `warm_start_from=`."""
+"""Warm starts by the Estimator's own argument `warm_start_from=`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_users_own_init_op_does_not_undo_settings(trained, tmp_path, parts):
   source, expected = trained
   settings = warm_start_settings(source)
   estimator = models.estimator(model_fn, tmp_path, warm_start_from=settings)
-  # Before there is a checkpoint they start what is evaluated, too.
+  # While there is no checkpoint, the settings also start an evaluation.
   found = estimator.evaluate(models.eval_input_fn)
   assert found["mae"] == pytest.approx(
     np.mean(np.abs(jobs.predicted(expected) - models.Y))
@@ -86,7 +86,7 @@ def test_settings_write_their_report_when_training_starts_and_only_then(
 
   settings = warm_start_settings(warm_start)
   estimator = models.estimator(model_fn, tmp_path, warm_start_from=settings)
-  # Both use the settings, and leave nothing.
+  # Evaluation and prediction both use the settings, and write nothing.
   estimator.evaluate(models.eval_input_fn)
   next(estimator.predict(models.eval_input_fn))
   assert len(jobs.warm_start_lines(caplog)) == 2
@@ -129,7 +129,7 @@ def test_settings_whose_source_is_gone_resume(trained, tmp_path):
     models.input_fn, steps=1
   )
   shutil.rmtree(source)
-  # Another process makes its settings anew.
+  # Another process would make new settings.
   settings = warm_start_settings(source)
   again = models.estimator(models.model_fn, model_dir, warm_start_from=settings)
   again.train(models.input_fn, steps=1)

@@ -1,7 +1,7 @@
-"""What stock TensorFlow's warm starts get wrong, and these do not.
+"""What stock TensorFlow's warm starts get wrong, and these get right.
 
-Rows are those of the list of its measured failures; the rest is what users have complained
-of. Each test first shows that TensorFlow still fails as it did.
+The cases are measured failures, and complaints of users. Each test first shows that
+TensorFlow still fails as before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NORM = "tf1.15/batch_norm"
 
 
 def variables(shapes, **options):
-  """Variables of nines, so that what is not started shows, by name."""
+  """Variables of nines by name, so that a variable that was not started shows."""
   nines = v1.constant_initializer(9)
   return {
     name: v1.get_variable(name, shape, initializer=nines, use_resource=True, **options)
@@ -45,13 +45,13 @@ def graph(shapes, **options):
 
 
 def started(made, warm_start):
-  """The values after a warm start of the graph that is open."""
+  """The values of the current graph after a warm start."""
   v1.train.warm_start(*warm_start_settings(warm_start))
   return values(made)
 
 
 def save_in_parts(path):
-  """As TensorFlow's guide saves it: each part of a variable is an object; its value."""
+  """Saves as TensorFlow's guide does, each part as an object; returns the value."""
   whole = np.arange(28, dtype=np.float32).reshape(7, 4)
   with tf.Graph().as_default(), v1.Session() as session:
     parts = v1.get_variable(
@@ -84,7 +84,7 @@ def test_a_partitioned_object_based_source(tmp_path, parts):
 
 @pytest.mark.parametrize("source", CONVERTED)
 def test_a_name_among_object_keys_and_the_rest_still_maps(source):
-  """The guide's converter left `vars/...`, and no names but `Variable`."""
+  """The guide's converter left `vars/...` paths, and `Variable` as the only name."""
   old, same = "net/dense_2/kernel", "net/dense_1/kernel"
   expected = golden.expected(DENSE)
   shapes = {same: expected[same].shape, "net/renamed/kernel": expected[old].shape}
@@ -93,7 +93,7 @@ def test_a_name_among_object_keys_and_the_rest_still_maps(source):
   for names, words in (
     ({}, "did not contain values for all variables"),
     ({"net/renamed/kernel": old}, "not found in .*checkpoint"),
-    # With the key it is found, and then the other one is not.
+    # With the key, this variable is found, and then the other one is not.
     ({"net/renamed/kernel": key}, f"{same} .*not found in"),
   ):
     with graph(shapes), pytest.raises(ValueError, match=words):
@@ -108,7 +108,7 @@ def test_a_name_among_object_keys_and_the_rest_still_maps(source):
 
 
 def test_a_string_and_a_list_and_what_they_start():
-  """Also the oldest complaint: moving statistics that a warm start leaves as they were."""
+  """Includes the oldest complaint: a warm start that skips moving statistics."""
   expected = golden.expected(NORM)
   gamma = "net/batch_normalization/gamma"
   moving = "net/batch_normalization/moving_mean"
@@ -135,7 +135,7 @@ def test_a_string_and_a_list_and_what_they_start():
     for name in (gamma, moving):
       np.testing.assert_array_equal(found[name], expected[name])
     assert found["global_step"] == 0
-    # And it is said in words.
+    # The plan's text says so.
     assert "the step; global_step=True starts it\n  global_step" in str(plan)
 
 
@@ -187,7 +187,7 @@ def test_moving_averages_that_the_checkpoint_lacks_begin_at_their_variables():
 
 
 def test_a_source_that_is_gone_after_the_first_run(tmp_path):
-  """TensorFlow's `init_from_checkpoint` starts anew, and reads, in every `train()`."""
+  """In every `train()`, TensorFlow's `init_from_checkpoint` starts and reads again."""
   source = golden.copy(DENSE, tmp_path / "source")
 
   def run(stock):

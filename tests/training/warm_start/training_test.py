@@ -1,4 +1,4 @@
-"""Warm starts of whole Estimators and sessions: when they happen, and what is left of it."""
+"""Warm starts of whole Estimators and sessions: when they run, and what they write."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_it_happens_once_even_if_the_source_is_gone(trained, tmp_path):
   assert models.named_values(estimator.latest_checkpoint())["global_step"] == 6
   estimator.evaluate(models.eval_input_fn)
   assert next(estimator.predict(models.eval_input_fn))
-  # Another process, too.
+  # The same in another process.
   again = models.estimator(model_fn, tmp_path / "model")
   again.train(models.input_fn, steps=1)
   kept = models.named_values(tmp_path / "model" / "model.ckpt-5")
@@ -306,7 +306,7 @@ def test_what_was_started_is_in_tensorboard_as_a_table(trained, tmp_path, way):
     in text
   )
   assert "| `net/out/kernel` | `net/out/kernel` | float32 [4, 1] | same name |" in text
-  # As TensorBoard's text dashboard makes it.
+  # Rendered like TensorBoard's text dashboard.
   html = text_plugin.text_array_to_html(np.array(text, object), True)
   assert html.count("<table>") == 3
   cells = re.findall("<td>(.*?)</td>", html)
