@@ -1,4 +1,4 @@
-"""What is wrong with a model_dir or a model_fn is said before anything is written."""
+"""Errors in a model_dir or a model_fn are raised before anything is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ v1 = tf.compat.v1
 
 @pytest.fixture(scope="module")
 def trained_dir(tmp_path_factory):
-  """A model_dir of dual checkpoints, of the steps 0 and 5."""
+  """A model_dir with dual checkpoints of steps 0 and 5."""
   path = tmp_path_factory.mktemp("trained")
   _estimator(path).train(models.input_fn, steps=5)
   return path
@@ -48,13 +48,13 @@ def _predict(estimator):
 
 
 def _checkpoints(model_dir):
-  """What is on disk, but for summaries: an evaluation opens a file for them."""
+  """The checkpoint files on disk. Summaries do not count: an evaluation writes one."""
   found = stored.snapshot(model_dir)
   return {name: data for name, data in found.items() if "tfevents" not in name}
 
 
 def _raises(error, model_dir, run):
-  """The message of the error, after which all is as it was."""
+  """Returns the message of the error; fails if a checkpoint file has changed."""
   before = _checkpoints(model_dir)
   with pytest.raises(error) as raised:
     run()
@@ -87,7 +87,7 @@ def test_a_damaged_data_file(model_dir, damage):
 
 
 def test_a_truncated_object_graph_is_written_again(model_dir):
-  # No variable is behind it, so the job goes on, and leaves a sound checkpoint.
+  # No variable's value is damaged, so the job goes on and writes the checkpoint again.
   data = model_dir / "model.ckpt-5.data-00000-of-00001"
   os.truncate(data, data.stat().st_size - 9)
   assert not eckpt.verify(model_dir / "model.ckpt-5").ok
@@ -105,7 +105,7 @@ _STATES = {
 @pytest.mark.parametrize(
   ("damage", "run"),
   [
-    ("empty", _train),  # Else TensorFlow raises itself, before it calls the model_fn.
+    ("empty", _train),  # With an empty file, _evaluate and _predict fail in TensorFlow.
     *[(d, r) for d in ("truncated", "foreign") for r in (_train, _evaluate, _predict)],
   ],
 )
@@ -139,7 +139,7 @@ def test_a_session_does_not_begin_anew_either(model_dir):
   before = _checkpoints(model_dir)
   with pytest.raises(errors.CorruptCheckpointError, match="begin anew"):
     run()
-  # Its hook writes the graph before it saves.
+  # CheckpointSaverHook writes the graph before it saves.
   assert _checkpoints(model_dir) == {**before, **_graph(model_dir)}
 
 

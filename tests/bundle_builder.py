@@ -18,7 +18,7 @@ from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 
 
 class BundleBuilder:
-  """A bundle in the making: put tensors in, change what the index says, write it.
+  """A bundle in the making: add tensors, change index entries, then write the bundle.
 
   Attributes:
     index: its index.
@@ -66,7 +66,7 @@ class BundleBuilder:
     self.strings(layout.OBJECT_GRAPH_KEY, [graph.serialize()])
 
   def change(self, key: str, **fields: Any) -> BundleEntry:
-    """Changes what the entry of a tensor says; returns it."""
+    """Changes fields of a tensor's index entry; returns the entry."""
     entry = self.index.entry(key)._replace(**fields)
     self.index.put(key, entry)
     return entry
@@ -90,7 +90,7 @@ class BundleBuilder:
 
 
 def dual_builder() -> BundleBuilder:
-  """A dual checkpoint of two variables with an Adam slot each, and the step."""
+  """A dual checkpoint of the step and two variables, each with an Adam slot."""
   builder = BundleBuilder()
   names = ["net/w", "net/w/Adam", "net/b", "net/b/Adam", "global_step"]
   for position, name in enumerate(names[:-1]):

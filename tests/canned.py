@@ -1,4 +1,4 @@
-"""TensorFlow's canned Estimators, and what each has to save and resume."""
+"""TensorFlow's canned Estimators, and what each of them has to save and resume."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ CANNED = {
   "KMeans": lambda e, **k: e.experimental.KMeans(3, **k),
 }
 _OF_VERSION_1 = ("KMeans",)
-# Their optimizers or heads are of version 2.
+# The optimizers or heads of these are of version 2.
 _OF_VERSION_2 = tuple(n for n in CANNED if n.endswith("Estimator") or "RNN" in n)
 
 
@@ -124,11 +124,11 @@ CASES = [(name, "v2") for name in CANNED if name not in _OF_VERSION_1] + [
 
 
 def check(name: str, version: str, model_dir: pathlib.Path) -> None:
-  """Trains one, resumes it in every format, and compares all values on the way.
+  """Trains one Estimator, resumes it in every format, and compares all values.
 
   Args:
     name: one of `CANNED`.
-    version: `v1` or `v2`, of its class.
+    version: version of its class, `v1` or `v2`.
     model_dir: an empty directory.
   """
   module = tf.estimator if version == "v2" else v1.estimator
@@ -144,7 +144,7 @@ def check(name: str, version: str, model_dir: pathlib.Path) -> None:
     models.assert_same_values(before, last.start)
     assert eckpt.detect_format(str(model_dir)).value == checkpoint_format
     if checkpoint_format == "dual":
-      # The undecorated one, by name, and the decorated one, by object.
+      # The undecorated Estimator, by name, and the decorated one, by object.
       predicted = _all_predicted(make(), data)
       assert predicted
       models.assert_same_values(predicted, _all_predicted(estimator, data))

@@ -1,4 +1,4 @@
-"""What every test runs under, and the few fixtures that they share."""
+"""Settings for every test, and the few fixtures that tests share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-# Before TensorFlow is imported: no C++ log, no search for a GPU.
+# Set before TensorFlow is imported: no C++ log, no search for a GPU.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -35,7 +35,7 @@ else:
 
 @pytest.fixture(scope="session")
 def testdata() -> pathlib.Path:
-  """The directory of golden checkpoints and data sets; not to be written to."""
+  """The directory of golden checkpoints and data sets; tests must not write to it."""
   return _ROOT / "testdata"
 
 

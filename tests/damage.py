@@ -1,4 +1,4 @@
-"""Damages checkpoints as hypothesis says, such that the damage is not seen at once."""
+"""Damages checkpoints as hypothesis says, so that the damage is not obvious."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def damage(draw: Draw, data: bytes) -> bytes:
 
 
 def damage_an_entry(draw: Draw, prefix: str) -> None:
-  """Damages a key or a value of an index; the blocks' checksums are right."""
+  """Damages a key or a value of an index; the blocks' checksums stay right."""
   path = pathlib.Path(prefix + ".index")
   items = read_table(path.read_bytes(), "index")
   changed = draw(st.integers(0, len(items) - 1))

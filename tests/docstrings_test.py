@@ -1,4 +1,4 @@
-"""The examples in docstrings do what they say, and names in texts are there."""
+"""Examples in docstrings give their output, and names in docstrings exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def module_names() -> list[str]:
-  """Modules with examples. Importing a program would define its flags."""
+  """Modules with examples. Programs are left out: importing one defines its flags."""
   names = []
   for path in sorted(_PACKAGE.rglob("*.py")):
     parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
@@ -43,7 +43,7 @@ _REFERENCE = re.compile(r"\bestimator_ckpt(?:\.[A-Za-z_]\w*)+")
 
 @functools.cache
 def names_in(path: pathlib.Path) -> dict[str, ast.AST]:
-  """What a module defines or imports at its top, for the type checker too."""
+  """Names that a module defines or imports at its top, for the type checker too."""
   return _defined(ast.parse(path.read_text(encoding="utf-8")))
 
 
@@ -64,14 +64,14 @@ def _defined(tree: ast.AST) -> dict[str, ast.AST]:
 
 
 def missing_part(reference: str, root: pathlib.Path = _PACKAGE.parent) -> str:
-  """The first part of a dotted name that is not there, or "" where all are."""
+  """The first missing part of a dotted name, or "" if all parts exist."""
   path, names = root, None
   for part in reference.split("."):
     if names is not None:
       if part not in names:
         return part
       node = names[part]
-      if not isinstance(node, ast.ClassDef):  # what is in it is not known
+      if not isinstance(node, ast.ClassDef):  # its members are not known
         return ""
       names = _defined(node)
     elif (path / part / "__init__.py").exists():

@@ -42,7 +42,7 @@ def test_the_public_names_are_these():
 
 
 def test_no_public_name_is_that_of_a_module():
-  # The import system would put the module in its place.
+  # The import system would put the module in the place of the public name.
   (directory,) = eckpt.__path__
   modules = {path.stem for path in pathlib.Path(directory).iterdir()}
   assert modules.isdisjoint(eckpt.__all__)

@@ -56,7 +56,7 @@ def path(name: str) -> str:
 
 
 def manifest(name: str) -> dict[str, Any]:
-  """What is known of a golden.
+  """The description of a golden.
 
   Keys: `summary`, `written_by`, `generator`, `prefix`, `tensors` (key -> `dtype`,
   `shape`; also what `expected` leaves out), `slices` (key -> slice specs of
@@ -67,7 +67,7 @@ def manifest(name: str) -> dict[str, Any]:
 
 
 def expected(name: str) -> dict[str, np.ndarray]:
-  """Key -> value, as the writing program held them when it saved.
+  """Key -> value, as the writing program held the values when it saved.
 
   bfloat16 values are kept as float32, quantized ones as plain integers, strings as
   fixed-width bytes. The object graph and iterator states have no entry.

@@ -18,7 +18,7 @@ _SHOWN = "<script>alert('1')</script>&\\u202e"
 
 
 class _Reader(html.parser.HTMLParser):
-  """Reads tables, and sees that every element is closed."""
+  """Reads tables, and checks that every element is closed."""
 
   def __init__(self):
     super().__init__()

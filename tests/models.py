@@ -88,7 +88,7 @@ def estimator(
 
 
 def guide_scaffold() -> tf.compat.v1.train.Scaffold:
-  """What TensorFlow's guide 'Migrating model checkpoints' tells to write."""
+  """The Scaffold of TensorFlow's guide 'Migrating model checkpoints'."""
   step = tf.compat.v1.train.get_or_create_global_step()
   var_list = {v.op.name: v for v in tf.compat.v1.global_variables()}
   return tf.compat.v1.train.Scaffold(
@@ -103,10 +103,10 @@ def guide_model_fn(features: Any, labels: Any, mode: str) -> Any:
 
 
 def whole_values(session: tf.compat.v1.Session) -> dict[str, np.ndarray]:
-  """Every global variable of the session's graph, parts put together, by its name.
+  """Every global variable of the session's graph by name, with parts joined.
 
-  A part of a slot is named as the slot would be if there were no parts; what a
-  name-based Saver calls it is another name in the scopes of canned Estimators.
+  A part of a slot gets the name that the slot would have without parts. In the scopes
+  of canned Estimators, a name-based Saver uses another name.
   """
   whole: dict[str, np.ndarray] = {}
   with session.graph.as_default():
@@ -124,7 +124,7 @@ def whole_values(session: tf.compat.v1.Session) -> dict[str, np.ndarray]:
 
 
 class Values(tf.estimator.SessionRunHook):
-  """Keeps the values that training starts from, and those that it ends with.
+  """Keeps the values at the start and at the end of training.
 
   Attributes:
     start: `whole_values` before the first step.
@@ -147,7 +147,7 @@ def values(path: Any) -> dict[str, np.ndarray]:
 
 
 def named_values(path: Any) -> dict[str, np.ndarray]:
-  """The tensors of a checkpoint of any format by variable name, slots and step too."""
+  """The tensors of a checkpoint of any format by variable name, with slots and step."""
   import estimator_ckpt as eckpt
   from estimator_ckpt.checkpoint import layout
 
@@ -167,7 +167,7 @@ def named_values(path: Any) -> dict[str, np.ndarray]:
 
 
 def steps_on_disk(model_dir: Any) -> list[int]:
-  """The steps of the checkpoints that lie in a directory."""
+  """The steps of the checkpoints in a directory."""
   names = [n for n in os.listdir(model_dir) if n.endswith(".index")]
   return sorted(int(n.rsplit("-", 1)[1][: -len(".index")]) for n in names)
 

@@ -1,4 +1,4 @@
-"""The command line and the functions on files work where there is no TensorFlow."""
+"""The command line and the functions on files work without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from estimator_ckpt.cli import main
 from tests import golden
 
-# Python imports this before anything else, from the first place it looks.
+# Python imports this first, from the first directory of its path.
 _BLOCKER = """
 import atexit, sys
 
@@ -32,7 +32,7 @@ atexit.register(check)
 _SOURCE = "tf1.15/adam_dense"
 _KERAS = "tf2.15/keras2_legacy_adam"
 
-# What is typed, for every command: {source}, {keras} are checkpoints, {out} a new path.
+# A command line for every command: {source}, {keras} are checkpoints, {out} a new path.
 _LINES = {
   "ls": ["ls {directory}"],
   "completion": ["completion bash"],
@@ -60,7 +60,7 @@ _LINES = {
   "view": ["view {keras} -o {out} --values --json", "view {directory} -o {out}"],
   "make-map": ["make-map {keras} {keras}", "make-map {source} {source} --json"],
 }
-# Of the library, what needs no TensorFlow.
+# The modules of the library that need no TensorFlow.
 _FUNCTIONS = [
   "files.convert.convert",
   "files.diff.diff",
@@ -76,7 +76,7 @@ _FUNCTIONS = [
 
 @pytest.fixture
 def blocked(tmp_path):
-  """Runs Python where importing TensorFlow fails."""
+  """Runs Python in an environment where importing TensorFlow fails."""
   (tmp_path / "site").mkdir()
   (tmp_path / "site" / "sitecustomize.py").write_text(_BLOCKER)
   places = [str(tmp_path / "site"), *(path for path in sys.path if path)]

@@ -1,8 +1,8 @@
-"""Runs the blocks of a page as its reader would.
+"""Runs the blocks of a page as the page's reader would.
 
-They run from the first to the last in one directory of their own, Python in one
-process. In the shell, `estimator-ckpt` and `./bazelw run //estimator_ckpt/examples:NAME`
-start what is tested here.
+The blocks run from the first to the last in one directory; the Python blocks run in one
+process. In the shell, `estimator-ckpt` and
+`./bazelw run //estimator_ckpt/examples:NAME` start the code under test.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _OUTPUT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 class Page:
-  """Where the blocks of a page run.
+  """A page, and the directory in which its blocks run.
 
   Args:
     path: the page.
-    directory: an empty directory for them.
+    directory: an empty directory for the blocks.
   """
 
   def __init__(self, path: pathlib.Path, directory: pathlib.Path):
@@ -52,11 +52,11 @@ class Page:
       program = directory / name
       program.write_text("#!/bin/bash\n" + script.format(python=sys.executable))
       program.chmod(0o755)
-    # What the examples' flags name in a checkout.
+    # Files of a checkout that flags of the examples name.
     (directory / "testdata").symlink_to(ROOT / "testdata")
 
   def run(self, block: pages.Block) -> None:
-    """Runs a block, and compares what it prints with what the page says."""
+    """Runs a block, and compares its output with the page."""
     run = self._python if block.language == "python" else self._shell
     printed = run(block)
     if block.output is not None:
@@ -68,7 +68,7 @@ class Page:
     return f"{self._path.name}, {kind}block at line {block.line}"
 
   def _python(self, block: pages.Block) -> str:
-    # The empty lines make a traceback name the line of the page.
+    # The empty lines give the lines of a traceback the numbers of the page.
     code = compile("\n" * (block.line - 1) + block.code, str(self._path), "exec")
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The blocks of code of a Markdown page, in its order. Needs nothing but Python.
+"""The blocks of code of a Markdown page, in order. Needs only the standard library.
 
 A block that is not to run says so behind its language:
 ```python no-run
@@ -19,17 +19,17 @@ _BLOCK = re.compile(r"^```(\w*)([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.D
 class Block(NamedTuple):
   """A block of code."""
 
-  language: str  # python or bash
-  line: int  # of the block's first line of code
+  language: str  # `python` or `bash`
+  line: int  # the number of the first line of code in the page
   code: str
   runs: bool = True
-  output: str | None = None  # what it prints, if the page says so
+  output: str | None = None  # the output, if the page shows it
 
 
 def blocks(text: str) -> list[Block]:
   """The Python and shell blocks of a page."""
   found: list[Block] = []
-  end = None  # of a block whose output may come next
+  end = None  # the block whose output may come next
   for match in _BLOCK.finditer(text):
     language, flags, code = match.groups()
     if language in ("python", "bash"):

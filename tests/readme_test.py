@@ -1,4 +1,4 @@
-"""README's blocks run, Python's and the shell's."""
+"""README's blocks run, in Python and in the shell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests import page_runner, pages
 _README = page_runner.ROOT / "README.md"
 _BLOCKS = pages.blocks(_README.read_text(encoding="utf-8"))
 
-# Pip's commands are run by .ci/wheel.py, and Bazel's by .ci/debian.
+# .ci/wheel.py runs the pip commands, and .ci/debian runs Bazel's.
 _ELSEWHERE = ("pip ", "python3 -m venv ", "./bazelw test ")
 
 

@@ -1,4 +1,4 @@
-"""Conversions there and back, which end in the names and the values they began with."""
+"""Conversions there and back that end with the original names and values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import stored
 
 
 def check(prefix: str, directory: pathlib.Path) -> None:
-  """Converts a checkpoint tf1 -> tf2 -> dual -> tf1, and fails unless that is its own.
+  """Converts tf1 -> tf2 -> dual -> tf1; fails unless the result equals the first tf1.
 
   Args:
     prefix: a checkpoint of any format.
@@ -23,8 +23,8 @@ def check(prefix: str, directory: pathlib.Path) -> None:
   eckpt.convert(prefix, first, "tf1")
   _check_around(first, ("tf2", "dual", "tf1"), directory, _whole(first))
   if eckpt.detect_format(prefix) is eckpt.CheckpointFormat.DUAL:
-    # The object graph alone leads to the names that are keys as well, except to those
-    # of slots of parts: objects have no parts.
+    # The object graph alone gives the same names as the keys. Only slots of parts lose
+    # theirs, because objects have no parts.
     expected = _whole(first)
     if not any(map(_is_part, expected)):
       _check_around(prefix, ("tf2", "tf1"), directory, expected)
@@ -49,7 +49,7 @@ def _check_around(
 
 
 def _whole(prefix: str) -> dict[str, Any]:
-  """What a checkpoint holds; parts of a type that TF2 needs whole are joined."""
+  """A checkpoint's tensors; parts of a type that TF2 needs as a whole are joined."""
   found = stored.stored(prefix)
   with eckpt.open_checkpoint(prefix) as reader:
     for key, tensor in found.items():

@@ -1,4 +1,4 @@
-"""Saving and restoring what a function builds, in sessions of one's own."""
+"""Saves and restores the ops that a function builds, in separate sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def scaffold_of(checkpoint_format, **options):
 
 
 def save(checkpoint_format, directory, build, **options):
-  """Saves what `build` makes and returns; its result is run before."""
+  """Runs what `build` returns, then saves what it made."""
   with tf.Graph().as_default(), v1.Session() as session:
     v1.train.get_or_create_global_step()
     op = build()
@@ -26,7 +26,7 @@ def save(checkpoint_format, directory, build, **options):
 
 
 def restore(checkpoint_format, prefix, build, **options):
-  """What a graph that `build` makes gives after restoring."""
+  """Restores the graph that `build` makes; returns the values of what it returns."""
   with tf.Graph().as_default(), v1.Session() as session:
     v1.train.get_or_create_global_step()
     read = build()

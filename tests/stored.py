@@ -1,4 +1,4 @@
-"""Checkpoints as values, for tests that compare them; no TensorFlow, no numpy."""
+"""Checkpoints as values, for tests that compare them; no TensorFlow, no NumPy."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FORMATS = {"float32": "f", "int64": "q", "int32": "i"}
 
 
 class Stored(NamedTuple):
-  """A tensor as it stands in a checkpoint: its type, its shape, its bytes.
+  """A tensor as a checkpoint stores it: type, shape, bytes.
 
-  A partitioned one has several parts, each with the slice that it is.
+  A partitioned tensor has several parts, each with its slice.
   """
 
   dtype: str
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
   parts: tuple[tuple[str, bytes], ...]
 
   def as_tf2_needs_it(self) -> Stored:
-    """As it is, or whole where TensorFlow could not put its rows together."""
+    """The same tensor, joined if TensorFlow could not join its parts."""
     if self.dtype != "float16" or len(self.parts) == 1:
       return self
     return self._replace(parts=(("", b"".join(data for _, data in self.parts)),))
@@ -62,7 +62,7 @@ def object_graph(prefix: str | os.PathLike[str]) -> ObjectGraph:
 
 
 def snapshot(directory: str | os.PathLike[str]) -> dict[str, bytes]:
-  """The bytes of every file below a directory, by its path there."""
+  """The bytes of every file below a directory, by relative path."""
   found = {}
   for parent, _, names in os.walk(directory):
     for name in names:
@@ -73,12 +73,12 @@ def snapshot(directory: str | os.PathLike[str]) -> dict[str, bytes]:
 
 
 def scalar(value: int, dtype: str = "int64") -> Stored:
-  """A scalar, to be written or to be compared with."""
+  """A scalar, to write or to compare with."""
   return Stored(dtype, (), (("", struct.pack("<" + _FORMATS[dtype], value)),))
 
 
 def vector(*values: float, dtype: str = "float32") -> Stored:
-  """A vector, to be written or to be compared with."""
+  """A vector, to write or to compare with."""
   data = struct.pack(f"<{len(values)}{_FORMATS[dtype]}", *values)
   return Stored(dtype, (len(values),), (("", data),))
 
@@ -89,7 +89,7 @@ def write(
   graph: ObjectGraph | None = None,
   num_shards: int = 1,
 ) -> str:
-  """Writes a checkpoint; the tensors go into its data files in turn.
+  """Writes a checkpoint; spreads the tensors over the data files in turn.
 
   Returns:
     The prefix.

@@ -104,7 +104,7 @@ def test_slices_tile_their_tensor(name):
 def test_state_file_names_the_bundle_by_a_relative_path(name):
   manifest = golden.manifest(name)
   state = os.path.join(golden.directory(name), "checkpoint")
-  if manifest["prefix"].startswith("export/"):  # A SavedModel has none.
+  if manifest["prefix"].startswith("export/"):  # A SavedModel has no state file.
     assert not os.path.exists(state)
     return
   with open(state, encoding="utf-8") as f:
@@ -127,7 +127,7 @@ def test_a_generator_and_its_tensorflow_version_are_known(name):
 
 def test_no_bundle_lies_outside_a_golden():
   known = {golden.path(name) + ".index" for name in golden.names()}
-  # tests/training/promised_test.py has those of earlier releases.
+  # tests/training/promised_test.py covers the bundles of earlier releases.
   promised = golden.TESTDATA / "promised"
   found = golden.TESTDATA.rglob("*.index")
   assert {str(path) for path in found if promised not in path.parents} == known
@@ -207,7 +207,7 @@ def test_an_unknown_golden_is_refused_by_name():
 
 
 class _Generator:
-  """A generator run on a folder of its own, without TensorFlow."""
+  """A generator run in a folder of its own, without TensorFlow."""
 
   def __init__(self, root, monkeypatch, capsys):
     self.writer = _load_writer()

@@ -1,4 +1,4 @@
-"""The example, run as its user runs it."""
+"""Runs the example as a user does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _process(model_dir, *arguments):
 
 
 def _run(model_dir, *arguments):
-  """What it prints, and the accuracies in its table."""
+  """The output, and the accuracies in the output's table."""
   done = _process(model_dir, *arguments)
   assert done.returncode == 0, done.stderr
   table = re.findall(r"^(\S.*?) {2,}(0\.\d{4})$", done.stdout, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Every checkpoint that a test's training wrote converts to all formats and back."""
+"""Converts every checkpoint that a test's training wrote to all formats and back."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import formats
 from tests import round_trip
 
-# One structure is converted once in a process, and one file is looked at once.
+# Each structure is converted once in a process, and each file is checked once.
 _STRUCTURES: set[object] = set()
 _SEEN: set[tuple[str, int]] = set()
-# No training writes into directories of this name.
+# A directory name that no training uses.
 _CONVERTED = "converted"
 
 
@@ -27,9 +27,9 @@ def every_checkpoint_converts_there_and_back(
 ) -> Iterator[None]:
   """After a test, converts the last checkpoint of each directory there and back.
 
-  That includes directories of fixtures that several tests share. A checkpoint that
-  `verify` finds damaged is left out: tests damage some, and say so themselves. So are
-  those of a test with the marker `no_round_trip(reason)`.
+  Includes directories of fixtures that several tests share. Leaves out a checkpoint
+  that `verify` finds damaged, since tests damage some on purpose, and the checkpoints
+  of a test with the marker `no_round_trip(reason)`.
   """
   yield
   prefixes = _last_checkpoints(tmp_path_factory.getbasetemp())
@@ -46,7 +46,7 @@ def every_checkpoint_converts_there_and_back(
 
 
 def _last_checkpoints(base: pathlib.Path) -> list[str]:
-  """The last checkpoint of each directory, but for those that were there before."""
+  """The last checkpoint of each directory, without those that existed before."""
   found = []
   for parent, directories, names in os.walk(base):
     if parent == str(base):
@@ -66,7 +66,7 @@ def _last_checkpoints(base: pathlib.Path) -> list[str]:
 
 
 def _structure(prefix: str) -> object:
-  """What decides how a checkpoint converts: all but its values."""
+  """Everything that decides how a checkpoint converts: all but its values."""
   index = Index.read(prefix)
   graph = formats.read_object_graph(prefix, index)
   tensors = []
