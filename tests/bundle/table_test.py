@@ -144,7 +144,7 @@ def test_snappy_blocks_are_read():
   plain = b"".join([_entry(0, b"k1", b"x" * 50), _entry(1, b"2")]) + struct.pack(
     "<2I", 0, 1
   )
-  # 5 literal bytes, a copy of 49 bytes that repeats a 1, and the rest as a literal.
+  # A literal that ends in an x, a copy that repeats the x 49 times, and a literal.
   rest = plain[55:]
   compressed = (
     coding.encode_varint(len(plain))

@@ -58,7 +58,7 @@ def test_it_trains_and_says_who_wrote_what(tmp_path):
   assert eckpt.verify(path).ok
 
 
-# The chief ends soon; the other tasks sleep for a long time.
+# The chief runs the given code; the other tasks sleep for a long time.
 _TASK = """
 import json, os, time
 task = json.loads(os.environ["TF_CONFIG"])["task"]

@@ -292,7 +292,7 @@ class Place:
     assert stored.snapshot(self._source) == self._before, case
 
   def _prepared(self, name: str) -> str:
-    # The first command makes the missing directory.
+    # Without an old checkpoint, the command that comes first makes the directory.
     target = self._scratch / name
     if self._options:
       old = self._scratch / "old"
