@@ -7,12 +7,16 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
+import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import formats
 from tests import round_trip
 
+# Conversions do not use TensorFlow. The checkpoints of the version that most tests run
+# with are enough.
+_TESTED_WITH = "2.15."
 # Each structure is converted once in a process, and each file is checked once.
 _STRUCTURES: set[object] = set()
 _SEEN: set[tuple[str, int]] = set()
@@ -32,6 +36,8 @@ def every_checkpoint_converts_there_and_back(
   of a test with the marker `no_round_trip(reason)`.
   """
   yield
+  if not tf.__version__.startswith(_TESTED_WITH):
+    return
   prefixes = _last_checkpoints(tmp_path_factory.getbasetemp())
   if request.node.get_closest_marker("no_round_trip"):
     return
