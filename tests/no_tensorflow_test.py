@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from estimator_ckpt import errors
 from estimator_ckpt.cli import main
 from tests import golden
 
@@ -126,3 +127,26 @@ def test_the_functions_on_files_can_be_imported(blocked, name):
   code = f"from estimator_ckpt.{module} import {function}; assert callable({function})"
   result = blocked("-c", code)
   assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+  "module",
+  [
+    "training.decorators",
+    "training.scaffolds",
+    "training.tensorflow_private",
+    "training.tensorflow_private.savers",
+    "flags",
+  ],
+)
+def test_what_trains_says_that_tensorflow_is_missing(blocked, module):
+  code = f"""
+from estimator_ckpt import errors
+try:
+  import estimator_ckpt.{module}
+except errors.MissingDependencyError as e:
+  print(e)
+"""
+  result = blocked("-c", code)
+  assert result.stderr == ""
+  assert errors.tensorflow_advice() in result.stdout

@@ -7,6 +7,10 @@ package supports.
 
 from __future__ import annotations
 
+# Before all others, which import TensorFlow: it says what is missing where there is none.
+from estimator_ckpt.training.tensorflow_private.installed import tf
+
+# isort: split
 from estimator_ckpt.training.tensorflow_private.estimators import (
   Training,
   calling_estimator,
@@ -23,9 +27,6 @@ from estimator_ckpt.training.tensorflow_private.initializers import (
   replace_initializer,
   start_in_init_op,
   user_init_fn,
-)
-from estimator_ckpt.training.tensorflow_private.installed import (
-  tf,
 )
 from estimator_ckpt.training.tensorflow_private.saveable_objects import (
   SaveableObject,
