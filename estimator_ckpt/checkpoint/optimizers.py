@@ -3,7 +3,7 @@
 An optimizer is added here, and nowhere else: `roles` and `tensor_names` recognise its
 slots by their names, and `estimator_ckpt.keras` and `estimator_ckpt.files.keras` convert
 them. Only a formula that no entry can express is code, in
-`estimator_ckpt.keras.optimizer_state`.
+`estimator_ckpt.keras.slot_formulas`.
 
 Sources: `tensorflow/python/training` and `tensorflow/contrib/opt` of TensorFlow 1.15.5,
 Keras 2.12, 2.15 and 3.15, BERT's and ALBERT's `optimization.py`.

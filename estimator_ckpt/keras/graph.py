@@ -24,7 +24,7 @@ from estimator_ckpt.checkpoint.object_graph import (
   SlotVariable,
 )
 from estimator_ckpt.checkpoint.optimizers import CONVERTED
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer
+from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer
 
 # What an optimizer has beside slots and steps.
 _OTHER_NODES = {

@@ -24,8 +24,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable
 
 from estimator_ckpt import errors
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer
 from estimator_ckpt.keras.scopes import Layer, Weight
+from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer
 
 _OWN = (
   "_trainable_weights",

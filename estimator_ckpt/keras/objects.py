@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.object_graph import Node, ObjectGraph
-from estimator_ckpt.keras.optimizer_state.formulas import (
+from estimator_ckpt.keras.slot_formulas import (
   KINDS,
   MODERN,
   Flavor,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from estimator_ckpt import errors
-from estimator_ckpt.keras.optimizer_state.iterations import Iterations
-from estimator_ckpt.keras.optimizer_state.state_plan import StatePlan
+from estimator_ckpt.keras.iterations import Iterations
 from estimator_ckpt.keras.scopes import REFUSED
+from estimator_ckpt.keras.state_plan import StatePlan
 from estimator_ckpt.text_table import Column, format_table
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from estimator_ckpt.checkpoint import roles as optimizer_names
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.listing import ObjectPaths
 from estimator_ckpt.checkpoint.roles import RoleKind
+from estimator_ckpt.keras.iterations import Iterations, iterations
 from estimator_ckpt.keras.objects import find_optimizers
-from estimator_ckpt.keras.optimizer_state.formulas import KINDS, Flavor, Optimizer
-from estimator_ckpt.keras.optimizer_state.iterations import Iterations, iterations
+from estimator_ckpt.keras.slot_formulas import KINDS, Flavor, Optimizer
 
 if TYPE_CHECKING:
   import numpy as np

@@ -19,9 +19,9 @@ from estimator_ckpt.keras.model import (
   dtype_name,
   variable_path,
 )
-from estimator_ckpt.keras.optimizer_state.formulas import Optimizer
-from estimator_ckpt.keras.optimizer_state.state_plan import SlotMove, plan_state
 from estimator_ckpt.keras.report import OptimizerReport
+from estimator_ckpt.keras.slot_formulas import Optimizer
+from estimator_ckpt.keras.state_plan import SlotMove, plan_state
 from estimator_ckpt.keras.weights import WeightLoader
 
 _logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from estimator_ckpt.checkpoint.key_plan import GLOBAL_STEP
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
 from estimator_ckpt.checkpoint.optimizers import CONVERTED
 from estimator_ckpt.keras.objects import OptimizerObject, find_optimizers
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer
+from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer
 
 _KERAS_3 = {"kernel": "_kernel", "embeddings": "_embeddings"}
 

@@ -6,8 +6,8 @@ import pytest
 
 from estimator_ckpt.checkpoint import roles
 from estimator_ckpt.checkpoint.optimizers import CONVERTED, OPTIMIZERS, OptimizerKind
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer, parse_kind
-from estimator_ckpt.keras.optimizer_state.state_plan import plan_state
+from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer, parse_kind
+from estimator_ckpt.keras.state_plan import plan_state
 
 
 def test_no_name_stands_for_two():

@@ -26,15 +26,13 @@ from estimator_ckpt.files.keras.template import template_layers
 from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
-from estimator_ckpt.keras.layers import Recipe, Stored
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer, parse_kind
-from estimator_ckpt.keras.optimizer_state.iterations import (
+from estimator_ckpt.keras.iterations import (
   BETAS,
   Iterations,
   beta_power,
   is_power,
 )
-from estimator_ckpt.keras.optimizer_state.state_plan import StatePlan, plan_state
+from estimator_ckpt.keras.layers import Recipe, Stored
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,
@@ -42,6 +40,8 @@ from estimator_ckpt.keras.report import (
   mismatch_message,
 )
 from estimator_ckpt.keras.scopes import Scopes
+from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer, parse_kind
+from estimator_ckpt.keras.state_plan import StatePlan, plan_state
 
 if TYPE_CHECKING:
   import numpy as np

@@ -11,8 +11,8 @@ from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.name_map import NameMapLike
 from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor
 from estimator_ckpt.keras.scopes import ForgetBias
+from estimator_ckpt.keras.slot_formulas import Flavor
 
 # Of a conversion to Keras alone.
 _TO_KERAS = ("keep", "iterations", "trainable")

@@ -22,8 +22,8 @@ from estimator_ckpt.files.keras.template import template_layers
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Shape, Stored
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor
 from estimator_ckpt.keras.scopes import Scopes
+from estimator_ckpt.keras.slot_formulas import Flavor
 
 _BY_ORDER = "shape and order"
 _NUMBERS = re.compile(r"(\d+)")

@@ -22,9 +22,9 @@ from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor
 from estimator_ckpt.keras.report import LoadReport
 from estimator_ckpt.keras.scopes import Layer, Scopes, Weight
+from estimator_ckpt.keras.slot_formulas import Flavor
 from estimator_ckpt.keras.source import Contents
 
 # Gates of a recurrent cell, by how many times its units its kernels are wide.

@@ -29,12 +29,6 @@ from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import graph as keras_graph
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Recipe, Stored
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer, parse_kind
-from estimator_ckpt.keras.optimizer_state.state_plan import (
-  SlotMove,
-  StatePlan,
-  plan_state,
-)
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,
@@ -42,6 +36,12 @@ from estimator_ckpt.keras.report import (
   mismatch_message,
 )
 from estimator_ckpt.keras.scopes import Scopes
+from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer, parse_kind
+from estimator_ckpt.keras.state_plan import (
+  SlotMove,
+  StatePlan,
+  plan_state,
+)
 
 if TYPE_CHECKING:
   import numpy as np

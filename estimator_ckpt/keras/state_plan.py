@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.optimizers import CONVERTED
-from estimator_ckpt.keras.optimizer_state.formulas import (
+from estimator_ckpt.keras.slot_formulas import (
   KERAS_EPSILON,
   Flavor,
   Optimizer,

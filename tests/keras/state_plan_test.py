@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from estimator_ckpt import errors
-from estimator_ckpt.keras.optimizer_state.formulas import Flavor, Optimizer
-from estimator_ckpt.keras.optimizer_state.iterations import beta_power, iterations
-from estimator_ckpt.keras.optimizer_state.state_plan import Exactness, plan_state
+from estimator_ckpt.keras.iterations import beta_power, iterations
+from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer
+from estimator_ckpt.keras.state_plan import Exactness, plan_state
 
 _KERAS = [Flavor.KERAS_2_LEGACY, Flavor.KERAS_2, Flavor.KERAS_3]
 
