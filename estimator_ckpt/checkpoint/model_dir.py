@@ -16,6 +16,9 @@ from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.errors import CheckpointError
 
+# Where a job with separate=True keeps the TF2 half of its pairs, in its model_dir.
+KEPT_APART = "tf2"
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelDir:

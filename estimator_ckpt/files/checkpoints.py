@@ -14,8 +14,7 @@ from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path
 from estimator_ckpt.checkpoint import leftovers
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
-from estimator_ckpt.checkpoint.model_dir import ModelDir
-from estimator_ckpt.checkpoint.verify.checkpoint import KEPT_APART
+from estimator_ckpt.checkpoint.model_dir import KEPT_APART, ModelDir
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
 from estimator_ckpt.files.best_directories import BestDirectory, find_best_directories
 from estimator_ckpt.files.summary import inspect_checkpoint

@@ -30,13 +30,14 @@ from estimator_ckpt.bundle.stored_entries import stored_entries
 from estimator_ckpt.checkpoint import best_file, state_file
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.best_file import BestCheckpoint, BestCheckpoints
+from estimator_ckpt.checkpoint.model_dir import KEPT_APART
 from estimator_ckpt.training import separate
 from estimator_ckpt.training.tensorflow_private import tf
 
 _logger = logging.getLogger(__name__)
 _META_SUFFIX = ".meta"
 # Directories of a model_dir that Estimator or this package uses.
-_TAKEN = ("eval", "export", separate.DIRECTORY)
+_TAKEN = ("eval", "export", KEPT_APART)
 
 
 class BestCheckpointExporter(tf.estimator.Exporter):
@@ -318,7 +319,7 @@ def _has_same(index: Index, target: str) -> bool:
 
 def _write_state(directory: str, best: BestCheckpoints) -> None:
   """Writes the state files, with the best checkpoint as the latest."""
-  for place in (directory, f"{directory}/{separate.DIRECTORY}"):
+  for place in (directory, f"{directory}/{KEPT_APART}"):
     prefixes = [f"{place}/{name}" for name in reversed(best.names)]
     prefixes = [prefix for prefix in prefixes if prefix_lib.is_checkpoint(prefix)]
     if prefixes:

@@ -26,10 +26,10 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.key_plan import SavePlan
+from estimator_ckpt.checkpoint.model_dir import KEPT_APART
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.training import dual_index, overwrite
 
-DIRECTORY = "tf2"
 _logger = logging.getLogger(__name__)
 _said: set[str] = set()
 
@@ -48,7 +48,7 @@ def tf2_prefix(prefix: str) -> str:
     'model_dir/tf2/model.ckpt-5'
   """
   directory, name = os.path.split(prefix)
-  return os.path.join(directory, DIRECTORY, name)
+  return os.path.join(directory, KEPT_APART, name)
 
 
 def publish(
@@ -227,5 +227,5 @@ def _say_copied(directory: str) -> None:
       "The file system of %s has no hard links, so the data of each checkpoint is "
       "copied to %s/. That takes twice the space, and saves take longer.",
       directory,
-      DIRECTORY,
+      KEPT_APART,
     )

@@ -13,6 +13,7 @@ from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint import formats, layout
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.model_dir import KEPT_APART
 from estimator_ckpt.checkpoint.verify.data import Progress, check_data
 from estimator_ckpt.checkpoint.verify.directory import check_directory
 from estimator_ckpt.checkpoint.verify.entries import (
@@ -34,8 +35,6 @@ from estimator_ckpt.errors import (
 )
 
 _SAVED_MODEL_VARIABLES = "variables/variables"
-# Where a dual checkpoint that is kept apart has its object-based half.
-KEPT_APART = "tf2"
 
 
 def verify(
