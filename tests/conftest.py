@@ -6,8 +6,11 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from tests import trained
 
 # Set before TensorFlow is imported: no C++ log, no search for a GPU.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -64,3 +67,32 @@ def interpreter():
     return answer.stdout.strip()
 
   return find
+
+
+# Directories of tests that have ended.
+_ended: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def every_trained_checkpoint_converts_there_and_back(
+  request: pytest.FixtureRequest,
+  tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+  """After a test, converts the checkpoints that training wrote tf1 -> tf2 -> dual -> tf1.
+
+  Includes the checkpoints of fixtures that several tests share. Leaves out those of a
+  test with the marker `no_round_trip(reason)`.
+  """
+  yield
+  base = tmp_path_factory.getbasetemp()
+  prefixes = trained.new_checkpoints(base, _ended)
+  own = request.node.funcargs.get("tmp_path")
+  if own is not None:
+    _ended.add(own.name)
+  if not request.node.get_closest_marker("no_round_trip"):
+    trained.check(prefixes, _new_directories(tmp_path_factory))
+
+
+def _new_directories(factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+  while True:
+    yield factory.mktemp(trained.CONVERTED)

@@ -10,9 +10,6 @@ import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt import flags as checkpoint_flags
 from tests import models
-from tests.trained import every_checkpoint_converts_there_and_back
-
-__all__ = ["every_checkpoint_converts_there_and_back"]
 
 
 def _parsed(*arguments):

@@ -8,9 +8,6 @@ import subprocess
 import sys
 
 import estimator_ckpt as eckpt
-from tests.trained import every_checkpoint_converts_there_and_back
-
-__all__ = ["every_checkpoint_converts_there_and_back"]
 
 _READERS = 4
 

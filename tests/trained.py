@@ -4,75 +4,95 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 
-import pytest
-import tensorflow as tf
-
-import estimator_ckpt as eckpt
-from estimator_ckpt.bundle.index import Index
-from estimator_ckpt.checkpoint import formats
-from tests import round_trip
+# The directories of the conversions. No test calls its own so.
+CONVERTED = "there_and_back"
 
 # Conversions do not use TensorFlow. The checkpoints of the version that most tests run
 # with are enough.
 _TESTED_WITH = "2.15."
-# Each structure is converted once in a process, and each file is checked once.
+# Each structure is converted once in a process, and each file is looked at once.
 _STRUCTURES: set[object] = set()
 _SEEN: set[tuple[str, int]] = set()
-# A directory name that no training uses.
-_CONVERTED = "converted"
 
 
-@pytest.fixture(autouse=True)
-def every_checkpoint_converts_there_and_back(
-  request: pytest.FixtureRequest,
-  tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[None]:
-  """After a test, converts the last checkpoint of each directory there and back.
+def new_checkpoints(base: pathlib.Path, ended: Collection[str] = ()) -> list[str]:
+  """The checkpoints of training below a directory, without those of an earlier call.
 
-  Includes directories of fixtures that several tests share. Leaves out a checkpoint
-  that `verify` finds damaged, since tests damage some on purpose, and the checkpoints
-  of a test with the marker `no_round_trip(reason)`.
+  Training writes its graph: `graph.pbtxt` into a model_dir, and a `.meta` file beside
+  each checkpoint that a Saver writes. Other checkpoints (those that a test builds or
+  converts, and those of a `tf.train.Checkpoint`) have neither.
+
+  Args:
+    base: the directory.
+    ended: directories directly below it that cannot have new checkpoints.
+
+  Returns:
+    The prefixes, oldest first. Empty under another TensorFlow than the one that most
+    tests run with.
   """
-  yield
-  if not tf.__version__.startswith(_TESTED_WITH):
-    return
-  prefixes = _last_checkpoints(tmp_path_factory.getbasetemp())
-  if request.node.get_closest_marker("no_round_trip"):
-    return
-  for prefix in prefixes:
-    if not eckpt.verify(prefix).ok:
-      continue
-    structure = _structure(prefix)
-    if structure in _STRUCTURES:
-      continue
-    round_trip.check(prefix, tmp_path_factory.mktemp(_CONVERTED))
-    _STRUCTURES.add(structure)
-
-
-def _last_checkpoints(base: pathlib.Path) -> list[str]:
-  """The last checkpoint of each directory, without those that existed before."""
+  tensorflow = sys.modules.get("tensorflow")
+  if tensorflow and not tensorflow.__version__.startswith(_TESTED_WITH):
+    return []
   found = []
+  model_dirs: set[str] = set()
   for parent, directories, names in os.walk(base):
     if parent == str(base):
-      directories[:] = [d for d in directories if not d.startswith(_CONVERTED)]
-    indexes = []
+      directories[:] = [
+        d for d in directories if d not in ended and not d.startswith(CONVERTED)
+      ]
+    # What is below a model_dir belongs to it, such as an export.
+    if "graph.pbtxt" in names or os.path.dirname(parent) in model_dirs:
+      model_dirs.add(parent)
     for name in names:
-      if name.endswith(".index"):
-        path = os.path.join(parent, name)
-        file = path, os.stat(path).st_mtime_ns
-        if file not in _SEEN:
-          _SEEN.add(file)
-          indexes.append(file)
-    if indexes:
-      path, _ = max(indexes, key=lambda file: file[1])
-      found.append(path[: -len(".index")])
-  return found
+      path = os.path.join(parent, name)
+      prefix, extension = os.path.splitext(path)
+      if extension != ".index":
+        continue
+      file = path, os.stat(path).st_mtime_ns
+      if file in _SEEN:
+        continue
+      _SEEN.add(file)
+      if parent in model_dirs or f"{os.path.basename(prefix)}.meta" in names:
+        found.append((file[1], prefix))
+  return [prefix for _, prefix in sorted(found)]
+
+
+def check(prefixes: Collection[str], directories: Iterator[pathlib.Path]) -> None:
+  """Converts checkpoints there and back; fails unless names and values are the same.
+
+  Leaves out a checkpoint that `verify` finds damaged, since tests damage some on
+  purpose, and one of a structure that was converted before.
+
+  Args:
+    prefixes: checkpoints of any format.
+    directories: gives an empty directory for each conversion.
+  """
+  if not prefixes:
+    return
+  # Imported late: this library is not there in every test of the repository.
+  import estimator_ckpt as eckpt
+  from tests import round_trip
+
+  for prefix in prefixes:
+    try:
+      structure = _structure(prefix)
+    except eckpt.CheckpointError:
+      assert not eckpt.verify(prefix).ok, prefix
+      continue
+    if structure in _STRUCTURES or not eckpt.verify(prefix).ok:
+      continue
+    round_trip.check(prefix, next(directories))
+    _STRUCTURES.add(structure)
 
 
 def _structure(prefix: str) -> object:
   """Everything that decides how a checkpoint converts: all but its values."""
+  from estimator_ckpt.bundle.index import Index
+  from estimator_ckpt.checkpoint import formats
+
   index = Index.read(prefix)
   graph = formats.read_object_graph(prefix, index)
   tensors = []

@@ -6,9 +6,6 @@ import pytest
 
 from tests import models
 from tests.cluster import clusters, processes, tasks
-from tests.trained import every_checkpoint_converts_there_and_back
-
-__all__ = ["every_checkpoint_converts_there_and_back"]
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def train_in_tf1(case: Case, prefix: str, learning_rates: Any = None) -> dict[st
         losses.append(session.run([loss, train], feed)[0])
         weights.append(session.run(variables))
         if i + 1 == STEPS_BEFORE:
-          saver.save(session, prefix, write_meta_graph=False)
+          saver.save(session, prefix)
   return {"losses": losses, "weights": weights}
 
 
