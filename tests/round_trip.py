@@ -12,12 +12,15 @@ from estimator_ckpt.checkpoint import part_names
 from tests import stored
 
 
-def check(prefix: str, directory: pathlib.Path) -> None:
+def check(prefix: str, directory: pathlib.Path) -> str:
   """Converts tf1 -> tf2 -> dual -> tf1; fails unless the result equals the first tf1.
 
   Args:
     prefix: a checkpoint of any format.
     directory: where the conversions go.
+
+  Returns:
+    The first tf1.
   """
   first = str(directory / "first")
   eckpt.convert(prefix, first, "tf1")
@@ -28,6 +31,7 @@ def check(prefix: str, directory: pathlib.Path) -> None:
     expected = _whole(first)
     if not any(map(_is_part, expected)):
       _check_around(prefix, ("tf2", "tf1"), directory, expected)
+  return first
 
 
 def _is_part(key: str) -> bool:

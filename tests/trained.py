@@ -84,8 +84,30 @@ def check(prefixes: Collection[str], directories: Iterator[pathlib.Path]) -> Non
       continue
     if structure in _STRUCTURES or not eckpt.verify(prefix).ok:
       continue
-    round_trip.check(prefix, next(directories))
+    first = round_trip.check(prefix, next(directories))
+    lost = _names_in_graph(prefix) - set(eckpt.open_checkpoint(first))
+    assert not lost, (prefix, lost)
     _STRUCTURES.add(structure)
+
+
+def _names_in_graph(prefix: str) -> set[str]:
+  """What the object graph calls variables, where the graph that wrote it says so too."""
+  import estimator_ckpt as eckpt
+  from estimator_ckpt.bundle import coding
+
+  meta = pathlib.Path(f"{prefix}.meta")
+  with eckpt.open_checkpoint(prefix) as reader:
+    graph = reader.object_graph
+  if graph is None or not meta.exists():
+    return set()
+  data = meta.read_bytes()
+  found = set()
+  for name in {attribute.full_name for _, attribute in graph.attributes()}:
+    # In TensorFlow's variable.proto: 1 variable_name, with the number of the output.
+    output = f"{name}:0".encode()
+    if b"\n" + coding.encode_varint(len(output)) + output in data:
+      found.add(name)
+  return found
 
 
 def _structure(prefix: str) -> object:

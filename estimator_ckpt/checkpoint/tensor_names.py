@@ -13,9 +13,10 @@ Slots of Keras 2 optimizers are named as TensorFlow 1 names the same slot, where
 is one optimizer that it can be: `dense/kernel/Adam` for what Keras calls
 `Adam/dense/kernel/m`. A slot without any name is `<variable>/<slot>`.
 
-A TF2 checkpoint of an Estimator has the key `global_step` too. Its `full_name`s are the
-names that its graph gave: each is one variable's, those of Keras slots and `Variable`
-included, and only these names lead back.
+A TF2 checkpoint of an Estimator has the key `global_step` too; one that Keras'
+`model_to_estimator` wrote has the object `estimator_global_step`. Its `full_name`s are
+the names that its graph gave: each is one variable's, those of Keras slots and
+`Variable` included, and only these names lead back.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
 
 SAVE_COUNTER_KEY = layout_lib.object_key([layout_lib.SAVE_COUNTER])
 
+# Of these, a TF2 checkpoint has one if an Estimator wrote it. The second is from
+# tensorflow_estimator/python/estimator/keras_lib.py.
+_ESTIMATORS_STEPS = (
+  optimizer_names.GLOBAL_STEP,
+  layout_lib.object_key(["estimator_global_step"]),
+)
 # More tensors of one object are not looked for: any key may begin with a short one.
 _MAX_SUFFIXED = 64
 # What TensorFlow calls variables that were given no name.
@@ -206,7 +213,7 @@ class _ObjectTensors:
 
   def __init__(self, stored_keys: Collection[str], graph: ObjectGraph):
     self._stored_keys = stored_keys
-    self._is_estimators = optimizer_names.GLOBAL_STEP in stored_keys
+    self._is_estimators = any(key in stored_keys for key in _ESTIMATORS_STEPS)
     self._graph = graph
     self._dicts_of_names = _dicts_of_names(graph)
     # What a dict of names has, by key: the node and the name.

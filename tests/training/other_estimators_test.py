@@ -99,6 +99,21 @@ def test_model_to_estimator(checkpoint_format, own_format, tmp_path):
     )
 
 
+def test_what_kerass_estimator_wrote_converts_to_its_names(tmp_path):
+  def make(name, own_format):
+    tf.keras.backend.clear_session()
+    return tf.keras.estimator.model_to_estimator(
+      _keras_model(), model_dir=str(tmp_path / name), checkpoint_format=own_format
+    )
+
+  by_object, by_name = models.Values(), models.Values()
+  make("objects", "checkpoint").train(models.input_fn, steps=2, hooks=[by_object])
+  eckpt.convert(tmp_path / "objects", tmp_path / "names", "tf1")
+  make("names", "saver").train(models.input_fn, steps=1, hooks=[by_name])
+  assert "training/Adam/hidden/kernel/m" in by_object.last
+  models.assert_same_values(by_object.last, by_name.start)
+
+
 @pytest.mark.parametrize(
   ("checkpoint_format", "order"),
   [
