@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from estimator_ckpt.bundle.paths import local_path
+from estimator_ckpt.bundle.paths import is_local, local_path
 from estimator_ckpt.errors import CheckpointIOError, CheckpointNotFoundError
 
 
@@ -13,7 +13,7 @@ class file_errors:
   """A context that turns the operating system's errors into this package's.
 
   Raises:
-    CheckpointNotFoundError: no such file.
+    CheckpointNotFoundError: no such file, or no bucket to write to.
     CheckpointIOError: any other error. It has the `errno` of the original.
 
   Example:
@@ -44,6 +44,8 @@ class file_errors:
     ):
       return
     if isinstance(error, FileNotFoundError):
+      if self._done == "written" and not is_local(self._path):
+        raise CheckpointNotFoundError(_no_bucket(self._path)) from error
       raise CheckpointNotFoundError(
         f"{self._path}: no such file or directory"
       ) from error
@@ -54,6 +56,18 @@ class file_errors:
     translated = CheckpointIOError(message)
     translated.errno = error.errno
     raise translated from error
+
+
+def _no_bucket(path: str) -> str:
+  """Why a file in a store cannot be written: directories are made where there are any."""
+  scheme, _, rest = path.partition("://")
+  bucket, slash, _ = rest.partition("/")
+  if not slash:
+    return f"{path} cannot be written: a destination there is {scheme}://BUCKET/NAME"
+  return (
+    f"{scheme}://{bucket}: there is no such bucket, so {path} cannot be written. Make"
+    " the bucket first, or choose another destination"
+  )
 
 
 def _free_space(path: str) -> str:

@@ -7,6 +7,7 @@ PREFIX.data-00000-of-00002     a data file, shard 0 of 2
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 INDEX_SUFFIX = ".index"
@@ -60,3 +61,13 @@ def parse_data_path(path: str) -> DataName | None:
   if match is None:
     return None
   return DataName(match["prefix"], int(match["shard"]), int(match["count"]))
+
+
+def parse_data_paths(paths: Iterable[str]) -> list[DataName]:
+  """Takes the paths of data files apart, in order; leaves out all others.
+
+  >>> [name.shard for name in parse_data_paths(["m.data-00001-of-00002", "m.index"])]
+  [1]
+  """
+  names = map(parse_data_path, paths)
+  return [name for name in names if name is not None]

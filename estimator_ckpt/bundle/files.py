@@ -10,11 +10,13 @@ complete yet has a name that `is_temporary` recognises.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
+import functools
 import os
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
+from typing import IO, Callable
 
 from estimator_ckpt.bundle import locks, remote
 from estimator_ckpt.bundle.file_errors import file_errors
@@ -25,7 +27,9 @@ from estimator_ckpt.bundle.paths import parent
 from estimator_ckpt.bundle.paths import temporary_path as temporary_path
 from estimator_ckpt.errors import CheckpointNotFoundError
 
-_CHUNK_SIZE = 4 << 20
+CHUNK_SIZE = 4 << 20
+# How many parts of a file in a store are read at once.
+_AT_ONCE = 8
 
 
 def read(path: str) -> bytes:
@@ -36,7 +40,9 @@ def read(path: str) -> bytes:
     CheckpointIOError: the file system refused.
   """
   with file_errors(path, "read"):
-    with _open(path, "rb") as file:
+    if not is_local(path):
+      return remote.file_system(path).read_range(path, 0, None)
+    with open(local_path(path), "rb") as file:
       return file.read()
 
 
@@ -88,15 +94,73 @@ def read_chunks(path: str, offset: int, size: int) -> Iterator[bytes]:
     CheckpointNotFoundError: no such file.
     CheckpointIOError: the file system refused.
   """
+  if not is_local(path):
+    for read_part in read_parts(path, split(offset, size)):
+      chunk = read_part()
+      if not chunk:
+        return
+      yield chunk
+    return
   with file_errors(path, "read"):
-    with _open(path, "rb") as file:
+    with open(local_path(path), "rb") as file:
       file.seek(offset)
       while size > 0:
-        chunk = file.read(min(size, _CHUNK_SIZE))
+        chunk = file.read(min(size, CHUNK_SIZE))
         if not chunk:
           return
         yield chunk
         size -= len(chunk)
+
+
+def split(offset: int, size: int) -> Iterator[tuple[int, int]]:
+  """Cuts a part of a file into parts of a few megabytes.
+
+  Args:
+    offset: where the part starts.
+    size: how many bytes.
+
+  Yields:
+    Where each part starts, and how many bytes it has.
+
+  >>> list(split(10, CHUNK_SIZE + 1))
+  [(10, 4194304), (4194314, 1)]
+  """
+  for start in range(offset, offset + size, CHUNK_SIZE):
+    yield start, min(CHUNK_SIZE, offset + size - start)
+
+
+def read_parts(
+  path: str, parts: Iterable[tuple[int, int]]
+) -> Iterator[Callable[[], bytes]]:
+  """Reads parts of a file in order; several at once where each is a round trip.
+
+  Args:
+    path: the file.
+    parts: where each part starts, and how many bytes it has. A few of them are in
+      memory at once.
+
+  Yields:
+    For each part a function that returns its bytes, and raises what `read_range` does.
+  """
+  if is_local(path):
+    for offset, size in parts:
+      yield functools.partial(read_range, path, offset, size)
+    return
+  # Imported here: local files do not need it, and it takes longer than reading one.
+  from concurrent import futures
+
+  waiting: collections.deque[futures.Future[bytes]] = collections.deque()
+  with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+    try:
+      for offset, size in parts:
+        waiting.append(pool.submit(read_range, path, offset, size))
+        if len(waiting) == _AT_ONCE:
+          yield waiting.popleft().result
+      while waiting:
+        yield waiting.popleft().result
+    finally:
+      for each in waiting:
+        each.cancel()
 
 
 def size(path: str) -> int:
@@ -255,7 +319,7 @@ def create(path: str, sync: bool = True) -> Iterator[IO[bytes]]:
       opened: IO[bytes] = open(os.open(local_path(path), flags, 0o666), "wb")
       locks.lock(opened)
     else:
-      opened = remote.file_system(path).open(path, "wb")
+      opened = remote.file_system(path).open(path)
     try:
       with opened as file:
         yield file
@@ -296,6 +360,8 @@ def write_atomic(
   """
   temporary = temporary_path(path)
   with file_errors(path, "written", needed=len(data)):
+    if not is_local(path) and remote.file_system(path).replace(path, data):
+      return
     with create(temporary, sync=False) as file:
       file.write(data)
       if is_local(path):
@@ -398,9 +464,3 @@ def sync_dir(path: str) -> None:
 def _sync(file: IO[bytes]) -> None:
   file.flush()
   os.fsync(file.fileno())
-
-
-def _open(path: str, mode: str) -> IO[bytes]:
-  if is_local(path):
-    return open(local_path(path), mode)
-  return remote.file_system(path).open(path, mode)

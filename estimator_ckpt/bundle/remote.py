@@ -15,7 +15,9 @@ This package imports no TensorFlow. The facade hands TensorFlow's file systems o
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol
@@ -26,11 +28,11 @@ from estimator_ckpt.errors import MissingDependencyError
 class RemoteFiles(Protocol):
   """The operations of a file system. Paths come with their schemes."""
 
-  def open(self, path: str, mode: str) -> IO[bytes]:
-    """Opens a file, mode `rb` or `wb`."""
+  def open(self, path: str) -> IO[bytes]:
+    """Opens a file for writing."""
 
-  def read_range(self, path: str, offset: int, size: int) -> bytes:
-    """A part of a file; less where it ends."""
+  def read_range(self, path: str, offset: int, size: int | None) -> bytes:
+    """A part of a file, or the rest of it; less where it ends. Threads may call it."""
 
   def size(self, path: str) -> int:
     """A file's size."""
@@ -49,6 +51,9 @@ class RemoteFiles(Protocol):
 
   def mkdirs(self, path: str) -> None:
     """Makes a directory and those above it."""
+
+  def replace(self, path: str, data: bytes) -> bool:
+    """Writes a file in one step, in place of what is there; whether it can do that."""
 
   def rename(self, path: str, to: str) -> None:
     """Moves a file in place of another."""
@@ -142,17 +147,28 @@ def copy_on_server(path: str, to: str) -> bool:
 class FsspecFiles:
   """Files through fsspec."""
 
-  def open(self, path: str, mode: str) -> IO[bytes]:
-    """Opens a file, mode `rb` or `wb`."""
+  def open(self, path: str) -> IO[bytes]:
+    """Opens a file for writing."""
     with _fsspec(path) as (system, inner):
-      return system.open(inner, mode)
+      return _FsspecStream(system.open(inner, "wb"))  # type: ignore[return-value]
 
-  def read_range(self, path: str, offset: int, size: int) -> bytes:
-    """A part of a file; less where it ends."""
+  def read_range(self, path: str, offset: int, size: int | None) -> bytes:
+    """A part of a file, or the rest of it; less where it ends. Threads may call it."""
     with _fsspec(path) as (system, inner):
-      with system.open(inner, "rb") as file:
-        file.seek(offset)
-        return file.read(size)
+      end = None if size is None else offset + size
+      if end is not None and end <= offset:
+        return b""
+      try:
+        # One request for these bytes. A file that is opened reads ahead.
+        return system.cat_file(inner, start=offset, end=end)
+      except FileNotFoundError:
+        raise
+      except Exception:
+        # Stores refuse a range that begins where the file ends.
+        there = system.size(inner)
+        if there is None or offset < there:
+          raise
+        return b""
 
   def size(self, path: str) -> int:
     """A file's size."""
@@ -183,12 +199,25 @@ class FsspecFiles:
       # Others write to the same directory; a cached listing would miss it.
       system.invalidate_cache(inner)
       names = system.ls(inner, detail=False)
+      if names == [inner] and not system.isdir(inner):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
       return [name.rstrip("/").rpartition("/")[2] for name in names]
 
   def mkdirs(self, path: str) -> None:
     """Makes a directory and those above it."""
     with _fsspec(path) as (system, inner):
-      system.makedirs(inner, exist_ok=True)
+      # A store of buckets has no directories. It would make the bucket.
+      if not _is_in_bucket(inner):
+        system.makedirs(inner, exist_ok=True)
+
+  def replace(self, path: str, data: bytes) -> bool:
+    """Writes a file in one step, in place of what is there; whether it can do that."""
+    with _fsspec(path) as (system, inner):
+      # An object is there when all of it has arrived.
+      if not _is_in_bucket(inner):
+        return False
+      system.pipe_file(inner, data)
+      return True
 
   def rename(self, path: str, to: str) -> None:
     """Moves a file in place of another."""
@@ -211,9 +240,39 @@ class FsspecFiles:
       system.rm(inner, recursive=True)
 
 
+def _is_in_bucket(inner: str) -> bool:
+  """Whether a path of fsspec begins with a bucket, as in `bucket/object`.
+
+  The paths of file systems with directories begin with a slash.
+  """
+  return not inner.startswith("/")
+
+
+class _FsspecStream:
+  """A file of fsspec to write to. Most of it is sent when it is closed."""
+
+  def __init__(self, file: Any):
+    self._file = file
+
+  def write(self, data: bytes) -> None:
+    with _fsspec_errors():
+      self._file.write(data)
+
+  def flush(self) -> None:
+    with _fsspec_errors():
+      self._file.flush()
+
+  def __enter__(self) -> _FsspecStream:
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    with _fsspec_errors():
+      self._file.close()
+
+
 @contextlib.contextmanager
 def _fsspec(path: str) -> Iterator[tuple[Any, str]]:
-  """The file system and the path in it; each back end brings errors of its own."""
+  """The file system and the path in it."""
   import fsspec
 
   scheme = path.partition("://")[0]
@@ -223,8 +282,15 @@ def _fsspec(path: str) -> Iterator[tuple[Any, str]]:
     raise MissingDependencyError(
       f"{path}: fsspec cannot open {scheme}://: {error}"
     ) from error
-  try:
+  with _fsspec_errors():
     yield system, inner
+
+
+@contextlib.contextmanager
+def _fsspec_errors() -> Iterator[None]:
+  """Turns the errors that each back end has of its own into those of Python's files."""
+  try:
+    yield
   except OSError:
     raise
   except Exception as error:

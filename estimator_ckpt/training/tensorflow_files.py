@@ -27,13 +27,15 @@ class _GfileFiles(TensorFlowFiles):
   def knows(self, scheme: str) -> bool:
     return scheme in tf.io.gfile.get_registered_schemes()
 
-  def open(self, path: str, mode: str) -> IO[bytes]:
-    return _GfileStream(path, mode)  # type: ignore[return-value]
+  def open(self, path: str) -> IO[bytes]:
+    return _GfileStream(path)  # type: ignore[return-value]
 
-  def read_range(self, path: str, offset: int, size: int) -> bytes:
-    with self.open(path, "rb") as file:
+  def read_range(self, path: str, offset: int, size: int | None) -> bytes:
+    with _gfile_errors(), tf.io.gfile.GFile(path, "rb") as file:
+      # GFile opens on first use; a missing file should show also without bytes to read.
+      file.size()
       file.seek(offset)
-      return file.read(size)
+      return file.read(-1 if size is None else size)
 
   def size(self, path: str) -> int:
     with _gfile_errors():
@@ -59,6 +61,10 @@ class _GfileFiles(TensorFlowFiles):
     with _gfile_errors():
       tf.io.gfile.makedirs(path)
 
+  def replace(self, path: str, data: bytes) -> bool:
+    del path, data  # What GFile has written, a reader may see too early.
+    return False
+
   def rename(self, path: str, to: str) -> None:
     with _gfile_errors():
       tf.io.gfile.rename(path, to, overwrite=True)
@@ -73,25 +79,13 @@ class _GfileFiles(TensorFlowFiles):
 
 
 class _GfileStream:
-  """A `tf.io.gfile.GFile` whose errors are those of Python's files."""
+  """A `tf.io.gfile.GFile` to write to, whose errors are those of Python's files."""
 
-  def __init__(self, path: str, mode: str):
+  def __init__(self, path: str):
     with _gfile_errors():
-      self._file = tf.io.gfile.GFile(path, mode)
-      # GFile opens on first use; a missing file should show here, and an empty one has
-      # to be there.
-      if mode == "rb":
-        self._file.size()
-      else:
-        self._file.write(b"")
-
-  def read(self, size: int = -1) -> bytes:
-    with _gfile_errors():
-      return self._file.read(size)
-
-  def seek(self, offset: int) -> None:
-    with _gfile_errors():
-      self._file.seek(offset)
+      self._file = tf.io.gfile.GFile(path, "wb")
+      # GFile opens on first use; an empty file has to be there, too.
+      self._file.write(b"")
 
   def write(self, data: bytes) -> None:
     with _gfile_errors():

@@ -64,7 +64,7 @@ def _compact(prefix, target):
 def test_tensors_that_end_anywhere_in_a_chunk(tmp_path, monkeypatch, chunk_size):
   tensors = {f"v{n}": stored.vector(*range(n)) for n in range(6)}
   prefix = stored.write(tmp_path / "x", tensors)
-  monkeypatch.setattr(files, "_CHUNK_SIZE", chunk_size)
+  monkeypatch.setattr(files, "CHUNK_SIZE", chunk_size)
   assert _compact(prefix, str(tmp_path / "y")) == 60
   assert stored.stored(tmp_path / "y") == tensors
   # The damaged byte is found wherever the chunks end.

@@ -46,7 +46,7 @@ def test_a_range_ends_where_the_file_does(path):
 
 
 def test_chunks_are_a_range_in_order(path, monkeypatch):
-  monkeypatch.setattr(files, "_CHUNK_SIZE", 4)
+  monkeypatch.setattr(files, "CHUNK_SIZE", 4)
   files.write_atomic(path, b"0123456789abc")
   assert list(files.read_chunks(path, 1, 9)) == [b"1234", b"5678", b"9"]
   assert list(files.read_chunks(path, 8, 2**60)) == [b"89ab", b"c"]
@@ -260,7 +260,7 @@ def test_a_reflink_has_the_bytes_or_leaves_nothing(path):
 
 
 def test_a_copy_has_the_bytes_and_tells_its_progress(path, monkeypatch):
-  monkeypatch.setattr(files, "_CHUNK_SIZE", 4)
+  monkeypatch.setattr(files, "CHUNK_SIZE", 4)
   files.write_atomic(path, b"0123456789")
   parts = []
   copies.copy(path, path + "2", parts.append)

@@ -1,7 +1,8 @@
 """Verifying data files: every tensor's bytes against its checksum.
 
-The files are read once, front to back, a few megabytes at a time. Keys of the same
-bytes have them read once. Three kinds of tensors have checksums of their own kind:
+The files are read once, front to back, a few megabytes at a time. Small tensors are
+read together, with the gaps between them. Keys of the same bytes have them read once.
+Three kinds of tensors have checksums of their own kind:
 
     numbers   crc32c of the bytes
     strings   see estimator_ckpt.bundle.strings
@@ -12,6 +13,7 @@ bytes have them read once. Three kinds of tensors have checksums of their own ki
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Callable, Protocol
 
@@ -24,8 +26,6 @@ from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError
 
 Progress = Callable[[int, int], None]
 
-# Small tensors are read together up to this, with the gaps between them.
-_BATCH_SIZE = 4 << 20
 _UINT32_MAX = 2**32 - 1
 _FIXED32_SIZE = 4
 _MAX_VARINT_SIZE = 10
@@ -230,8 +230,8 @@ def check_data(
     ).append(extent)
   places = [groups[place] for place in sorted(groups)]
   reader = _Reader(shards, findings, progress, sum(g[0].entry.size for g in places))
-  for batch in _batches(places):
-    reader.check(batch)
+  for shard_id, batches in itertools.groupby(_batches(places), _shard_id):
+    reader.check(shard_id, batches)
   return reader.done
 
 
@@ -258,13 +258,23 @@ def _batches(places: Iterable[list[Extent]]) -> Iterator[list[list[Extent]]]:
       start = batch[0][0].entry
       if (
         start.shard_id != first.shard_id
-        or first.offset + first.size - start.offset > _BATCH_SIZE
+        or first.offset + first.size - start.offset > files.CHUNK_SIZE
       ):
         yield batch
         batch = []
     batch.append(place)
   if batch:
     yield batch
+
+
+def _shard_id(batch: list[list[Extent]]) -> int:
+  return batch[0][0].entry.shard_id
+
+
+def _parts(batch: list[list[Extent]]) -> list[tuple[int, int]]:
+  """Where the parts are in which a batch is read, and how many bytes each has."""
+  start = batch[0][0].entry.offset
+  return list(files.split(start, max(place[0].end for place in batch) - start))
 
 
 class _Reader:
@@ -284,20 +294,37 @@ class _Reader:
     self._total = total
     self._budget: dict[int, int] = {}
 
-  def check(self, batch: list[list[Extent]]) -> None:
+  def check(self, shard_id: int, batches: Iterable[list[list[Extent]]]) -> None:
+    """Checks all that is in one data file.
+
+    Args:
+      shard_id: the data file.
+      batches: what is in it, from its beginning on.
+    """
+    path = self._shards.path(shard_id)
+    wanted = []
+    for batch in batches:
+      parts = _parts(batch)
+      if self._may_read(shard_id, sum(size for _, size in parts), path):
+        wanted.append((batch, parts))
+    reads = files.read_parts(path, (part for _, parts in wanted for part in parts))
+    for batch, parts in wanted:
+      own = itertools.islice(reads, len(parts))
+      self._check(batch, path, own)
+      for _ in own:
+        pass  # What follows something that cannot be read is not read.
+
+  def _check(
+    self, batch: list[list[Extent]], path: str, reads: Iterator[Callable[[], bytes]]
+  ) -> None:
     """Checks the places of a batch; those of one place have the same bytes."""
-    first = batch[0][0].entry
-    path = self._shards.path(first.shard_id)
-    size = max(place[0].end for place in batch) - first.offset
     try:
-      if not self._may_read(first.shard_id, size, path):
-        return
       if len(batch) == 1:
-        self._compare(batch[0], path, files.read_chunks(path, first.offset, size))
+        self._compare(batch[0], path, (read() for read in reads))
         return
-      data = files.read_range(path, first.offset, size)
+      data = b"".join(read() for read in reads)
       for place in batch:
-        start = place[0].entry.offset - first.offset
+        start = place[0].entry.offset - batch[0][0].entry.offset
         self._compare(place, path, [data[start : start + place[0].entry.size]])
     except CheckpointError as error:
       labels = ", ".join(repr(place[0].label) for place in batch[:3])
@@ -342,7 +369,7 @@ class _Reader:
     """Whether to read on. Entries that overlap could have a file read many times."""
     left = self._budget.get(shard_id)
     if left is None:
-      left = 2 * self._shards.size(shard_id) + _BATCH_SIZE
+      left = 2 * self._shards.size(shard_id) + files.CHUNK_SIZE
     self._budget[shard_id] = left - size
     if left < size:
       if left >= 0:

@@ -10,29 +10,28 @@ from estimator_ckpt.bundle.file_names import INDEX_SUFFIX
 from estimator_ckpt.checkpoint import leftovers
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
+from estimator_ckpt.checkpoint.model_dir import ModelDir
 from estimator_ckpt.checkpoint.verify.findings import Findings
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
 
 _SHOWN = 3
 
 
-def check_directory(directory: str, prefixes: list[str], findings: Findings) -> None:
+def check_directory(directory: ModelDir, findings: Findings) -> None:
   """Checks a directory's state file, and whether anything is left over.
 
   Args:
     directory: such as a `model_dir`.
-    prefixes: its checkpoints, oldest first.
     findings: is added to.
-
-  Raises:
-    CheckpointIOError: the directory cannot be listed.
   """
-  _check_state(directory, prefixes, findings)
-  names = files.list_dir(directory)
-  complete = {prefix.rpartition("/")[2] for prefix in prefixes}
+  _check_state(directory, findings)
+  names = sorted(directory.names)
+  complete = {prefix.rpartition("/")[2] for prefix in directory.checkpoints}
   orphans = sorted(leftovers.orphans(names, complete))
   left = [
-    n for n in leftovers.unfinished(directory, names, complete) if n not in orphans
+    name
+    for name in leftovers.unfinished(directory.path, names, complete)
+    if name not in orphans
   ]
   if left:
     findings.warning(
@@ -48,8 +47,8 @@ def check_directory(directory: str, prefixes: list[str], findings: Findings) -> 
     )
 
 
-def _check_state(directory: str, prefixes: list[str], findings: Findings) -> None:
-  path = paths.join(directory, state_lib.STATE_FILE)
+def _check_state(directory: ModelDir, findings: Findings) -> None:
+  path, prefixes = directory.state_file, directory.checkpoints
   try:
     state, missing = _read_state(directory, path)
     if missing:
@@ -100,12 +99,16 @@ def _check_state(directory: str, prefixes: list[str], findings: Findings) -> Non
 
 
 def _read_state(
-  directory: str, path: str
+  directory: ModelDir, path: str
 ) -> tuple[state_lib.CheckpointState, list[str]]:
   """The state file, and which of the checkpoints that it names are not there."""
   state = state_lib.parse_state(files.read(path), path)
-  names = _paths(state)
-  return state, [p for p in names if not prefix_lib.is_checkpoint(_join(directory, p))]
+  joined = {listed: _join(directory.path, listed) for listed in _paths(state)}
+  return state, [
+    listed
+    for listed, prefix in joined.items()
+    if prefix not in directory.checkpoints and not prefix_lib.is_checkpoint(prefix)
+  ]
 
 
 def _paths(state: state_lib.CheckpointState) -> list[str]:

@@ -12,8 +12,8 @@ import collections
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from estimator_ckpt.bundle import dtypes, files, slices
-from estimator_ckpt.bundle.file_names import parse_data_path
+from estimator_ckpt.bundle import dtypes, slices
+from estimator_ckpt.bundle.file_names import DataName
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.bundle.shards import Shards, num_elements
@@ -48,13 +48,17 @@ class Extent(NamedTuple):
     return self.entry.offset + self.entry.size
 
 
-def check_entries(index: Index, shards: Shards, findings: Findings) -> list[Extent]:
+def check_entries(
+  index: Index, shards: Shards, findings: Findings, names: Iterable[DataName]
+) -> list[Extent]:
   """Checks every entry of an index.
 
   Args:
     index: which tensors there are.
     shards: its data files.
     findings: is added to.
+    names: the data files that are there, by one listing: the header may say that there
+      are many more.
 
   Returns:
     What has bytes in a data file, in the order of the keys: tensors that are whole,
@@ -64,7 +68,7 @@ def check_entries(index: Index, shards: Shards, findings: Findings) -> list[Exte
   for key in index.keys():
     checker.check(key)
   checker.check_slice_keys()
-  checker.check_data_files()
+  checker.check_data_files(names)
   return checker.extents
 
 
@@ -290,8 +294,12 @@ class _EntryChecker:
     except CorruptCheckpointError:
       return True
 
-  def check_data_files(self) -> None:
-    """Reports data files that are missing or too short, each once."""
+  def check_data_files(self, names: Iterable[DataName]) -> None:
+    """Reports data files that are missing or too short, each once.
+
+    Args:
+      names: the data files that are there.
+    """
     if self._shards.v1 is not None:
       return  # Its files have been read.
     for shard_id, beyond in sorted(self._beyond.items()):
@@ -314,10 +322,7 @@ class _EntryChecker:
         f"the data file is missing; {lost} tensor{'s' * (lost != 1)} should be in it",
         file=self._shards.path(shard_id),
       )
-    # One listing: the header may say that there are many more than there are.
     count = self._shards.num_shards
-    paths = files.glob_prefix(f"{self._shards.prefix}.data-")
-    names = [name for name in map(parse_data_path, paths) if name is not None]
     known = {name.shard for name in names if name.num_shards == count} | set(self._lost)
     empty = count - len(known & set(range(count)))
     if empty:

@@ -189,11 +189,11 @@ def test_a_checkpoint_that_training_removes_meanwhile_is_left_out(
   (tmp_path / "checkpoint").write_text('model_checkpoint_path: "m-2"')
   check_entries = checkpoint.check_entries
 
-  def remove_first(index, shards, findings):
+  def remove_first(index, shards, findings, names):
     if shards.prefix.endswith("m-1"):
       for path in tmp_path.glob("m-1.*"):
         path.unlink()
-    return check_entries(index, shards, findings)
+    return check_entries(index, shards, findings, names)
 
   monkeypatch.setattr(checkpoint, "check_entries", remove_first)
   report = verify(tmp_path)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from estimator_ckpt.bundle import checksum, files, strings
 from estimator_ckpt.bundle.coding import encode_varint
+from estimator_ckpt.bundle.file_names import parse_data_paths
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint.verify.data import (
   NumberChecksum,
@@ -94,10 +95,14 @@ def test_a_string_tensor_that_ends_early_is_said_to():
     _feed(StringChecksum(2), data[:-7], [])
 
 
+def _names(prefix):
+  return parse_data_paths(files.glob_prefix(f"{prefix}.data-"))
+
+
 def _extents(builder, prefix):
   findings = Findings(prefix)
   shards = Shards(prefix, builder.index.header.num_shards)
-  extents = check_entries(builder.index, shards, findings)
+  extents = check_entries(builder.index, shards, findings, _names(prefix))
   assert not findings.found
   return extents, shards, findings
 
@@ -115,7 +120,7 @@ def test_what_tensorflow_wrote_has_the_checksums_it_says(name):
   prefix = golden.path(name)
   index = Index.read(prefix)
   shards, findings = Shards(prefix, index.header.num_shards), Findings(prefix)
-  extents = check_entries(index, shards, findings)
+  extents = check_entries(index, shards, findings, _names(prefix))
   assert check_data(extents, shards, findings) == sum(e.entry.size for e in extents)
   assert findings.found == []
 

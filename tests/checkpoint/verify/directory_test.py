@@ -5,7 +5,7 @@ import os
 import pytest
 
 from estimator_ckpt.bundle import files
-from estimator_ckpt.checkpoint.prefix import checkpoints_in
+from estimator_ckpt.checkpoint.model_dir import ModelDir
 from estimator_ckpt.checkpoint.verify.directory import check_directory
 from estimator_ckpt.checkpoint.verify.findings import Findings
 from tests.bundle_builder import BundleBuilder
@@ -29,7 +29,7 @@ def _write_state(directory, paths, latest=None):
 
 def _check(directory):
   findings = Findings(str(directory))
-  check_directory(str(directory), checkpoints_in(str(directory)), findings)
+  check_directory(ModelDir.read(str(directory)), findings)
   return findings.found
 
 

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle import dtypes, files
+from estimator_ckpt.bundle.file_names import parse_data_paths
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.bundle.shards import Shards
@@ -23,11 +24,15 @@ def builder():
   return builder
 
 
+def _names(prefix):
+  return parse_data_paths(files.glob_prefix(f"{prefix}.data-"))
+
+
 def _check(builder, tmp_path):
   prefix = builder.write(tmp_path / "model.ckpt-1")
   findings = Findings(prefix)
   shards = Shards(prefix, builder.index.header.num_shards)
-  extents = check_entries(builder.index, shards, findings)
+  extents = check_entries(builder.index, shards, findings, _names(prefix))
   check_overlaps(extents, findings, shards)
   return findings.found, [extent.label for extent in extents]
 
@@ -77,7 +82,7 @@ def test_a_cut_data_file_is_one_finding(builder, tmp_path):
   prefix = builder.write(tmp_path / "model.ckpt-1")
   os.truncate(f"{prefix}.data-00000-of-00001", 0)
   findings = Findings(prefix)
-  check_entries(builder.index, Shards(prefix, 1), findings)
+  check_entries(builder.index, Shards(prefix, 1), findings, _names(prefix))
   (finding,) = [f for f in findings.found if f.code == "out-of-bounds"]
   assert "more tensors beyond its end; the file has 0 bytes of" in finding.message
 
@@ -106,7 +111,7 @@ def test_a_missing_data_file_is_one_finding_with_the_number_of_its_tensors(tmp_p
   for shard in (1, 2):
     (tmp_path / f"m.data-{shard:05d}-of-00003").unlink()
   findings = Findings(prefix)
-  check_entries(builder.index, Shards(prefix, 3), findings)
+  check_entries(builder.index, Shards(prefix, 3), findings, _names(prefix))
   assert [(f.severity.value, f.file[-14:], f.message) for f in findings.found] == [
     ("error", "00001-of-00003", "the data file is missing; 2 tensors should be in it"),
     ("warning", "00002-of-00003", "the data file is missing; no tensor is in it"),
@@ -118,7 +123,7 @@ def test_a_hundred_thousand_missing_data_files_are_one_warning(tmp_path):
   builder.numbers("a", [1.0])
   prefix = builder.write(tmp_path / "m")
   findings = Findings(prefix)
-  check_entries(builder.index, Shards(prefix, 99999), findings)
+  check_entries(builder.index, Shards(prefix, 99999), findings, _names(prefix))
   assert [f.code for f in findings.found] == ["shard-missing", "shard-missing"]
   assert "and 99997 others; no tensor is in it" in findings.found[1].message
 

@@ -1,0 +1,144 @@
+"""An object store in memory, by fsspec, that counts what it is asked.
+
+Importing this registers `counted://`. Paths are `counted://BUCKET/OBJECT`.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, NamedTuple
+
+import fsspec
+
+SCHEME = "counted"
+
+
+class Request(NamedTuple):
+  """A request.
+
+  Attributes:
+    kind: `HEAD`, `LIST`, `GET`, `PUT`, `COPY` or `DELETE`.
+    path: the bucket and the object.
+    begin: of a GET, the first byte.
+    end: of a GET, the byte behind the last one that was sent.
+  """
+
+  kind: str
+  path: str
+  begin: int = 0
+  end: int = 0
+
+
+class ObjectStore(fsspec.AbstractFileSystem):
+  """The store; there is one in a process. It keeps no listings, as a new client.
+
+  Attributes:
+    buckets: their names.
+    objects: bytes by path.
+    requests: what was asked, oldest first.
+  """
+
+  protocol = SCHEME
+  buckets: set[str] = set()
+  objects: dict[str, bytes] = {}
+  requests: list[Request] = []
+
+  @classmethod
+  def empty(cls, *buckets: str) -> None:
+    """Removes everything, and makes buckets."""
+    cls.buckets.clear()
+    cls.buckets.update(buckets)
+    cls.objects.clear()
+    cls.requests.clear()
+
+  def _ask(self, kind: str, path: str, *place: int) -> None:
+    self.requests.append(Request(kind, path, *place))
+    if path.partition("/")[0] not in self.buckets:
+      raise FileNotFoundError(path)
+
+  def info(self, path: str, **unused: Any) -> dict[str, Any]:
+    """A HEAD; where there is no object, a LIST that looks for a directory."""
+    path = self._strip_protocol(path)
+    self._ask("HEAD", path)
+    if path in self.objects:
+      return {"name": path, "type": "file", "size": len(self.objects[path])}
+    self._ask("LIST", path)
+    if not any(name.startswith(f"{path}/") for name in self.objects):
+      raise FileNotFoundError(path)
+    return {"name": path, "type": "directory", "size": 0}
+
+  def ls(self, path: str, detail: bool = True, **unused: Any) -> list[Any]:
+    """A LIST."""
+    path = self._strip_protocol(path)
+    self._ask("LIST", path)
+    below = [name for name in self.objects if name.startswith(f"{path}/")]
+    names = {f"{path}/{name[len(path) + 1 :].partition('/')[0]}" for name in below}
+    names |= {path} & self.objects.keys()
+    if not names and path not in self.buckets:
+      raise FileNotFoundError(path)
+    if detail:
+      raise NotImplementedError
+    return sorted(names)
+
+  def cat_file(
+    self, path: str, start: Any = None, end: Any = None, **unused: Any
+  ) -> bytes:
+    """A GET of a range, which must not begin behind the last byte."""
+    path = self._strip_protocol(path)
+    data = self.objects.get(path)
+    begin = start or 0
+    stop = len(data or b"") if end is None else min(end, len(data or b""))
+    self._ask("GET", path, begin, stop)
+    if data is None:
+      raise FileNotFoundError(path)
+    if start is not None and start >= len(data):
+      raise RuntimeError("416 Range Not Satisfiable")
+    return data[begin:stop]
+
+  def pipe_file(self, path: str, value: bytes, **unused: Any) -> None:
+    """A PUT."""
+    path = self._strip_protocol(path)
+    self._ask("PUT", path)
+    self.objects[path] = bytes(value)
+
+  def cp_file(self, path1: str, path2: str, **unused: Any) -> None:
+    """A COPY."""
+    self._ask("COPY", self._strip_protocol(path2))
+    self.objects[self._strip_protocol(path2)] = self.objects[path1]
+
+  def rm_file(self, path: str) -> None:
+    """A DELETE."""
+    path = self._strip_protocol(path)
+    self._ask("DELETE", path)
+    if self.objects.pop(path, None) is None:
+      raise FileNotFoundError(path)
+
+  def mkdir(self, path: str, create_parents: bool = True, **unused: Any) -> None:
+    """Makes the bucket, as stores do that are asked for a directory."""
+    self.buckets.add(self._strip_protocol(path).partition("/")[0])
+
+  def makedirs(self, path: str, exist_ok: bool = False) -> None:
+    """As `mkdir`."""
+    self.mkdir(path)
+
+  def _open(self, path: str, mode: str = "rb", **unused: Any) -> Any:
+    assert mode == "wb", "a file that is opened for reading reads ahead"
+    return _Upload(self, path)
+
+
+class _Upload(io.BytesIO):
+  """An object that is sent when it is closed."""
+
+  def __init__(self, store: ObjectStore, path: str):
+    super().__init__()
+    self._place = store, path
+
+  def close(self) -> None:
+    if not self.closed:
+      store, path = self._place
+      value = self.getvalue()
+      super().close()
+      store.pipe_file(path, value)
+
+
+fsspec.register_implementation(SCHEME, ObjectStore, clobber=True)
