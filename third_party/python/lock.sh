@@ -19,6 +19,7 @@ lock requirements 3.9 --universal "$@"
 lock lint 3.9 --universal "$@"
 lock docs 3.9 --universal "$@"
 lock browser 3.9 --universal "$@"
+lock stores 3.11 --universal "$@"
 lock tf212 3.9 --universal "$@"
 lock tf221 3.10 --universal "$@"
 # TensorFlow 1.15 has wheels for one Python and one kind of machine.
