@@ -41,6 +41,7 @@ if TYPE_CHECKING:
   from estimator_ckpt.training.decorators import (
     with_checkpointing as with_checkpointing,
   )
+  from estimator_ckpt.training.preemption import stopped_by_signal as stopped_by_signal
   from estimator_ckpt.training.scaffolds import dual_scaffold as dual_scaffold
   from estimator_ckpt.training.scaffolds import tf1_scaffold as tf1_scaffold
   from estimator_ckpt.training.scaffolds import tf2_scaffold as tf2_scaffold
@@ -68,6 +69,7 @@ _MODULES = {
   "merge": "files.merge",
   "open_checkpoint": "checkpoint.reader",
   "rename": "files.rename",
+  "stopped_by_signal": "training.preemption",
   "strip": "files.strip",
   "tf1_scaffold": "training.scaffolds",
   "tf2_checkpointing": "training.decorators",
@@ -93,6 +95,7 @@ __all__ = [
   "merge",
   "open_checkpoint",
   "rename",
+  "stopped_by_signal",
   "strip",
   "tf1_scaffold",
   "tf2_checkpointing",

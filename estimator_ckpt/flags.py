@@ -25,7 +25,7 @@ from absl import flags
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.layout import LAYOUTS
-from estimator_ckpt.training import decorators, model_fns
+from estimator_ckpt.training import decorators, model_fns, preemption
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.warm_start import options as warm_start_options
 from estimator_ckpt.warm_start.request import WarmStart
@@ -35,6 +35,7 @@ _CHECKPOINT_FLAGS = (
   "checkpoint_durable",
   "checkpoint_format",
   "checkpoint_layout",
+  "checkpoint_save_on_signals",
   "checkpoint_separate",
   "checkpoint_strict",
 )
@@ -110,6 +111,15 @@ def define_checkpoint_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
     "so that it survives a power cut.",
     flag_values=flag_values,
   )
+  flags.DEFINE_list(
+    "checkpoint_save_on_signals",
+    [],
+    "Signals at which training ends its step, saves and stops, such as SIGTERM,SIGUSR1.",
+    flag_values=flag_values,
+  )
+  flags.register_validator(
+    "checkpoint_save_on_signals", _check_signals, flag_values=flag_values
+  )
   flags.register_multi_flags_validator(
     ["checkpoint_format", "checkpoint_separate"],
     lambda given: (
@@ -165,6 +175,14 @@ def _define_warm_start_flags(flag_values: flags.FlagValues) -> None:
   flags.register_multi_flags_validator(
     _WARM_START_FLAGS, _check_warm_start_flags, flag_values=flag_values
   )
+
+
+def _check_signals(names: list[str]) -> bool:
+  try:
+    preemption.signal_numbers(names)
+  except errors.OptionError as e:
+    raise flags.ValidationError(str(e)) from e
+  return True
 
 
 def _check_warm_start_flags(given: dict[str, Any]) -> bool:
@@ -280,6 +298,7 @@ def checkpointing_from_flags(
         "separate": flag_values.checkpoint_separate,
         "asynchronous": flag_values.checkpoint_asynchronous,
         "durable": flag_values.checkpoint_durable,
+        "save_on_signals": flag_values.checkpoint_save_on_signals,
         **options,
       }
       if flag_values.checkpoint_format == CheckpointFormat.TF1.value:

@@ -28,6 +28,7 @@ _TRAINING = [
   "checkpointing",
   "dual_checkpointing",
   "dual_scaffold",
+  "stopped_by_signal",
   "tf1_scaffold",
   "tf2_checkpointing",
   "tf2_scaffold",

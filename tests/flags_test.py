@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
@@ -30,6 +33,7 @@ def _parsed(*arguments):
       "--checkpoint_separate is for --checkpoint_format=dual",
     ),
     (["--save_checkpoints_steps=0"], "positive integer"),
+    (["--checkpoint_save_on_signals=SIGTREM"], "Did you mean 'SIGTERM'"),
     (["--save_checkpoints_secs=-1"], "positive integer"),
     (["--keep_checkpoint_max=-1"], "non-negative integer"),
     (["--keep_checkpoint_max=many"], "many"),
@@ -74,6 +78,19 @@ def test_a_model_fn_does_what_the_flags_say_when_it_runs(tmp_path, checkpoint_fo
   values.checkpoint_format = checkpoint_format
   models.estimator(model_fn, tmp_path).train(models.input_fn, steps=1)
   assert eckpt.detect_format(tmp_path).value == checkpoint_format
+
+
+def test_signals_by_flag(tmp_path):
+  class Signals(tf.estimator.SessionRunHook):
+    def after_run(self, run_context, run_values):
+      os.kill(os.getpid(), signal.SIGUSR1)
+
+  values = _parsed("--checkpoint_save_on_signals=SIGTERM,SIGUSR1")
+  model_fn = checkpoint_flags.checkpointing_from_flags(values)(models.model_fn)
+  estimator = models.estimator(model_fn, tmp_path)
+  estimator.train(models.input_fn, steps=9, hooks=[Signals()])
+  assert eckpt.stopped_by_signal() == signal.SIGUSR1
+  assert estimator.latest_checkpoint().endswith("-1")
 
 
 def test_strictness_by_flag(tmp_path, caplog):

@@ -11,6 +11,7 @@ Everything else in the Scaffold is kept.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from typing import Any, Callable
 
@@ -21,6 +22,7 @@ from estimator_ckpt.training import (
   estimator_names,
   model_dir_checks,
   model_fns,
+  preemption,
   saver_hook,
   scaffolds,
 )
@@ -81,6 +83,9 @@ def dual_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
       for a snapshot only. For jobs on one machine.
     durable: True syncs a checkpoint to the disk before the file `checkpoint` names it, so
       that it survives a power cut.
+    save_on_signals: signals, such as ("SIGTERM",), at which training ends its step,
+      saves and stops, so that `train()` returns; see `stopped_by_signal`. For training
+      on the main thread.
     warm_start: a WarmStart, the path of a checkpoint, or a function that returns one of
       these. The variables start from it where there is no checkpoint to resume.
     **options: the other arguments of `tf.compat.v1.train.Saver`: `pad_step_number`,
@@ -119,6 +124,7 @@ def checkpointing(
   checkpoint_format = CheckpointFormat.parse(checkpoint_format)
   scaffolds.check_options(options)
   layout_lib.check_layout(options.get("layout", "default"))
+  preemption.signal_numbers(options.get("save_on_signals", ()))
 
   def decorate(model_fn: ModelFn) -> ModelFn:
     return _decorate(model_fn, checkpoint_format, options)
@@ -187,35 +193,47 @@ def _decorate(
   model_fn: ModelFn, checkpoint_format: CheckpointFormat, options: dict[str, Any]
 ) -> ModelFn:
   signature = model_fns.model_fn_signature(model_fn)
+  signals = preemption.signal_numbers(options.get("save_on_signals", ()))
 
   @functools.wraps(model_fn, updated=())
   def decorated(*args: Any, **kwargs: Any) -> Any:
     bound = signature.bind(*args, **kwargs)
-    mode, config = bound.arguments.get("mode"), bound.arguments.get("config")
-    model_dir = getattr(config, "model_dir", None)
-    if model_dir and mode == tf.estimator.ModeKeys.TRAIN:
-      model_dir_checks.check_name(model_dir)
-      model_dir_checks.check_state(model_dir)
-      estimator_names.start_by_names(tfp.calling_estimator())
-    try:
-      spec = model_fns.call(model_fn, bound)
-    except ValueError as error:
-      missing = _MISSING.fullmatch(str(error))
-      if missing is None:
-        raise
-      name = getattr(model_fn, "__name__", repr(model_fn))
-      raise errors.OptionError(
-        f"{error} {name!r} made an EstimatorSpec without it in mode {mode!r}: give it as "
-        f"EstimatorSpec(mode, {missing[1]}=...)."
-      ) from error
-    given = options
-    if "warm_start" in options and _has_checkpoint(config):
-      given = {k: v for k, v in options.items() if k != "warm_start"}
-    return _with_saver(spec, mode, checkpoint_format, given, model_dir, config)
+    trains = bound.arguments.get("mode") == tf.estimator.ModeKeys.TRAIN
+    with preemption.building(signals if trains else ()):
+      return _spec(model_fn, bound, checkpoint_format, options)
 
   # An Estimator passes the arguments whose names it finds in the signature.
   decorated.__signature__ = signature  # type: ignore[attr-defined]
   return decorated
+
+
+def _spec(
+  model_fn: ModelFn,
+  bound: inspect.BoundArguments,
+  checkpoint_format: CheckpointFormat,
+  options: dict[str, Any],
+) -> Any:
+  """Calls a model_fn, and gives its EstimatorSpec a saver."""
+  mode, config = bound.arguments.get("mode"), bound.arguments.get("config")
+  model_dir = getattr(config, "model_dir", None)
+  if model_dir and mode == tf.estimator.ModeKeys.TRAIN:
+    model_dir_checks.check_name(model_dir)
+    model_dir_checks.check_state(model_dir)
+    estimator_names.start_by_names(tfp.calling_estimator())
+  try:
+    spec = model_fns.call(model_fn, bound)
+  except ValueError as error:
+    missing = _MISSING.fullmatch(str(error))
+    if missing is None:
+      raise
+    name = getattr(model_fn, "__name__", repr(model_fn))
+    raise errors.OptionError(
+      f"{error} {name!r} made an EstimatorSpec without it in mode {mode!r}: give it as "
+      f"EstimatorSpec(mode, {missing[1]}=...)."
+    ) from error
+  if "warm_start" in options and _has_checkpoint(config):
+    options = {k: v for k, v in options.items() if k != "warm_start"}
+  return _with_saver(spec, mode, checkpoint_format, options, model_dir, config)
 
 
 def _with_saver(

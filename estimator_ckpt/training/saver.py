@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, TypeVar
 
 from estimator_ckpt import errors
@@ -19,6 +19,7 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.training import (
   job_state,
   model_dir_checks,
+  preemption,
   restore_errors,
   restore_plan,
   save_costs,
@@ -87,6 +88,8 @@ class CheckpointSaver(tfp.SaverBase):
       machine.
     durable: whether a checkpoint is synced to the disk before the state file names it, so
       that it survives a power cut.
+    save_on_signals: signals, by name or number, at which training ends its step, saves
+      and stops; see `estimator_ckpt.training.preemption`.
     **saver_options: further arguments of `tf.compat.v1.train.Saver`.
 
   Raises:
@@ -110,6 +113,7 @@ class CheckpointSaver(tfp.SaverBase):
     separate: bool = False,
     asynchronous: bool = False,
     durable: bool = False,
+    save_on_signals: Sequence[Any] = (),
     **saver_options: Any,
   ):
     self._format = CheckpointFormat.parse(checkpoint_format)
@@ -121,6 +125,7 @@ class CheckpointSaver(tfp.SaverBase):
     self._separate = separate
     self._asynchronous = asynchronous
     self._durable = durable
+    self._signals = preemption.signal_numbers(save_on_signals)
     self._root = _as_root(checkpoint, self._format)
     self._layout = layout_lib.check_layout(layout)
     self._strict = strict
@@ -162,6 +167,8 @@ class CheckpointSaver(tfp.SaverBase):
     """Adds the save and restore ops; called by `Scaffold.finalize`."""
     if not self.is_built:
       self._build_as(self._format, self._asynchronous)
+    if self._signals:
+      preemption.attach(self, self._signals)
 
   def _build_as(self, checkpoint_format: CheckpointFormat, asynchronous: bool) -> None:
     settings = self._settings.completed()

@@ -54,6 +54,7 @@ _SAVER_OPTIONS = frozenset(
     "separate",
     "asynchronous",
     "durable",
+    "save_on_signals",
     "filename",
     "name",
     "warm_start",

@@ -208,3 +208,85 @@ def train(
   estimator(model_dir, checkpoint_format, save_steps, keep).train(
     input_fn, hooks=[Progress(progress, seconds_a_step)], max_steps=max_steps
   )
+
+
+def train_until_signal(
+  model_dir: str,
+  checkpoint_format: str,
+  progress: str,
+  seconds_a_step: float = 0,
+  seconds_at_end: float = 0,
+) -> int | None:
+  """Trains without end, and saves when SIGTERM comes; returns what signal came."""
+
+  class Lasts(tf.estimator.SessionRunHook):
+    def end(self, session: Any) -> None:
+      print("The end begins.", flush=True)
+      time.sleep(seconds_at_end)
+
+  decorate = eckpt.checkpointing(
+    _format_of(checkpoint_format),
+    save_on_signals=("SIGTERM",),
+    **options_of(checkpoint_format),
+  )
+  config = tf.estimator.RunConfig(save_checkpoints_steps=1000, save_summary_steps=None)
+  tf.estimator.Estimator(decorate(model_fn), model_dir, config).train(
+    input_fn, hooks=[Progress(progress, seconds_a_step), Lasts()]
+  )
+  return eckpt.stopped_by_signal()
+
+
+def train_on_input_that_stands_still(model_dir: str, progress: str) -> None:
+  """Trains three steps, and then waits for input in vain; handles SIGTERM."""
+
+  def rows() -> Any:
+    for _ in range(3):
+      yield [0.0]
+    while True:
+      time.sleep(60)
+
+  def standing_input_fn() -> tf.data.Dataset:
+    x = tf.data.Dataset.from_generator(rows, tf.float32, [1])
+    return x.map(lambda row: ({"x": row}, row))
+
+  def reading_fn(features: Any, labels: Any, mode: str) -> Any:
+    return model_fn(features, labels, mode)._replace(loss=tf.reduce_sum(features["x"]))
+
+  decorate = eckpt.checkpointing("dual", save_on_signals=("SIGTERM",))
+  config = tf.estimator.RunConfig(save_checkpoints_steps=1)
+  tf.estimator.Estimator(decorate(reading_fn), model_dir, config).train(
+    standing_input_fn, hooks=[Progress(progress)]
+  )
+
+
+def train_mirrored(model_dir: str, progress: str) -> int | None:
+  """Trains with two replicas without end, and saves when SIGTERM comes."""
+  tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+  )
+  strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+
+  def mirrored_fn(features: Any, labels: Any, mode: str) -> Any:
+    del labels
+    w = v1.get_variable("w", [])
+    loss = tf.reduce_mean(w * features["x"])
+    train_op = v1.train.GradientDescentOptimizer(0.1).minimize(
+      loss, v1.train.get_or_create_global_step()
+    )
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+  class Notes(tf.estimator.SessionRunHook):
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+      step = run_context.session.run(v1.train.get_global_step())
+      with open(progress, "w") as file:
+        file.write(str(step))
+
+  decorate = eckpt.checkpointing("dual", save_on_signals=("SIGTERM",))
+  config = tf.estimator.RunConfig(
+    train_distribute=strategy, session_config=v1.ConfigProto(device_count={"CPU": 2})
+  )
+  tf.estimator.Estimator(decorate(mirrored_fn), model_dir, config).train(
+    input_fn, hooks=[Notes()]
+  )
+  return eckpt.stopped_by_signal()
