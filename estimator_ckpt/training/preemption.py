@@ -29,6 +29,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 from estimator_ckpt import errors
+from estimator_ckpt.training import signal_exchange
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
 
@@ -89,9 +90,10 @@ def stopped_by_signal() -> int | None:
         sys.exit(128 + eckpt.stopped_by_signal())  # A scheduler starts the job again.
 
   Returns:
-    The signal's number; None if no signal came. The next training begins with None.
+    The signal's number; None if no signal came. In a worker, also the number of the signal
+    that the chief got. The next training begins with None.
   """
-  return None if _last is None else _last.received
+  return None if _last is None else _last.number
 
 
 class _Job:
@@ -102,12 +104,14 @@ class _Job:
 
   Attributes:
     received: the first signal that came.
+    told: the signal of another task of the cluster, for which this one ends too.
     is_stopping: whether the last step has ended, so that a second signal means nothing.
     may_give_up: whether an evaluation runs that may end before its end.
   """
 
   def __init__(self, frame: types.FrameType | None):
     self.received: int | None = None
+    self.told: int | None = None
     self.is_stopping = False
     self.may_give_up = False
     self._frame = frame
@@ -121,6 +125,11 @@ class _Job:
     self._fd_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
     watch = threading.Thread(target=self._watch, name="signal-watch", daemon=True)
     watch.start()
+
+  @property
+  def number(self) -> int | None:
+    """The signal for which the job ends, or None."""
+    return self.received if self.received is not None else self.told
 
   def listen(self, signals: Iterable[int]) -> None:
     """Handles further signals.
@@ -269,26 +278,46 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
     self._saver = saver
     self._hooks = found.hooks
     self._directory = None if found.is_worker else found.directory
+    self._exchange = signal_exchange.exchange_of_job(found.is_worker)
 
   def after_create_session(self, session: Any, coord: Any) -> None:
     """Stops before the first step if a signal came before."""
-    del session
-    if self._job.received is not None:
+    number = self._job.number
+    if self._exchange is not None:
+      self._exchange.begin(session)
+      if number is not None:
+        self._exchange.tell(session, number)
+      if not self._exchange.stops_alone:
+        return
+    if number is not None:
       self._job.is_stopping = True
       coord.request_stop()
 
+  def before_run(self, run_context: Any) -> Any:
+    """Asks whether another task got a signal."""
+    del run_context
+    if self._exchange is None:
+      return None
+    return self._exchange.run_args(self._job.number)
+
   def after_run(self, run_context: Any, run_values: Any) -> None:
     """Stops after the step that has ended."""
-    del run_values
-    if self._job.received is not None:
+    number = self._job.number
+    if self._exchange is not None:
+      heard = self._exchange.heard(run_values.results)
+      if heard is not None or not self._exchange.stops_alone:
+        number = self._job.told = heard
+      if number is not None:
+        self._exchange.tell(run_context.session, number)
+    if number is not None:
       self._job.is_stopping = True
       run_context.request_stop()
 
   def end(self, session: Any) -> None:
     """Says where training ended; saves if nothing else does."""
-    if self._job.received is None:
+    if self._job.number is None:
       return
-    name = _name(self._job.received)
+    name = _name(self._job.number)
     tensor = tf.compat.v1.train.get_global_step(session.graph)
     step = None if tensor is None else session.run(tensor)
     _logger.warning("%s: training ends at step %s.", name, step)
@@ -401,7 +430,7 @@ def attach(saver: Any, signals: tuple[int, ...]) -> None:
 
 def _evaluate(job: _Job, evaluate: Callable[[int], None], step: int) -> None:
   """Takes the place of an evaluation of `train_and_evaluate`."""
-  if job.received is not None:
+  if job.number is not None:
     return
   job.may_give_up = True
   try:

@@ -109,6 +109,41 @@ def run(
   return done
 
 
+class _Ends(tf.estimator.SessionRunHook):
+  """Says when training has begun, and at which step it ends."""
+
+  def after_run(self, run_context: Any, run_values: Any) -> None:
+    """Says it after a step."""
+    self.step = run_context.session.run(v1.train.get_global_step())
+    print(f"step {self.step}", flush=True)
+
+
+def run_until_signal(model_dir: str, steps: int) -> tuple[int | None, int]:
+  """Trains with a worker beside the chief, until SIGTERM comes to one of them.
+
+  Args:
+    model_dir: the model_dir.
+    steps: the last step, if no signal comes.
+
+  Returns:
+    The signal's number, and the last step of this task.
+  """
+  decorate = eckpt.dual_checkpointing(save_on_signals=["SIGTERM"])
+  estimator = models.estimator(
+    decorate(models.model_fn),
+    model_dir,
+    10**6,
+    train_distribute=_strategy("multi_worker"),
+  )
+  ends = _Ends()
+  tf.estimator.train_and_evaluate(
+    estimator,
+    tf.estimator.TrainSpec(models.input_fn, max_steps=steps, hooks=[ends]),
+    tf.estimator.EvalSpec(models.eval_input_fn, start_delay_secs=0, throttle_secs=1),
+  )
+  return eckpt.stopped_by_signal(), int(ends.step)
+
+
 def _used(estimator: Any, model_dir: str) -> dict[str, Any]:
   path = estimator.export_saved_model(
     os.path.join(model_dir, "export"), models.serving_input_fn

@@ -233,6 +233,12 @@ def train_keeping_best(mode: str, keep: int, **arguments: Any) -> list[Any]:
   return train(more_exporters=[exporter], **arguments)
 
 
+def train_until_signal(**arguments: Any) -> int | None:
+  """Trains, and saves and ends at SIGTERM; returns what signal came."""
+  train(steps=10**6, options={"save_on_signals": ["SIGTERM"]}, **arguments)
+  return eckpt.stopped_by_signal()
+
+
 def train_synchronously(**arguments: Any) -> list[Any]:
   """Runs `train` with SyncReplicasOptimizer over the chief and one worker."""
 

@@ -64,6 +64,7 @@ from estimator_ckpt.training.tensorflow_private.stopping import (
   frame_of_training,
   is_open,
   session_in_creation,
+  tasks_in_step,
   wrap_evaluations,
 )
 from estimator_ckpt.training.tensorflow_private.trackables import (
@@ -113,6 +114,7 @@ __all__ = [
   "set_warm_start_settings",
   "slice_key",
   "start_in_init_op",
+  "tasks_in_step",
   "tf",
   "training_that_warm_starts",
   "trains_its_model_fn",

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple
 
+from tensorflow.python.distribute import distribute_coordinator_context
 from tensorflow.python.training import monitored_session
 from tensorflow_estimator.python.estimator import training
 
@@ -27,7 +28,7 @@ class SessionInCreation(NamedTuple):
     hooks: its hooks; it calls those that are appended, too, but not their `begin`.
     directory: where a chief's checkpoints are; None where the session restores a given
       checkpoint, or none, or is a worker's.
-    is_worker: whether it waits for a chief's session.
+    is_worker: whether another task, the chief, saves.
   """
 
   session: Any
@@ -59,6 +60,9 @@ def session_in_creation() -> SessionInCreation | None:
       is_worker = isinstance(
         creator._session_creator, tf.compat.v1.train.WorkerSessionCreator
       )
+      context = distribute_coordinator_context.get_current_worker_context()
+      if context is not None and not context.should_checkpoint:
+        is_worker = True
       return SessionInCreation(owner, creator._hooks, directory, is_worker)
     frame = frame.f_back
   return None
@@ -92,6 +96,15 @@ def call_when_closed(session: Any, function: Callable[[], None]) -> None:
       function()
 
   session._close_internal = close
+
+
+def tasks_in_step() -> int:
+  """How many tasks of the current distribution strategy make each step together.
+
+  A strategy has no public name for it. MultiWorkerMirroredStrategy has several.
+  """
+  extended = tf.distribute.get_strategy().extended
+  return int(getattr(extended, "_num_workers", 1))
 
 
 def frame_of_training() -> types.FrameType | None:

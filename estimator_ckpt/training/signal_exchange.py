@@ -1,0 +1,133 @@
+"""Signals that the tasks of a cluster tell each other about.
+
+A chief ends a job, so its workers have to hear of the chief's signal. Where all workers
+step together, none can stop alone: the others would wait for it for good.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.tensorflow_private import tf
+
+# Groups and instances of a strategy's own collectives are numbered from 1.
+_COLLECTIVE_KEY = 2_011_811_520
+_SHARED_NAME = "estimator_ckpt_signal"
+
+
+class ServerExchange:
+  """A place on the first parameter server, where a chief leaves its signal.
+
+  A table needs no initialization, so workers may read it whenever they start.
+
+  Args:
+    device: of the parameter server.
+    is_worker: whether this task reads what the chief leaves.
+  """
+
+  # Whether a task may stop while others step on.
+  stops_alone = True
+
+  def __init__(self, device: str, is_worker: bool):
+    self._is_worker = is_worker
+    with tf.device(device):
+      table = tf.raw_ops.MutableHashTableV2(
+        key_dtype=tf.int64, value_dtype=tf.int64, shared_name=_SHARED_NAME
+      )
+      key = tf.constant(0, tf.int64)
+      self._number = tf.compat.v1.placeholder(tf.int64, [], name="signal")
+      self._read = tf.raw_ops.LookupTableFindV2(
+        table_handle=table, keys=key, default_value=tf.constant(0, tf.int64)
+      )
+      self._write = tf.raw_ops.LookupTableInsertV2(
+        table_handle=table, keys=key, values=self._number
+      )
+
+  def begin(self, session: tf.compat.v1.Session) -> None:
+    """Takes back what a chief left, when it creates a session."""
+    if not self._is_worker:
+      session.run(self._write, {self._number: 0})
+
+  def run_args(self, number: int | None) -> Any:
+    """What a step fetches and feeds.
+
+    Args:
+      number: of the signal that this task got.
+    """
+    del number
+    return tf.compat.v1.train.SessionRunArgs(self._read) if self._is_worker else None
+
+  def heard(self, result: Any) -> int | None:
+    """The signal of another task, by what a step has fetched.
+
+    Until a chief has started again, a worker that starts ends too.
+    """
+    return int(result) if self._is_worker and result else None
+
+  def tell(self, session: Any, number: int) -> None:
+    """Leaves the signal that a chief got."""
+    if not self._is_worker:
+      session.run(self._write, {self._number: number})
+
+
+class CollectiveExchange:
+  """The largest number of all tasks' signals, which each of their steps finds out.
+
+  Args:
+    tasks: how many step together.
+  """
+
+  stops_alone = False
+
+  def __init__(self, tasks: int):
+    with tf.device("CPU:0"):
+      self._number = tf.compat.v1.placeholder(tf.int32, [1], name="signal")
+      self._largest = tf.raw_ops.CollectiveReduce(
+        input=self._number,
+        group_size=tasks,
+        group_key=_COLLECTIVE_KEY,
+        instance_key=_COLLECTIVE_KEY,
+        merge_op="Max",
+        final_op="Id",
+        subdiv_offsets=[0],
+      )
+
+  def begin(self, session: tf.compat.v1.Session) -> None:
+    """Does nothing: each step begins anew."""
+
+  def run_args(self, number: int | None) -> Any:
+    """What a step fetches and feeds.
+
+    Args:
+      number: of the signal that this task got.
+    """
+    return tf.compat.v1.train.SessionRunArgs(
+      self._largest, feed_dict={self._number: [number or 0]}
+    )
+
+  def heard(self, result: Any) -> int | None:
+    """The signal of any task, by what a step has fetched; the same in all of them."""
+    return int(result[0]) or None
+
+  def tell(self, session: Any, number: int) -> None:
+    """Does nothing: all tasks heard it at the same step."""
+
+
+def exchange_of_job(is_worker: bool) -> ServerExchange | CollectiveExchange | None:
+  """Adds to the default graph what the tasks of its cluster need.
+
+  Args:
+    is_worker: whether this task waits for a chief.
+
+  Returns:
+    The exchange; None for a job that is one task.
+  """
+  tasks = tfp.tasks_in_step()
+  if tasks > 1:
+    return CollectiveExchange(tasks)
+  step = tf.compat.v1.train.get_global_step()
+  device = "" if step is None else step.device
+  if tf.DeviceSpec.from_string(device or "").job != "ps":
+    return None
+  return ServerExchange(device, is_worker)
