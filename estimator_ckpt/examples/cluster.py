@@ -93,6 +93,9 @@ def run_task() -> None:
       throttle_secs=1,
     ),
   )
+  number = eckpt.stopped_by_signal()
+  if number:
+    sys.exit(128 + number)
 
 
 def free_ports(count: int) -> list[int]:

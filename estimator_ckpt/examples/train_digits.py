@@ -4,6 +4,12 @@ r"""Trains an Estimator on handwritten digits and reads its checkpoint in every 
 ./bazelw run //estimator_ckpt/examples:train_digits -- \
       --model_dir=digits_model --checkpoint_format=tf2 --train_steps=500
 
+Saving while training goes on, through power cuts, when the machine is taken away (the
+program then ends with status 128 + the signal), and keeping the best checkpoint:
+
+./bazelw run //estimator_ckpt/examples:train_digits -- \
+      --asynchronous --durable --save_on_signals=SIGTERM --best --model_dir=digits_model
+
 From a checkpoint of TensorFlow 1.15 whose scopes have other names:
 
 ./bazelw run //estimator_ckpt/examples:train_digits -- \
@@ -17,6 +23,7 @@ from estimator_ckpt.examples import screen  # isort: skip
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -37,6 +44,13 @@ flags.DEFINE_integer("batch_size", 64, "Examples in a batch.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 0.003, "Adam's learning rate.", lower_bound=0.0)
 checkpoint_flags.define_checkpoint_flags()
 checkpoint_flags.define_run_config_flags()
+for _name in ("asynchronous", "durable", "save_on_signals"):
+  flags.DEFINE_alias(_name, f"checkpoint_{_name}")
+flags.DEFINE_boolean(
+  "best",
+  False,
+  "Evaluate each checkpoint, and keep the one with the best accuracy in best/.",
+)
 
 model_fn = checkpoint_flags.checkpointing_from_flags()(digits.model_fn)
 
@@ -151,12 +165,26 @@ def train_and_read(model_dir: str, kept: bool) -> None:
       f"Test accuracy before training, started from {FLAGS.warm_start_from}: "
       f"{started['accuracy']:.4f}"
     )
-  estimator.train(
-    digits.input_fn(train, FLAGS.batch_size, training=True), max_steps=FLAGS.train_steps
-  )
+  train_input_fn = digits.input_fn(train, FLAGS.batch_size, training=True)
+  test_input_fn = digits.input_fn(test, 360, training=False)
+  if FLAGS.best:
+    best = eckpt.BestCheckpointExporter(metric="accuracy", mode="max")
+    tf.estimator.train_and_evaluate(
+      estimator,
+      tf.estimator.TrainSpec(train_input_fn, max_steps=FLAGS.train_steps),
+      tf.estimator.EvalSpec(
+        test_input_fn, steps=None, exporters=[best], throttle_secs=0
+      ),
+    )
+  else:
+    estimator.train(train_input_fn, max_steps=FLAGS.train_steps)
   prefix = estimator.latest_checkpoint()
+  number = eckpt.stopped_by_signal()
+  if number:
+    print(f"Stopped by {signal.Signals(number).name}; saved {prefix}")
+    sys.exit(128 + number)
   written = eckpt.detect_format(prefix)
-  evaluated = estimator.evaluate(digits.input_fn(test, 360, training=False))
+  evaluated = estimator.evaluate(test_input_fn)
 
   rows = [("Estimator.evaluate", f"{evaluated['accuracy']:.4f}")]
   for name, reader in _READERS.items():
@@ -164,6 +192,11 @@ def train_and_read(model_dir: str, kept: bool) -> None:
       rows.append((name, "needs tf2 or dual"))
     else:
       rows.append((name, f"{reader(prefix, test):.4f}"))
+  best_prefix = tf.train.latest_checkpoint(os.path.join(model_dir, "best"))
+  if FLAGS.best and best_prefix:
+    evaluated = estimator.evaluate(test_input_fn, checkpoint_path=best_prefix)
+    name = f"the best, best/{os.path.basename(best_prefix)}"
+    rows.append((name, f"{evaluated['accuracy']:.4f}"))
   shown = prefix if kept else os.path.basename(prefix)
   print(f"\nCheckpoint: {shown} ({written.value})\n")
   for left, right in [("read with", "test accuracy"), ("-" * 35, "-" * 17), *rows]:
