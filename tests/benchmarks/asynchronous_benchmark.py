@@ -6,7 +6,10 @@ One graph and one Session hold the variables with every saver; a step changes al
 them. The cost of a save is the time of the save and of the ten steps after it, minus
 the time of ten steps without a save. The savers take turns, so that other load on the
 machine affects them alike. The table shows the fastest save of each, and the median.
-Prints the table and writes JSON.
+Prints the table and writes JSON. --plot draws the step times around a save as SVG.
+docs/step_times.svg is from
+
+  --megabytes=512 --rounds=8 --directory=ON_A_DISK --plot=docs/step_times.svg
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from estimator_ckpt.training.saver import CheckpointSaver
 
 v1 = tf.compat.v1
 _STEPS = 10
+_BEFORE = 4
 
 
 def _build(count: int, megabytes: float, use_resource: bool) -> tuple[Any, Any]:
@@ -44,9 +48,18 @@ def _build(count: int, megabytes: float, use_resource: bool) -> tuple[Any, Any]:
   return v1.Session(), train_op
 
 
+Measured = tuple[float, float, list[float]]
+
+
+def _times(each: list[Measured]) -> list[float]:
+  """The median time of each step; the save belongs to the first."""
+  with_save = [[saved + s[0], *s[1:]] for _, saved, s in each]
+  return [statistics.median(step) for step in zip(*with_save)]
+
+
 def run(
   count: int, megabytes: float, rounds: int, directory: str, use_resource: bool
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
   """Measures one size; returns rows by name.
 
   Args:
@@ -59,7 +72,8 @@ def run(
   Returns:
     For `stock`, `dual` and `asynchronous`: the seconds lost (fastest and median), how
     much longer the longest step takes than a median step, the seconds of `save`, and
-    the seconds until the checkpoint is complete. For `step`: the median seconds.
+    the seconds until the checkpoint is complete. For `step`: the median seconds. `times`
+    has the median seconds of each of the ten steps; that of the save is in the first.
   """
   with tf.Graph().as_default():
     session, train_op = _build(count, megabytes, use_resource)
@@ -73,7 +87,7 @@ def run(
       os.makedirs(os.path.join(directory, name))
     session.run(v1.global_variables_initializer())
 
-    def steps(save: Callable[[], Any]) -> tuple[float, float, list[float]]:
+    def steps(save: Callable[[], Any]) -> Measured:
       start = time.perf_counter()
       save()
       saved = time.perf_counter()
@@ -84,8 +98,8 @@ def run(
         each.append(time.perf_counter() - before)
       return time.perf_counter() - start, saved - start, each
 
-    without: list[tuple[float, float, list[float]]] = []
-    taken: dict[str, list[tuple[float, float, list[float]]]] = {n: [] for n in savers}
+    without: list[Measured] = []
+    taken: dict[str, list[Measured]] = {n: [] for n in savers}
     written: dict[str, list[float]] = {name: [] for name in savers}
     for turn in range(rounds + 1):
       names = list(savers)
@@ -107,23 +121,24 @@ def run(
   step = statistics.median(s for _, _, each in without for s in each)
   fastest = min(total for total, _, _ in without)
   median = statistics.median(total for total, _, _ in without)
-  rows = {
+  rows: dict[str, dict[str, Any]] = {
     name: {
       "lost": min(total for total, _, _ in each) - fastest,
       "lost_median": statistics.median(total for total, _, _ in each) - median,
       "longest_step": min(max(s) for _, _, s in each) - step,
       "save": min(saved for _, saved, _ in each),
       "written": min(written[name]),
+      "times": _times(each),
     }
     for name, each in taken.items()
   }
   for row in rows.values():
     row["ratio"] = row["lost"] / rows["stock"]["lost"]
     row["median_ratio"] = row["lost_median"] / rows["stock"]["lost_median"]
-  return {"step": {"seconds": step}, **rows}
+  return {"step": {"seconds": step, "times": _times(without)}, **rows}
 
 
-def _table(title: str, rows: dict[str, dict[str, float]]) -> str:
+def _table(title: str, rows: dict[str, dict[str, Any]]) -> str:
   names = ("lost", "of stock", "median", "of stock", "save", "+ step", "on disk")
   lines = [
     f"{title}; a step takes {rows['step']['seconds'] * 1000:.0f} ms",
@@ -140,6 +155,42 @@ def _table(title: str, rows: dict[str, dict[str, float]]) -> str:
   return "\n".join(lines)
 
 
+def _plot(title: str, rows: dict[str, dict[str, Any]], path: str) -> None:
+  """Draws the step times around a save, as SVG.
+
+  Args:
+    title: what was saved.
+    rows: as `run` returns them.
+    path: the file.
+  """
+  import matplotlib
+
+  matplotlib.use("svg")
+  # Text stays text, and the file is the same for the same figures.
+  matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "step_times"})
+  import matplotlib.pyplot as plt
+
+  before = rows["step"]["times"][-_BEFORE:]
+  numbers = range(-_BEFORE, _STEPS)
+  figure, axes = plt.subplots(figsize=(7.2, 3.4), facecolor="white")
+  for name, label, color in (
+    ("stock", "stock Saver", "#b04a3a"),
+    ("asynchronous", "dual, asynchronous=True", "#2b6ca3"),
+  ):
+    times = [1000 * seconds for seconds in (*before, *rows[name]["times"])]
+    axes.plot(numbers, times, marker="o", markersize=4, color=color, label=label)
+  axes.axvline(0, color="#999999", linewidth=0.8, linestyle=":")
+  axes.set_ylim(bottom=0)
+  axes.set_xticks(list(numbers))
+  axes.set_xlabel("step; the save comes before step 0")
+  axes.set_ylabel("milliseconds a step")
+  axes.set_title(title, fontsize=10)
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.legend(frameon=False)
+  figure.tight_layout()
+  figure.savefig(path, metadata={"Date": None, "Creator": None})
+
+
 def main() -> None:
   """Runs the benchmark."""
   parser = argparse.ArgumentParser(description=__doc__)
@@ -149,6 +200,7 @@ def main() -> None:
   parser.add_argument("--directory", help="where to write; a temporary one by default")
   parser.add_argument("--reference", action="store_true", help="reference variables")
   parser.add_argument("--json", help="a file for the figures")
+  parser.add_argument("--plot", help="an SVG file for the step times")
   arguments = parser.parse_args()
   directory = tempfile.mkdtemp(dir=arguments.directory)
   try:
@@ -163,6 +215,8 @@ def main() -> None:
     shutil.rmtree(directory)
   title = f"{arguments.variables} variables, {arguments.megabytes:g} MB"
   print(_table(title, rows))
+  if arguments.plot:
+    _plot(f"{title}; medians of {arguments.rounds} saves", rows, arguments.plot)
   if arguments.json:
     with open(arguments.json, "w", encoding="utf-8") as file:
       json.dump(rows, file, indent=2)
