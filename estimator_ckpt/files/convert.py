@@ -68,7 +68,7 @@ def convert(
       the way back, one of the TF1 code.
     keras_options: further options of a conversion to or from Keras: `settings`,
       `ignore`, `keep`, `iterations`, `forget_bias`, `trainable`, `allow_approximate`;
-      see `estimator_ckpt.files.keras.keras_options.KerasOptions`.
+      see `estimator_ckpt.keras.keras_options.KerasOptions`.
     data: how the data files get there. `"auto"` links, else shares (reflink), else
       copies; `"link"`, `"reflink"` and `"copy"` insist.
     overwrite: whether a checkpoint that is there may be replaced.
@@ -144,7 +144,7 @@ def _convert_keras(
 ) -> RewriteReport:
   # NumPy is loaded here, which no other conversion needs.
   from estimator_ckpt.files.keras import keras_conversion
-  from estimator_ckpt.files.keras.keras_options import KerasOptions
+  from estimator_ckpt.keras.keras_options import KerasOptions
 
   options = KerasOptions.of(given)
   if to is CheckpointFormat.TF1:

@@ -14,11 +14,11 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.new_tensors import NewTensor
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.files.new_tensors import NewTensor
 
 
 @dataclasses.dataclass(frozen=True)

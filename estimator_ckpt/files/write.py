@@ -19,6 +19,7 @@ from estimator_ckpt.bundle.compaction import compact_data
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.new_tensors import add_tensors
 from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import check_sizes as check_sizes
@@ -30,7 +31,6 @@ from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.files import rewrite_plan
-from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.files.rewrite_plan import RewritePlan
 
 # Called with the bytes that are done and those there are in all.
@@ -372,32 +372,6 @@ def add_extras(
   shard_id = bundle.add_bytes(bytes(joined))
   for key, entry in entries.items():
     index.put(key, entry._replace(shard_id=shard_id))
-
-
-def add_tensors(
-  index: Index, bundle: BundleWriter | BundleRehearsal, tensors: Mapping[str, NewTensor]
-) -> None:
-  """Writes new tensors into a data file of their own, and adds them to the index."""
-  if not tensors:
-    return
-  shard_id = len(bundle.placed)
-  offset = 0
-  with bundle.add_stream() as file:
-    for key, tensor in tensors.items():
-      data = tensor.make()
-      file.write(data)
-      index.put(
-        key,
-        BundleEntry(
-          dtype=tensor.dtype,
-          shape=tensor.shape,
-          shard_id=shard_id,
-          offset=offset,
-          size=len(data),
-          crc32c=checksum.mask(checksum.crc32c(data)),
-        ),
-      )
-      offset += len(data)
 
 
 def _without_aliases(left_out: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 The graph fits a model whose layers are attributes with the names of the scopes:
 `dense/kernel` stands at `model.dense.kernel`. Only the model itself can write the graph
-of any other model; see `estimator_ckpt.files.keras.template`.
+of any other model; see `estimator_ckpt.keras.template`.
 
 A TensorFlow 1 checkpoint does not store the learning rate and other settings. Each of
 these becomes a node without value: TensorFlow matches the node with an object, which

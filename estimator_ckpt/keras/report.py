@@ -173,7 +173,10 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def mismatch_message(
-  report: LoadReport, missing: Sequence[Row], variables: Mapping[str, Variable]
+  report: LoadReport,
+  missing: Sequence[Row],
+  variables: Mapping[str, Variable],
+  to_tf1: bool = False,
 ) -> str:
   """Words the error that variables do not match, with a name_map that would fix it.
 
@@ -181,12 +184,15 @@ def mismatch_message(
     report: every variable of the model and of the checkpoint.
     missing: the rows of the report that got no value.
     variables: the checkpoint's variables by name.
+    to_tf1: whether the model's variables go to the names of the checkpoint, which is
+      `like`. Rules then lead from the model's names, and nothing is kept.
 
   Returns:
     The message: the report, a name_map by shapes, and what to ignore or to keep.
   """
   count = f"{len(missing)} variables of the model and {len(report.unused)}"
-  lines = [f"{count} of the checkpoint have no counterpart.", str(report)]
+  other = "like=" if to_tf1 else "the checkpoint"
+  lines = [f"{count} of {other} have no counterpart.", str(report)]
   lines += [
     f"{name}: {variables[name].remark}"
     for name in report.unused
@@ -203,7 +209,8 @@ def mismatch_message(
     ),
   }
   if suggested:
-    rules = ",\n".join(f"  {old!r}: {new!r}" for old, new in suggested.items())
+    pairs = [(b, a) if to_tf1 else (a, b) for a, b in suggested.items()]
+    rules = ",\n".join(f"  {old!r}: {new!r}" for old, new in pairs)
     lines.append(
       f"These have the same shapes. If they are the same variables, pass\n"
       f"name_map={{\n{rules}\n}}"
@@ -213,14 +220,16 @@ def mismatch_message(
     for name in report.unused
     if name not in suggested and not name.startswith(in_cells)
   ]
-  if rest:
+  if rest and not to_tf1:
     lines.append(f"Variables that the model does not need: ignore={rest!r} (--ignore)")
   rest = [
     row.variable
     for row in missing
     if row.variable not in suggested.values() and not row.variable.startswith(in_cells)
   ]
-  if rest:
+  if rest and to_tf1:
+    lines.append(f"Variables without a name in like=: ignore={rest!r} (--ignore)")
+  elif rest:
     lines.append(f"Variables that keep their values: keep={rest!r} (--keep)")
   return "\n".join(lines)
 

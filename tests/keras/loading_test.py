@@ -13,9 +13,9 @@ import estimator_ckpt.keras
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.reader import open_checkpoint
 from estimator_ckpt.files.keras import keras_conversion
-from estimator_ckpt.files.keras.keras_options import KerasOptions
 from estimator_ckpt.files.keras.starter_map import make_map
 from estimator_ckpt.keras import model as keras_model
+from estimator_ckpt.keras.keras_options import KerasOptions
 from tests.bundle_builder import BundleBuilder
 from tests.keras import proof as keras_proof
 

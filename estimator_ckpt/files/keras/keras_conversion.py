@@ -21,10 +21,10 @@ from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.files import rewrite
 from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.keras.from_keras import ToTf1
-from estimator_ckpt.files.keras.keras_options import KerasOptions
+from estimator_ckpt.files.keras.from_keras import plan_tf1
 from estimator_ckpt.files.keras.to_keras import ToKeras
 from estimator_ckpt.files.rewrite_plan import RewritePlan
+from estimator_ckpt.keras.keras_options import KerasOptions
 from estimator_ckpt.keras.report import LoadReport
 
 
@@ -134,11 +134,7 @@ def convert_from_keras(
   options.check_for_tf1()
 
   def convert(read: write_lib.SourceCheckpoint) -> tuple[RewritePlan, LoadReport]:
-    conversion = ToTf1(read, options)
-    conversion.choose()
-    conversion.match()
-    conversion.convert()
-    return conversion.plan(), conversion.report
+    return plan_tf1(read.prefix, options)
 
   return _rewrite(
     source,

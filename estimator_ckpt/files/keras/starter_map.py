@@ -18,12 +18,12 @@ from typing import Any
 from estimator_ckpt.checkpoint import meta_file
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.keras.template import template_layers
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.layers import Shape, Stored
 from estimator_ckpt.keras.scopes import Scopes
 from estimator_ckpt.keras.slot_formulas import Flavor
+from estimator_ckpt.keras.template import template_layers
 
 _BY_ORDER = "shape and order"
 _NUMBERS = re.compile(r"(\d+)")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.new_tensors import NewTensor
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import meta_file
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
@@ -23,11 +24,9 @@ from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.keras.keras_options import KerasOptions
-from estimator_ckpt.files.keras.template import Template
-from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import graph as keras_graph
 from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.keras_options import KerasOptions
 from estimator_ckpt.keras.layers import Recipe, Stored
 from estimator_ckpt.keras.report import (
   LoadReport,
@@ -42,6 +41,7 @@ from estimator_ckpt.keras.state_plan import (
   StatePlan,
   plan_state,
 )
+from estimator_ckpt.keras.template import Template
 
 if TYPE_CHECKING:
   import numpy as np
@@ -147,16 +147,16 @@ class ToKeras:
       state = template.state
       if state is None:
         raise errors.OptionError(
-          f"{template.source.prefix}: there is no optimizer in it. Write it with "
+          f"{template.reader.prefix}: there is no optimizer in it. Write it with "
           "tf.train.Checkpoint(model=model, optimizer=optimizer) after "
           "optimizer.build(model.trainable_variables), or pass optimizer='none'."
         )
       if flavor is not None and flavor is not state.optimizer.flavor:
         raise errors.OptionError(
-          f"{template.source.prefix}: its optimizer is {state.optimizer}, and "
+          f"{template.reader.prefix}: its optimizer is {state.optimizer}, and "
           f"keras={flavor.value!r} was asked for."
         )
-      state.check_clear(template.source.prefix)
+      state.check_clear(template.reader.prefix)
       flavor = state.optimizer.flavor
       settings = {**state.optimizer.settings, **template.settings()}
       if {kind, state.optimizer.kind} == {"Momentum", "GradientDescent"}:
@@ -164,7 +164,7 @@ class ToKeras:
         settings["momentum"] = 0.9 if kind == "Momentum" else 0.0
       elif kind != state.optimizer.kind:
         raise errors.OptionError(
-          f"{template.source.prefix}: its optimizer is {state.optimizer}, and "
+          f"{template.reader.prefix}: its optimizer is {state.optimizer}, and "
           f"{kind} was asked for."
         )
     assert flavor is not None
@@ -394,7 +394,7 @@ class ToKeras:
     for _, attribute in template.graph.attributes():
       key = attribute.checkpoint_key
       done = key in self._keys or key in self.tensors or key in self._scalars
-      if not done and key != save_counter and key in template.source.index:
+      if not done and key != save_counter and key in template.reader.index:
         self.tensors[key] = template.tensor(key)
     if graph.lookup([layout_lib.SAVE_COUNTER]) is None:
       graph.add_variable([[layout_lib.SAVE_COUNTER]], "save_counter")

@@ -14,12 +14,11 @@ from typing import Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.new_tensors import NewTensor
 from estimator_ckpt.checkpoint.listing import ObjectPaths
 from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.reader import CheckpointReader
-from estimator_ckpt.files import write as write_lib
-from estimator_ckpt.files.new_tensors import NewTensor
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.report import LoadReport
@@ -38,9 +37,8 @@ class Template:
     prefix: its path.
 
   Attributes:
-    source: the checkpoint.
+    reader: the checkpoint.
     graph: its object graph.
-    reader: its tensors.
     contents: what it offers.
     state: its optimizer's state, or None.
 
@@ -49,15 +47,15 @@ class Template:
   """
 
   def __init__(self, prefix: str):
-    self.source = write_lib.SourceCheckpoint.read(prefix)
-    if self.source.graph is None:
+    self.reader = CheckpointReader(prefix)
+    graph = self.reader.object_graph
+    if graph is None:
       raise errors.OptionError(
         f"{prefix}: like= is a checkpoint that tf.train.Checkpoint wrote for the Keras "
         "model and optimizer, and this one is name-based."
       )
-    self.graph = self.source.graph
-    self.reader = CheckpointReader(prefix)
-    self.contents = keras_source.read_contents(prefix, self.source.index, self.graph)
+    self.graph = graph
+    self.contents = keras_source.read_contents(prefix, self.reader.index, graph)
     states = [s for s in self.contents.states if s.optimizer.flavor is not Flavor.TF1]
     if len(states) > 1:
       raise errors.OptionError(
@@ -117,10 +115,10 @@ class Template:
     Raises:
       UnsupportedCheckpointError: it is text.
     """
-    entry = self.source.index.entry(key)
+    entry = self.reader.index.entry(key)
     if entry.dtype == dtypes.STRING:
       raise errors.UnsupportedCheckpointError(
-        f"{self.source.prefix}: {key!r} is text, which like= cannot hand on."
+        f"{self.reader.prefix}: {key!r} is text, which like= cannot hand on."
       )
     return NewTensor.of_array(entry.dtype, entry.shape, lambda: self.reader[key])
 
