@@ -43,6 +43,7 @@ _NAVIGATION = {
     "migrating",
     "training",
     "keras",
+    "after_estimator",
     "command_line",
     "view",
     "object_stores",

@@ -64,13 +64,22 @@ class BundleWriter:
     ['model.ckpt-3.data-00000-of-00001', 'model.ckpt-3.index']
   """
 
-  def __init__(self, prefix: str, num_shards: int, *, overwrite: bool = False):
+  def __init__(
+    self,
+    prefix: str,
+    num_shards: int,
+    *,
+    overwrite: bool = False,
+    sync: bool = True,
+  ):
     """Writes nothing yet.
 
     Args:
       prefix: the checkpoint's path.
       num_shards: how many data files will be added.
       overwrite: whether a bundle that is there may be replaced.
+      sync: whether to wait until the files are on the disk. Without, the bundle does not
+        survive a power cut, as those that TensorFlow writes.
     """
     self.prefix = prefix
     self.num_shards = num_shards
@@ -78,6 +87,7 @@ class BundleWriter:
     self.placed: list[str] = []
     self._asked = num_shards
     self._overwrite = overwrite
+    self._sync = sync
     self._directory = TargetDirectory(paths.parent(prefix))
     self._intent = ""
     self._stack = contextlib.ExitStack()
@@ -188,7 +198,7 @@ class BundleWriter:
     """
     target = self._next()
     with self._writing(target):
-      with files.create(target) as file:
+      with files.create(target, sync=self._sync) as file:
         yield file
     self.placed.append("write")
 
@@ -209,7 +219,7 @@ class BundleWriter:
     self._write_index(index)
     self._committed = True
     # Only when the new index is sure to stay may the data of the old one go.
-    files.sync_dir(paths.parent(self.prefix))
+    self._sync_names()
     # The new bundle is there; a file that cannot be removed now is a leftover.
     with contextlib.suppress(CheckpointError):
       while self._replaced:
@@ -232,7 +242,7 @@ class BundleWriter:
           index.header = dataclasses.replace(index.header, num_shards=count)
           self._write_index(index)
           self.num_shards, unneeded = count, []
-          files.sync_dir(paths.parent(self.prefix))
+          self._sync_names()
           unneeded = old
       index.header = dataclasses.replace(index.header, num_shards=self.num_shards)
       del self.placed[self.num_shards :]
@@ -250,8 +260,13 @@ class BundleWriter:
 
   def _write_index(self, index: Index) -> None:
     # The data files' names have to be on the disk before the index that needs them.
-    files.sync_dir(paths.parent(self.prefix))
-    files.write_atomic(index_path(self.prefix), index.serialize(), sync_name=False)
+    self._sync_names()
+    path = index_path(self.prefix)
+    files.write_atomic(path, index.serialize(), sync=self._sync, sync_name=False)
+
+  def _sync_names(self) -> None:
+    if self._sync:
+      files.sync_dir(paths.parent(self.prefix))
 
   @contextlib.contextmanager
   def _writing(self, target: str) -> Iterator[None]:

@@ -191,8 +191,10 @@ def mismatch_message(
     The message: the report, a name_map by shapes, and what to ignore or to keep.
   """
   count = f"{len(missing)} variables of the model and {len(report.unused)}"
-  other = "like=" if to_tf1 else "the checkpoint"
-  lines = [f"{count} of {other} have no counterpart.", str(report)]
+  have = "of the checkpoint have no counterpart."
+  if to_tf1:
+    have = "of like= have no counterpart."
+  lines = [f"{count} {have}", str(report)]
   lines += [
     f"{name}: {variables[name].remark}"
     for name in report.unused

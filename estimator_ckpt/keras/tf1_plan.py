@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.new_tensors import NewTensor
+from estimator_ckpt.bundle.shards import read_scalar_string
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.keras.report import LoadReport
 from estimator_ckpt.keras.scopes import Layer
 from estimator_ckpt.keras.source import Contents
@@ -91,3 +94,18 @@ class Tf1Plan:
     for name, tensor in self.tensors.items():
       found[name] = (tensor.dtype, tensor.shape)
     return found
+
+
+def structure_of(reader: CheckpointReader) -> tuple[object, ...]:
+  """A value that is equal for checkpoints which differ in tensors' values alone.
+
+  Args:
+    reader: a checkpoint with an object graph.
+
+  Returns:
+    The object graph, and the form of each tensor.
+  """
+  index = reader.index
+  graph = read_scalar_string(reader.prefix, index, layout_lib.OBJECT_GRAPH_KEY)
+  entries = ((key, index.entry(key)) for key in index.keys())
+  return (graph, *((key, entry.dtype, entry.shape) for key, entry in entries))

@@ -7,6 +7,7 @@ and Adam the powers of its betas, which Keras does not keep.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,23 @@ class ToTf1:
     # Groups of weights of which one layer's variables are made.
     self._groups: list[dict[str, Recipe]] = []
     self._shapes: dict[str, tuple[int, ...]] = {}
+
+  def at(self, reader: CheckpointReader, options: KerasOptions) -> ToTf1:
+    """The same conversion of a later checkpoint of the same structure.
+
+    Args:
+      reader: the checkpoint; see `tf1_plan.structure_of`.
+      options: may have other settings.
+
+    Returns:
+      A conversion that has chosen and matched what this one has.
+    """
+    later = copy.copy(self)
+    later.report = dataclasses.replace(self.report, checkpoint=reader.prefix)
+    later.tensors, later._made_of, later._keys = {}, {}, {}
+    later._prefix, later._reader, later._index = reader.prefix, reader, reader.index
+    later._options = options
+    return later
 
   def choose(self) -> None:
     """Finds the optimizer whose state is converted.

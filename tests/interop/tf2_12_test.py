@@ -15,7 +15,9 @@ _FILES = (
   "tests/training/restore_plan_test.py",
   "tests/checkpoint/key_plan_test.py",
   "tests/keras/cells_test.py",
+  "tests/keras/checkpoint_manager_test.py",
   "tests/keras/layers_test.py",
+  "tests/keras/save_checkpoints_test.py",
 )
 
 

@@ -1,4 +1,4 @@
-"""The tests for Keras 3 pass on TensorFlow 2.21: keras3_*.py, layers and cells."""
+"""The tests for Keras 3 pass on TensorFlow 2.21: keras3_*.py, and those of tests/keras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from tests.interop import readers, suites
 
 _FILES = [
   "tests/keras/cells_test.py",
+  "tests/keras/checkpoint_manager_test.py",
   "tests/keras/layers_test.py",
+  "tests/keras/save_checkpoints_test.py",
   *sorted(
     path.relative_to(suites.ROOT).as_posix()
     for path in readers.HERE.glob("keras3_*.py")
