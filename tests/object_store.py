@@ -6,7 +6,8 @@ Importing this registers `counted://`. Paths are `counted://BUCKET/OBJECT`.
 from __future__ import annotations
 
 import io
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import fsspec
 
@@ -36,12 +37,16 @@ class ObjectStore(fsspec.AbstractFileSystem):
     buckets: their names.
     objects: bytes by path.
     requests: what was asked, oldest first.
+    fault: is called with each request before it is answered, and may raise.
+    cut: is called with each request; where it is true, half of the bytes are sent.
   """
 
   protocol = SCHEME
   buckets: set[str] = set()
   objects: dict[str, bytes] = {}
   requests: list[Request] = []
+  fault: ClassVar[Callable[[Request], object]] = staticmethod(lambda request: None)
+  cut: ClassVar[Callable[[Request], bool]] = staticmethod(lambda request: False)
 
   @classmethod
   def empty(cls, *buckets: str) -> None:
@@ -52,7 +57,9 @@ class ObjectStore(fsspec.AbstractFileSystem):
     cls.requests.clear()
 
   def _ask(self, kind: str, path: str, *place: int) -> None:
-    self.requests.append(Request(kind, path, *place))
+    request = Request(kind, path, *place)
+    self.requests.append(request)
+    self.fault(request)
     if path.partition("/")[0] not in self.buckets:
       raise FileNotFoundError(path)
 
@@ -93,7 +100,8 @@ class ObjectStore(fsspec.AbstractFileSystem):
       raise FileNotFoundError(path)
     if start is not None and start >= len(data):
       raise RuntimeError("416 Range Not Satisfiable")
-    return data[begin:stop]
+    sent = data[begin:stop]
+    return sent[: len(sent) // 2] if self.cut(self.requests[-1]) else sent
 
   def pipe_file(self, path: str, value: bytes, **unused: Any) -> None:
     """A PUT."""

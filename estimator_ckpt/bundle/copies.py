@@ -17,6 +17,7 @@ from typing import Callable
 from estimator_ckpt.bundle import files, remote
 from estimator_ckpt.bundle.file_errors import file_errors
 from estimator_ckpt.bundle.paths import is_local, local_path
+from estimator_ckpt.errors import CheckpointIOError
 
 try:
   import fcntl
@@ -127,12 +128,19 @@ def copy(path: str, to: str, progress: Progress | None = None) -> None:
 
   Raises:
     CheckpointNotFoundError: no such file.
-    CheckpointIOError: the file system refused.
+    CheckpointIOError: the file system refused, or gave fewer bytes than the file has.
   """
   needed = files.size(path)
+  copied = 0
   with file_errors(to, f"copied from {path}", needed):
     with files.create(to) as target:
       for chunk in files.read_chunks(path, 0, needed):
         target.write(chunk)
+        copied += len(chunk)
         if progress is not None:
           progress(len(chunk))
+      if copied != needed:
+        raise CheckpointIOError(
+          f"{to} cannot be copied from {path}: it gave {copied:,} bytes of {needed:,}."
+          " Was it replaced meanwhile? Run the command again"
+        )

@@ -95,11 +95,14 @@ def read_chunks(path: str, offset: int, size: int) -> Iterator[bytes]:
     CheckpointIOError: the file system refused.
   """
   if not is_local(path):
-    for read_part in read_parts(path, split(offset, size)):
+    sizes = (part_size for _, part_size in split(offset, size))
+    for read_part, expected in zip(read_parts(path, split(offset, size)), sizes):
       chunk = read_part()
-      if not chunk:
+      if chunk:
+        yield chunk
+      # The next part begins where this one should have ended.
+      if len(chunk) < expected:
         return
-      yield chunk
     return
   with file_errors(path, "read"):
     with open(local_path(path), "rb") as file:

@@ -19,7 +19,7 @@ import errno
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Protocol
 
 from estimator_ckpt.errors import MissingDependencyError
@@ -186,12 +186,12 @@ class FsspecFiles:
   def exists(self, path: str) -> bool:
     """Whether there is a file or directory."""
     with _fsspec(path) as (system, inner):
-      return system.exists(inner)
+      return _info(system, inner) is not None
 
   def is_dir(self, path: str) -> bool:
     """Whether there is a directory."""
     with _fsspec(path) as (system, inner):
-      return system.isdir(inner)
+      return _is_dir(system, inner)
 
   def list_dir(self, path: str) -> list[str]:
     """The names in a directory."""
@@ -199,7 +199,7 @@ class FsspecFiles:
       # Others write to the same directory; a cached listing would miss it.
       system.invalidate_cache(inner)
       names = system.ls(inner, detail=False)
-      if names == [inner] and not system.isdir(inner):
+      if names == [inner] and not _is_dir(system, inner):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
       return [name.rstrip("/").rpartition("/")[2] for name in names]
 
@@ -238,6 +238,22 @@ class FsspecFiles:
     """Removes a directory and what is in it."""
     with _fsspec(path) as (system, inner):
       system.rm(inner, recursive=True)
+
+
+def _info(system: Any, inner: str) -> Mapping[str, Any] | None:
+  """What there is at a path; None where there is nothing.
+
+  The methods `exists` and `isdir` of fsspec say so too where a request is refused.
+  """
+  try:
+    return system.info(inner)
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+
+
+def _is_dir(system: Any, inner: str) -> bool:
+  found = _info(system, inner)
+  return found is not None and found["type"] == "directory"
 
 
 def _is_in_bucket(inner: str) -> bool:
