@@ -159,6 +159,11 @@ class _Job:
       self._session = weakref.ref(session)
       tfp.call_when_closed(session, self.end)
 
+  @property
+  def has_session(self) -> bool:
+    """Whether its session has been created, or is being created."""
+    return self._session is not None
+
   def is_alive(self, frame: types.FrameType | None) -> bool:
     """Whether training goes on.
 
@@ -278,6 +283,7 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
     self._saver = saver
     self._hooks = found.hooks
     self._directory = None if found.is_worker else found.directory
+    self._has_stepped = False
     self._exchange = signal_exchange.exchange_of_job(found.is_worker)
 
   def after_create_session(self, session: Any, coord: Any) -> None:
@@ -302,6 +308,7 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
 
   def after_run(self, run_context: Any, run_values: Any) -> None:
     """Stops after the step that has ended."""
+    self._has_stepped = True
     number = self._job.number
     if self._exchange is not None:
       heard = self._exchange.heard(run_values.results)
@@ -314,17 +321,17 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
       run_context.request_stop()
 
   def end(self, session: Any) -> None:
-    """Says where training ended; saves if nothing else does."""
+    """Says where training ended; saves what it did if nothing else does."""
     if self._job.number is None:
       return
     name = _name(self._job.number)
     tensor = tf.compat.v1.train.get_global_step(session.graph)
     step = None if tensor is None else session.run(tensor)
     _logger.warning("%s: training ends at step %s.", name, step)
-    if self._directory is None or _saves(self._hooks, self._saver):
-      return
-    self._saver.save(session, os.path.join(self._directory, "model.ckpt"), step)
-    self._saver.wait_until_finished()
+    is_saved = not self._has_stepped or _saves(self._hooks, self._saver)
+    if self._directory is not None and not is_saved:
+      self._saver.save(session, os.path.join(self._directory, "model.ckpt"), step)
+      self._saver.wait_until_finished()
 
 
 class _EndingHook(tf.compat.v1.train.SessionRunHook):
@@ -392,7 +399,8 @@ def building(signals: tuple[int, ...]) -> Iterator[None]:
   try:
     yield
   except BaseException:
-    job.end()
+    if not job.has_session:  # Else it is the training that runs this one.
+      job.end()
     raise
 
 
@@ -445,11 +453,12 @@ def _evaluate(job: _Job, evaluate: Callable[[int], None], step: int) -> None:
 def _begin(signals: tuple[int, ...], frame: types.FrameType | None) -> _Job:
   """Begins a job; within another one, that one goes on."""
   global _last
-  job = _last
-  if job is None or not job.is_alive(sys._getframe()):
-    if job is not None:
-      job.end()
-    job = _last = _Job(frame)
+  if _last is not None:
+    if _last.is_alive(sys._getframe()):
+      _last.listen(signals)
+      return _last
+    _last.end()
+  job = _last = _Job(frame)
   try:
     job.listen(signals)
   except BaseException:

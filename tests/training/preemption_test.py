@@ -136,9 +136,26 @@ def test_a_scaffold_alone_stops_its_session(tmp_path, options, save_steps):
   assert eckpt.stopped_by_signal() == signal.SIGUSR1
 
 
+def test_a_list_of_hooks_stays_the_users(tmp_path):
+  hooks = [_At(step=3)]
+  for saved in (3, 8):
+    with tf.Graph().as_default():
+      train_op = _train_op()
+      creator = v1.train.ChiefSessionCreator(
+        eckpt.tf2_scaffold(save_on_signals=_SIGNALS), checkpoint_dir=os.fspath(tmp_path)
+      )
+      with v1.train.MonitoredSession(creator, hooks) as session:
+        while not session.should_stop():
+          session.run(train_op)
+    assert (len(hooks), _saved(tmp_path)) == (1, saved)
+    hooks[0] = _At(step=5)
+
+
 def test_a_job_that_saves_nothing_saves_at_a_signal(tmp_path):
   estimator = _estimator(tmp_path, save_steps=None)
   estimator.train(_input_fn, max_steps=5)
+  assert not tf.train.latest_checkpoint(os.fspath(tmp_path))
+  estimator.train(_input_fn, hooks=[_At(step=0)], max_steps=50)
   assert not tf.train.latest_checkpoint(os.fspath(tmp_path))
   estimator.train(_input_fn, hooks=[_At(step=4)], max_steps=50)
   assert _saved(tmp_path) == 4
@@ -293,6 +310,28 @@ def test_training_that_fails_leaves_signals_to_others(tmp_path, handler, where):
   assert eckpt.stopped_by_signal() is None
 
 
+def test_training_within_training_stops_with_it(tmp_path, handler):
+  inner = _estimator(tmp_path / "inner", save_on_signals=["SIGUSR1", "SIGUSR2"])
+  failing = _estimator(tmp_path / "failing", _fails)
+  inside = _At(step=3, number=signal.SIGUSR2)
+
+  class Trains(tf.estimator.SessionRunHook):
+    def after_run(self, run_context, run_values):
+      with pytest.raises(RuntimeError, match="no graph"):
+        failing.train(_input_fn, max_steps=5)
+      inner.train(_input_fn, hooks=[inside], max_steps=50)
+      assert signal.getsignal(signal.SIGUSR2) != signal.SIG_DFL
+
+  outside = _At()
+  hooks = [Trains(), outside]
+  _estimator(tmp_path / "outer").train(_input_fn, hooks=hooks, max_steps=50)
+  assert (inside.steps, _saved(tmp_path / "inner")) == (3, 3)
+  assert (outside.steps, _saved(tmp_path / "outer")) == (1, 1)
+  assert eckpt.stopped_by_signal() == signal.SIGUSR2
+  assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
+  assert handler == []
+
+
 def test_a_session_that_is_made_anew_goes_on_listening(tmp_path):
   class LosesItsSession(tf.estimator.SessionRunHook):
     lost = False
@@ -354,6 +393,14 @@ def test_training_on_another_thread_is_refused_before_it_begins(tmp_path):
   thread.start()
   thread.join()
   assert len(raised) == 1 and "main thread" in raised[0] and "'trainer'" in raised[0]
+  assert not tf.train.latest_checkpoint(os.fspath(tmp_path))
+
+
+def test_a_signal_that_foreign_code_handles_is_refused(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    patch.setattr(signal, "getsignal", lambda number: None)
+    with pytest.raises(errors.OptionError, match="not written in Python.*SIGUSR1"):
+      _estimator(tmp_path).train(_input_fn, max_steps=5)
   assert not tf.train.latest_checkpoint(os.fspath(tmp_path))
 
 

@@ -54,8 +54,8 @@ def session_in_creation() -> SessionInCreation | None:
     if creator is None and isinstance(owner, _CoordinatedSessionCreator):
       creator = owner
     elif creator is not None and isinstance(owner, monitored_session._MonitoredSession):
-      if not isinstance(creator._hooks, list):
-        creator._hooks = owner._hooks = list(creator._hooks)
+      # The list may be the user's, who may use it for another session.
+      creator._hooks = owner._hooks = list(creator._hooks)
       directory = getattr(creator._session_creator, "_checkpoint_dir", None)
       is_worker = isinstance(
         creator._session_creator, tf.compat.v1.train.WorkerSessionCreator
