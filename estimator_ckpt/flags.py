@@ -25,7 +25,7 @@ from absl import flags
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.layout import LAYOUTS
-from estimator_ckpt.training import decorators, model_fns, preemption
+from estimator_ckpt.training import decorators, model_fns, signal_handlers
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.warm_start import options as warm_start_options
 from estimator_ckpt.warm_start.request import WarmStart
@@ -179,7 +179,7 @@ def _define_warm_start_flags(flag_values: flags.FlagValues) -> None:
 
 def _check_signals(names: list[str]) -> bool:
   try:
-    preemption.signal_numbers(names)
+    signal_handlers.signal_numbers(names)
   except errors.OptionError as e:
     raise flags.ValidationError(str(e)) from e
   return True

@@ -25,6 +25,7 @@ from estimator_ckpt.training import (
   preemption,
   saver_hook,
   scaffolds,
+  signal_handlers,
 )
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.model_fns import ModelFn
@@ -124,7 +125,7 @@ def checkpointing(
   checkpoint_format = CheckpointFormat.parse(checkpoint_format)
   scaffolds.check_options(options)
   layout_lib.check_layout(options.get("layout", "default"))
-  preemption.signal_numbers(options.get("save_on_signals", ()))
+  signal_handlers.signal_numbers(options.get("save_on_signals", ()))
 
   def decorate(model_fn: ModelFn) -> ModelFn:
     return _decorate(model_fn, checkpoint_format, options)
@@ -193,7 +194,7 @@ def _decorate(
   model_fn: ModelFn, checkpoint_format: CheckpointFormat, options: dict[str, Any]
 ) -> ModelFn:
   signature = model_fns.model_fn_signature(model_fn)
-  signals = preemption.signal_numbers(options.get("save_on_signals", ()))
+  signals = signal_handlers.signal_numbers(options.get("save_on_signals", ()))
 
   @functools.wraps(model_fn, updated=())
   def decorated(*args: Any, **kwargs: Any) -> Any:

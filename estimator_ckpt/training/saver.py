@@ -25,6 +25,7 @@ from estimator_ckpt.training import (
   save_costs,
   saver_graph,
   saver_ops,
+  signal_handlers,
 )
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import separate as separate_lib
@@ -125,7 +126,7 @@ class CheckpointSaver(tfp.SaverBase):
     self._separate = separate
     self._asynchronous = asynchronous
     self._durable = durable
-    self._signals = preemption.signal_numbers(save_on_signals)
+    self._signals = signal_handlers.signal_numbers(save_on_signals)
     self._root = _as_root(checkpoint, self._format)
     self._layout = layout_lib.check_layout(layout)
     self._strict = strict
