@@ -79,7 +79,7 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
       if not self._exchange.stops_alone:
         return
     if number is not None:
-      self._job.is_stopping = True
+      self._job.is_saving = True
       coord.request_stop()
 
   def before_run(self, run_context: Any) -> Any:
@@ -100,7 +100,7 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
       if number is not None:
         self._exchange.tell(run_context.session, number)
     if number is not None:
-      self._job.is_stopping = True
+      self._job.is_saving = True
       run_context.request_stop()
 
   def end(self, session: Any) -> None:
@@ -114,7 +114,8 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
     is_saved = not self._has_stepped or _saves(self._hooks, self._saver)
     if self._directory is not None and not is_saved:
       self._saver.save(session, os.path.join(self._directory, "model.ckpt"), step)
-      self._saver.wait_until_finished()
+    self._saver.wait_until_finished()
+    self._job.is_saving, self._job.is_saved = False, True
 
 
 class _EndingHook(tf.compat.v1.train.SessionRunHook):
@@ -130,7 +131,7 @@ class _EndingHook(tf.compat.v1.train.SessionRunHook):
   def end(self, session: Any) -> None:
     """Notes it."""
     del session
-    self._job.is_stopping = True
+    self._job.is_saving = True
 
 
 class _EvaluationHook(tf.compat.v1.train.SessionRunHook):

@@ -2,7 +2,8 @@
 
 A Python handler does not run inside `session.run`. Where input stands still, only the
 thread at the other end of `signal.set_wakeup_fd` hears of a signal. It ends the process
-when a second one comes before the step has ended.
+when a second one comes before the step has ended. Input that stands still can also keep a
+session from closing, so a second signal ends the process after the save, too.
 
 A job that fails before it has a session leaves its handlers. They find out that it is
 over, and act as those before.
@@ -88,14 +89,16 @@ class SignalledJob:
   Attributes:
     received: the first signal that came.
     told: the signal of another task of the cluster, for which this one ends too.
-    is_stopping: whether the last step has ended, so that a second signal means nothing.
+    is_saving: whether the last step has ended, and is not saved yet. Nothing disturbs that.
+    is_saved: whether it is saved, so that the process may end.
     may_give_up: whether an evaluation runs that may end before its end.
   """
 
   def __init__(self, frame: types.FrameType | None):
     self.received: int | None = None
     self.told: int | None = None
-    self.is_stopping = False
+    self.is_saving = False
+    self.is_saved = False
     self.may_give_up = False
     self._frame = frame
     self._session: weakref.ReferenceType[Any] | None = None
@@ -230,19 +233,19 @@ class SignalledJob:
         if self._fd_before != -1:
           with contextlib.suppress(OSError):
             os.write(self._fd_before, bytes([number]))
-        if number not in self._replaced or self.is_stopping:
+        if number not in self._replaced:
           continue
         if first is None:
           first = time.monotonic()
-          _logger.warning(
-            "%s: training saves and ends when this step has ended. Another one ends the "
-            "process at once, without a save.",
-            signal_name(number),
-          )
-        elif time.monotonic() - first >= _AT_ONCE:
+          if not self.is_saving:
+            _logger.warning(
+              "%s: training saves and ends when this step has ended. Another one ends the "
+              "process at once, without a save.",
+              signal_name(number),
+            )
+        elif time.monotonic() - first >= _AT_ONCE and not self.is_saving:
+          save = "after its save" if self.is_saved else "without a save"
           # The main thread may hold the locks of logging for good.
-          text = (
-            f"{signal_name(number)} again: the process ends at once, without a save.\n"
-          )
+          text = f"{signal_name(number)} again: the process ends at once, {save}.\n"
           os.write(2, text.encode())
           os._exit(128 + number)

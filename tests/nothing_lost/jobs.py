@@ -9,6 +9,7 @@ saves of `dual` and `separate`.
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import time
 from collections.abc import Mapping
@@ -236,8 +237,30 @@ def train_until_signal(
   return eckpt.stopped_by_signal()
 
 
-def train_on_input_that_stands_still(model_dir: str, progress: str) -> None:
-  """Trains three steps, and then waits for input in vain; handles SIGTERM."""
+class _Signals(tf.estimator.SessionRunHook):
+  """Sends this process SIGTERM after three steps."""
+
+  def begin(self) -> None:
+    """Counts from 0."""
+    self._steps = 0
+
+  def after_run(self, run_context: Any, run_values: Any) -> None:
+    """Counts, and sends it."""
+    self._steps += 1
+    if self._steps == 3:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train_on_input_that_stands_still(
+  model_dir: str, progress: str, has_signal: bool = False
+) -> None:
+  """Trains three steps, and then waits for input in vain; handles SIGTERM.
+
+  Args:
+    model_dir: the model_dir.
+    progress: the file of `Progress`.
+    has_signal: whether SIGTERM comes right after the third step.
+  """
 
   def rows() -> Any:
     for _ in range(3):
@@ -247,7 +270,7 @@ def train_on_input_that_stands_still(model_dir: str, progress: str) -> None:
 
   def standing_input_fn() -> tf.data.Dataset:
     x = tf.data.Dataset.from_generator(rows, tf.float32, [1])
-    return x.map(lambda row: ({"x": row}, row))
+    return x.map(lambda row: ({"x": row}, row)).prefetch(1)
 
   def reading_fn(features: Any, labels: Any, mode: str) -> Any:
     return model_fn(features, labels, mode)._replace(loss=tf.reduce_sum(features["x"]))
@@ -255,7 +278,7 @@ def train_on_input_that_stands_still(model_dir: str, progress: str) -> None:
   decorate = eckpt.checkpointing("dual", save_on_signals=("SIGTERM",))
   config = tf.estimator.RunConfig(save_checkpoints_steps=1)
   tf.estimator.Estimator(decorate(reading_fn), model_dir, config).train(
-    standing_input_fn, hooks=[Progress(progress)]
+    standing_input_fn, hooks=[Progress(progress), *([_Signals()] * has_signal)]
   )
 
 

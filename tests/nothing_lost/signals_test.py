@@ -31,6 +31,7 @@ def test_a_second_signal_ends_a_job_whose_input_stands_still(launcher, scratch):
   task.wait_for(lambda: (jobs.read_progress(str(progress)) or (0, 0))[1] >= 2)
   task.wait_for(lambda: tf.train.latest_checkpoint(model_dir) is not None)
   task.wait_for(lambda: "model.ckpt-3" in tf.train.latest_checkpoint(model_dir))
+  time.sleep(1)  # The hooks after the one that saves; then the next step begins.
   # A scheduler may signal a process and its group. These two count as one.
   launcher.ask(signal=signal.SIGTERM, pid=task.pid)
   launcher.ask(signal=signal.SIGTERM, pid=task.pid)
@@ -41,6 +42,23 @@ def test_a_second_signal_ends_a_job_whose_input_stands_still(launcher, scratch):
   assert task.status(10) == 128 + signal.SIGTERM
   assert "SIGTERM again: the process ends at once, without a save." in task.output
   assert killing.check_directory(model_dir) == 3
+
+
+def test_a_second_signal_ends_a_job_that_has_saved_and_cannot_close(launcher, scratch):
+  task = launcher.start(
+    "closing",
+    "tests.nothing_lost.jobs:train_on_input_that_stands_still",
+    model_dir=str(scratch / "job"),
+    progress=str(scratch / "progress"),
+    has_signal=True,
+  )
+  task.wait_for(lambda: "SIGTERM: training ends at step 3." in task.output)
+  time.sleep(1.5)
+  assert task.is_running
+  launcher.ask(signal=signal.SIGTERM, pid=task.pid)
+  assert task.status(10) == 128 + signal.SIGTERM
+  assert "SIGTERM again: the process ends at once, after its save." in task.output
+  assert killing.check_directory(scratch / "job") == 3
 
 
 def test_a_second_signal_does_not_disturb_the_end(launcher, scratch):
