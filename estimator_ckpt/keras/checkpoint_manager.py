@@ -104,6 +104,8 @@ class CheckpointManager(tf.train.CheckpointManager):
     self._optimizer: str | None = None
     # The structure of the last checkpoint, and what was matched for it.
     self._last: tuple[object, ToTf1] | None = None
+    # Whether there has been an asynchronous save.
+    self._is_async = False
     self._caller = 0
     self._failed: BaseException | None = None
     self.plan: Tf1Plan | None = None
@@ -141,9 +143,12 @@ class CheckpointManager(tf.train.CheckpointManager):
       UnsupportedCheckpointError: optimizer state cannot mean the same in TF1.
       CheckpointIOError: the file system refused.
     """
-    if not write_callbacks.has_callbacks():
+    is_async = options is not None and options.enable_async
+    # TensorFlow waits too before it writes. The settings below are those of this save.
+    self._wait()
+    # From 2.14 on, TensorFlow raises what failed before, in its next asynchronous save.
+    if not (is_async and write_callbacks.has_callbacks()):
       self._raise_failed()
-    # From TensorFlow 2.14 on, the base class raises it.
     self._failed = None
     self._caller = threading.get_ident()
     if self._optimizer is not None:
@@ -151,14 +156,14 @@ class CheckpointManager(tf.train.CheckpointManager):
       self._settings = LiveObjects(self._written).optimizer_settings(self._optimizer)
     if self.plan is None:
       options = write_callbacks.synchronous(options)
-    elif options is not None and options.enable_async:
+    elif is_async:
       write_callbacks.make_copies_repeatable(self._written)
+      self._is_async = True
     if write_callbacks.has_callbacks():
       options = write_callbacks.options_with(options, self._add_names)
     if checkpoint_number is None:
       self._go_on_counting()
-    path = super().save(checkpoint_number, check_interval, options)
-    return path
+    return super().save(checkpoint_number, check_interval, options)
 
   def _go_on_counting(self) -> None:
     """Has the save counter go on behind the latest checkpoint.
@@ -178,8 +183,12 @@ class CheckpointManager(tf.train.CheckpointManager):
     Raises:
       CheckpointError: one of them failed.
     """
-    write_callbacks.wait_for_writes(self._written)
+    self._wait()
     self._raise_failed()
+
+  def _wait(self) -> None:
+    if self._is_async:
+      write_callbacks.wait_for_writes(self._written)
 
   def _raise_failed(self) -> None:
     failed, self._failed = self._failed, None
@@ -261,7 +270,7 @@ class CheckpointManager(tf.train.CheckpointManager):
       )
     if self.plan is not None or prefix in self.checkpoints:
       words.append(
-        "The state file does not name it. tf.train.Checkpoint.restore reads its files."
+        "The state file was not changed. tf.train.Checkpoint.restore reads its files."
       )
     else:
       words.append("Nothing was kept of it.")

@@ -55,6 +55,23 @@ def test_a_bundle_has_its_files_and_no_others(prefix):
   assert (bundle.placed, bundle.cleaned, bundle.num_shards) == (["write"], [], 1)
 
 
+def test_without_sync_nothing_waits_for_the_disk(prefix, monkeypatch):
+  def fsync(descriptor):
+    raise AssertionError("fsync")
+
+  monkeypatch.setattr(os, "fsync", fsync)
+  with BundleWriter(prefix, 1) as bundle, pytest.raises(AssertionError):
+    bundle.add_bytes(b"data")
+  with BundleWriter(prefix, 1, sync=False) as bundle:
+    bundle.add_bytes(b"data")
+    bundle.commit(Index())
+  with BundleWriter(prefix, 2, overwrite=True, sync=False) as bundle:
+    bundle.add_bytes(b"some")
+    bundle.add_bytes(b"more")
+    bundle.commit(Index())
+  assert Index.read(prefix).header.num_shards == 2
+
+
 def test_data_files_of_another_bundle_are_linked(prefix, tmp_path):
   source = str(tmp_path / "source")
   files.write_atomic(source, b"tensors")

@@ -15,6 +15,7 @@ import estimator_ckpt as eckpt
 import estimator_ckpt.keras
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.keras import dual_names
 
 v1 = tf.compat.v1
 _X = np.sin(np.arange(40, dtype=np.float32).reshape(8, 5))
@@ -428,6 +429,31 @@ def test_a_later_checkpoint_that_lacks_names_is_kept_but_not_named(old, tmp_path
   assert manager.latest_checkpoint.endswith("ckpt-1")
   assert tf.train.latest_checkpoint(tmp_path / "new").endswith("ckpt-1")
   assert os.path.exists(tmp_path / "new" / "ckpt-2.index")
+
+
+@pytest.mark.parametrize("then", ["sync", "save", "asynchronous save"])
+def test_what_fails_behind_training_is_an_error_of_the_next_call(
+  then, old, tmp_path, monkeypatch
+):
+  options = tf.train.CheckpointOptions(enable_async=True)
+  manager = estimator_ckpt.keras.CheckpointManager(
+    _checkpoint(), tmp_path / "new", like=old.prefix
+  )
+  manager.save(options=options)
+
+  def refuse(*unused):
+    raise errors.CheckpointIOError("the disk is full")
+
+  monkeypatch.setattr(dual_names, "add_names", refuse)
+  manager.save(options=options)
+  calls = {
+    "sync": manager.sync,
+    "save": manager.save,
+    "asynchronous save": lambda: manager.save(options=options),
+  }
+  with pytest.raises(errors.CheckpointIOError, match="the disk is full"):
+    calls[then]()
+  assert tf.train.latest_checkpoint(tmp_path / "new").endswith("ckpt-1")
 
 
 def test_rules_lead_from_the_models_names(old, tmp_path):
