@@ -12,9 +12,12 @@ from estimator_ckpt.bundle import files, slices
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.bundle.shards import Shards, num_elements
-from estimator_ckpt.checkpoint import formats, layout
+from estimator_ckpt.checkpoint import formats, layout, tensor_names
+from estimator_ckpt.checkpoint import partition_strategy as strategy_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
+from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategyLike
 from estimator_ckpt.errors import (
   CheckpointError,
   CheckpointIOError,
@@ -49,7 +52,11 @@ class Slot(NamedTuple):
 
 
 def open_checkpoint(
-  path: str | os.PathLike[str], *, verify: bool = True, memory_map: bool = True
+  path: str | os.PathLike[str],
+  *,
+  verify: bool = True,
+  memory_map: bool = True,
+  partition_strategy: PartitionStrategyLike = None,
 ) -> CheckpointReader:
   """Opens a checkpoint of any format.
 
@@ -59,6 +66,10 @@ def open_checkpoint(
     verify: whether a tensor's bytes are checked against its checksum when it is read
       for the first time. Without it, a mapped tensor costs nothing until it is used.
     memory_map: whether large tensors in local files are mapped rather than read.
+    partition_strategy: `{scope: "mod"}` for partitioned embeddings that TensorFlow 1
+      looked up with `partition_strategy="mod"`, its default: their rows come in the order
+      of ids. Rows of other partitioned variables come part after part, as for "div".
+      Slots and moving averages follow their variables.
 
   Returns:
     A mapping from keys to arrays.
@@ -67,13 +78,18 @@ def open_checkpoint(
     CheckpointNotFoundError: there is no checkpoint.
     CorruptCheckpointError: its index is damaged, or the path is of something else.
     UnsupportedCheckpointError: its version or byte order is not supported.
+    OptionError: a scope of `partition_strategy` has no variable in several parts, or
+      the sizes of the parts are not those of "mod".
 
   Example:
     with open_checkpoint("model_dir") as reader:
       kernel = reader["dense/kernel"]
   """
   return CheckpointReader(
-    prefix_lib.resolve(path), verify=verify, memory_map=memory_map
+    prefix_lib.resolve(path),
+    verify=verify,
+    memory_map=memory_map,
+    partition_strategy=partition_strategy,
   )
 
 
@@ -99,20 +115,30 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     object_paths: keys by object path, as `"model/dense/kernel"`, every path that an
       object has. Components are escaped as they are in keys.
     slots: its optimizers' slot variables, as the object graph relates them.
+    mod_parts: for keys whose rows are put into the order of ids, the rows of each part.
   """
 
-  def __init__(self, prefix: str, *, verify: bool = True, memory_map: bool = True):
+  def __init__(
+    self,
+    prefix: str,
+    *,
+    verify: bool = True,
+    memory_map: bool = True,
+    partition_strategy: PartitionStrategyLike = None,
+  ):
     """Reads the index; `open_checkpoint` takes more kinds of paths.
 
     Args:
       prefix: the checkpoint's path.
       verify: see `open_checkpoint`.
       memory_map: see `open_checkpoint`.
+      partition_strategy: see `open_checkpoint`.
 
     Raises:
       CheckpointNotFoundError: there is no checkpoint.
       CorruptCheckpointError: its index is damaged.
       UnsupportedCheckpointError: its version or byte order is not supported.
+      OptionError: `partition_strategy` does not fit the checkpoint.
     """
     self.prefix = prefix
     self.index = Index.read(prefix)
@@ -125,6 +151,7 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     self._maps: dict[int, np.memmap] = {}
     self._cached: dict[str, object] = {}
     self._closed = False
+    self.mod_parts = self._read_mod_parts(partition_strategy)
 
   def __enter__(self) -> CheckpointReader:
     return self
@@ -188,7 +215,12 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
       raise CheckpointKeyError(
         f"{error.args[0]}; as a variable's name it stands for the key {known!r}"
       ) from None
-    return self._whole(entry, self.index.slice_entries(key), key)
+    array = self._whole(entry, self.index.slice_entries(key), key)
+    rows = self.mod_parts.get(key)
+    if rows is not None:
+      array = array[strategy_lib.stored_rows(rows)]
+      array.flags.writeable = False
+    return array
 
   def joined(self, keys: Sequence[str]) -> np.ndarray:
     """A tensor whose slices stand under several keys, each an incomplete tensor.
@@ -284,6 +316,27 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
       return self.names.get(name)  # type: ignore[call-overload]
     except CheckpointError:
       return None
+
+  def _read_mod_parts(self, given: PartitionStrategyLike) -> dict[str, tuple[int, ...]]:
+    strategy = strategy_lib.PartitionStrategy.parse(given)
+    if not strategy:
+      return {}
+    tensors = tensor_names.named_tensors(self.index, self.object_graph)
+    shapes = {t.full_name: self.index.entry(t.key).shape for t in tensors}
+    roles = roles_lib.classify(shapes, shapes)
+    keys: dict[str, list[str | None]] = {}
+    parts: dict[str, tuple[int, ...]] = {}
+    for t in tensors:
+      rows = strategy_lib.parts_of(self.index, t.key, t.bare_key)
+      if rows is not None:
+        parts[t.full_name] = rows
+        keys[t.full_name] = [t.key, t.bare_key, t.object_key]
+    told = strategy.mod_parts(parts)
+    for name, rows in parts.items():
+      # A slot may stand outside of the scope of its variable.
+      if strategy.of(name) is None and roles[name].of in told:
+        told[name] = rows
+    return {key: told[name] for name in told for key in keys[name] if key is not None}
 
   def _read_names(self) -> dict[str, str]:
     graph = self.object_graph

@@ -102,6 +102,38 @@ def add_name_map(parser: argparse.ArgumentParser, required: bool = False) -> Non
   )
 
 
+def add_partition_strategy(parser: argparse.ArgumentParser) -> None:
+  """Adds --partition_strategy."""
+  parser.add_argument(
+    "--partition_strategy",
+    metavar="SCOPE=mod|div",
+    action="append",
+    default=[],
+    help="how the partitioned embeddings of a scope of SOURCE were looked up; mod, TF1's"
+    " default, has their rows put into the order of ids. May be repeated",
+  )
+
+
+def partition_strategy_of(args: argparse.Namespace) -> dict[str, str] | None:
+  """The value of --partition_strategy as a dict.
+
+  Args:
+    args: the parsed flags.
+
+  Raises:
+    OptionError: a value is no SCOPE=STRATEGY.
+  """
+  found = {}
+  for text in args.partition_strategy:
+    scope, equals, strategy = text.rpartition("=")
+    if not scope:
+      raise OptionError(
+        f"--partition_strategy={text}: that is no SCOPE=mod or SCOPE=div"
+      )
+    found[scope] = strategy
+  return found or None
+
+
 def write(
   args: argparse.Namespace, label: str, writer: Callable[..., RewriteReport]
 ) -> int:

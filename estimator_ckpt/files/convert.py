@@ -16,7 +16,11 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
-from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan
+from estimator_ckpt.checkpoint.partition_strategy import (
+  PartitionStrategy,
+  PartitionStrategyLike,
+)
+from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan, row_order
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.rewrite import RewriteReport
 
@@ -32,6 +36,7 @@ def convert(
   keras: str | None = None,
   like: str | os.PathLike[str] | None = None,
   keras_options: Mapping[str, Any] | None = None,
+  partition_strategy: PartitionStrategyLike = None,
   data: str = "auto",
   overwrite: bool = False,
   dry_run: bool = False,
@@ -69,6 +74,10 @@ def convert(
     keras_options: further options of a conversion to or from Keras: `settings`,
       `ignore`, `keep`, `iterations`, `forget_bias`, `trainable`, `allow_approximate`;
       see `estimator_ckpt.keras.keras_options.KerasOptions`.
+    partition_strategy: `{scope: "mod"}` for partitioned embeddings that TensorFlow 1
+      looked up with `partition_strategy="mod"`, its default: objects get their rows in
+      the order of ids, and names keep the parts. A checkpoint does not store the
+      strategy. Without it, parts are joined row after row, and the report says so.
     data: how the data files get there. `"auto"` links, else shares (reflink), else
       copies; `"link"`, `"reflink"` and `"copy"` insist.
     overwrite: whether a checkpoint that is there may be replaced.
@@ -104,6 +113,7 @@ def convert(
         "optimizer": optimizer,
         "like": like,
         "name_map": name_map,
+        "partition_strategy": partition_strategy,
         **(keras_options or {}),
       },
       data=data,
@@ -113,9 +123,10 @@ def convert(
     )
   layout = layout_lib.check_layout(layout)
   names = NameMap.parse(name_map)
+  strategy = PartitionStrategy.parse(partition_strategy)
 
   def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
-    return conversion_plan.plan_conversion(
+    plan = conversion_plan.plan_conversion(
       read.index,
       read.graph,
       to,
@@ -123,6 +134,7 @@ def convert(
       name_map=names,
       step=read_small_step(read),
     )
+    return row_order.with_row_order(plan, read, strategy)
 
   return rewrite.rewrite_path(
     source,

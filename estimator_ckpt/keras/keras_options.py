@@ -11,6 +11,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.name_map import NameMapLike
 from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
+from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategyLike
 from estimator_ckpt.keras.scopes import ForgetBias
 from estimator_ckpt.keras.slot_formulas import Flavor
 
@@ -39,6 +40,8 @@ class KerasOptions:
     keep: the model's variables that are to be as in `like`.
     iterations: how many steps the optimizer has made; see `estimator_ckpt.keras.load`.
     forget_bias: what the TF1 code's LSTM cells add to their forget gates; see there.
+    partition_strategy: `"mod"` or `"div"` by scopes of TF1's partitioned embeddings; see
+      `estimator_ckpt.keras.load`.
     trainable: for Keras 2 and 3 without `like`: the trainable variables in the order of
       `model.trainable_variables`; by default as the `.meta` file beside the checkpoint
       lists them.
@@ -54,6 +57,7 @@ class KerasOptions:
   keep: Sequence[str] = ()
   iterations: int | str | None = None
   forget_bias: ForgetBias = None
+  partition_strategy: PartitionStrategyLike = None
   trainable: Sequence[str] | None = None
   allow_approximate: bool = False
 

@@ -21,8 +21,11 @@ An optimizer's slots are permuted and split like their variables. Nothing is add
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable
+
+from estimator_ckpt.keras.forms import Form
 
 if TYPE_CHECKING:
   import numpy as np
@@ -88,11 +91,51 @@ class Stored:
 
   Attributes:
     name: what the checkpoint calls it, before a name map.
-    shape: its dimensions.
+    shape: its dimensions, after the transposition of its form.
+    form: how its array is rearranged.
   """
 
   name: str
   shape: Shape
+  form: Form = Form()
+
+  @classmethod
+  def in_form(cls, name: str, shape: Shape, form: Form) -> Stored:
+    """A variable that is to be rearranged.
+
+    Args:
+      name: what the checkpoint calls the variable.
+      shape: the dimensions that are stored.
+      form: how its array is rearranged.
+    """
+    return cls(name, form.transposed(shape), form)
+
+  def recipe(self, shape: Shape) -> Recipe | None:
+    """Makes a weight of this variable alone.
+
+    Args:
+      shape: the weight's dimensions.
+
+    Returns:
+      The recipe, or None where the variable does not have that shape.
+    """
+    if self.shape != shape:
+      return None
+    return rearranged(self.name, self.form, shape)
+
+
+def rearranged(name: str, form: Form, shape: Shape) -> Recipe:
+  """A recipe that rearranges one variable.
+
+  Args:
+    name: the variable's name in the checkpoint.
+    form: how its array is rearranged.
+    shape: the weight's dimensions.
+  """
+  if not form:
+    return Recipe((name,))
+  make = functools.partial(form.apply, shape=shape)
+  return Recipe((name,), form.words(shape), make, make)
 
 
 def cell_recipes(
@@ -120,6 +163,37 @@ def cell_recipes(
   if convert is None or "kernel" not in weights or "recurrent_kernel" not in weights:
     return None
   return convert(_Cell(settings, weights, stored, forget_bias))
+
+
+def with_forms(recipe: Recipe, stored: Mapping[str, Stored]) -> Recipe:
+  """Rearranges the variables of a recipe before they are used.
+
+  Args:
+    recipe: the recipe of a cell's weight.
+    stored: variables with their forms, those of the recipe among them.
+
+  Returns:
+    The recipe, or one that rearranges first.
+  """
+  known = {variable.name: variable for variable in stored.values()}
+  variables = [known[name] for name in recipe.sources]
+  if not any(variable.form for variable in variables):
+    return recipe
+
+  def after(make: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    def rearrange_and_make(*arrays: np.ndarray) -> np.ndarray:
+      pairs = zip(variables, arrays)
+      return make(*(v.form.apply(array, v.shape) for v, array in pairs))
+
+    return rearrange_and_make
+
+  words = [v.form.words(v.shape) for v in variables if v.form]
+  return dataclasses.replace(
+    recipe,
+    how=", ".join([*words, recipe.how]),
+    make=after(recipe.make),
+    make_slot=None if recipe.make_slot is None else after(recipe.make_slot),
+  )
 
 
 def is_cell(kind: str) -> bool:

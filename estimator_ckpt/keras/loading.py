@@ -9,6 +9,7 @@ from typing import Any
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import reader as reader_lib
 from estimator_ckpt.checkpoint.name_map import NameMapLike
+from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategyLike
 from estimator_ckpt.keras import model as keras_model
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.model import KerasModel, KerasOptimizer
@@ -30,6 +31,7 @@ def load(
   moving_averages: bool = False,
   iterations: int | str | None = None,
   forget_bias: ForgetBias = None,
+  partition_strategy: PartitionStrategyLike = None,
   allow_approximate: bool = False,
 ) -> LoadReport:
   """Loads a checkpoint into a Keras model, and into its optimizer.
@@ -58,6 +60,11 @@ def load(
     forget_bias: what TF1's LSTM cells added to their forget gates, if not 1.0 (0.0 for
       CuDNN's); a number, or a dict from scopes of the checkpoint to numbers. Of
       several scopes that a cell is in, the innermost counts.
+    partition_strategy: `{scope: "mod"}` for embeddings that were saved in several parts,
+      and that `tf.nn.embedding_lookup` looked up with its default
+      `partition_strategy="mod"`. Scopes are those of the checkpoint. A checkpoint does
+      not store the strategy. Parts of which nothing is said are joined row after row,
+      as for "div", and the report says so.
     allow_approximate: whether to load optimizer state that cannot mean exactly the
       same in `optimizer`; docs/keras.md lists such pairs of optimizers.
 
@@ -79,7 +86,7 @@ def load(
   weights = WeightLoader(
     KerasModel(model), reader, contents, name_map, strict, ignore, keep, moving_averages
   )
-  weights.match(forget_bias)
+  weights.match(forget_bias, partition_strategy)
   state = None
   if optimizer is not None:
     state = StateLoader(

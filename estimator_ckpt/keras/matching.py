@@ -173,9 +173,10 @@ class _Matcher:
       return False
     if not layer.weights or len(layer.weights) != 1 or is_cell(layer.kind):
       return False
-    if stored.shape != layer.weights[0].shape:
+    recipe = stored.recipe(layer.weights[0].shape)
+    if recipe is None:
       return False
-    self._result.matches.append(Match(layer.weights[0], Recipe((stored.name,)), how))
+    self._result.matches.append(Match(layer.weights[0], recipe, how))
     del self._free[stored.name]
     self._left.remove(i)
     return True

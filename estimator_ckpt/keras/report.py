@@ -116,6 +116,7 @@ class LoadReport:
     optimizer: the state that was loaded; None without an optimizer, and while the
       optimizer waits for the model to be built.
     optimizer_pending: whether the optimizer waits for the model to be built.
+    notes: lines that ask for attention.
   """
 
   checkpoint: str
@@ -127,6 +128,7 @@ class LoadReport:
   others: list[str] = dataclasses.field(default_factory=list)
   optimizer: OptimizerReport | None = None
   optimizer_pending: bool = False
+  notes: list[str] = dataclasses.field(default_factory=list)
 
   @property
   def missing(self) -> list[str]:
@@ -165,6 +167,7 @@ class LoadReport:
       lines.append("optimizer: gets its state when it makes its variables")
     if self.optimizer is not None:
       lines.append(f"optimizer: {self.optimizer}")
+    lines += [f"note: {note}" for note in self.notes]
     return "\n".join(lines)
 
 

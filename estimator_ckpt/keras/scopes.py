@@ -191,7 +191,7 @@ class Scopes:
       if isinstance(found, Refusal):
         return {}, dict.fromkeys(weights, f"{REFUSED} {scope}: {found.reason}")
       if found is not None:
-        return found, {}
+        return {k: keras_layers.with_forms(r, inside) for k, r in found.items()}, {}
     return recipes, {
       leaf: _why_not(leaf, shape, scope, direct)
       for leaf, shape in weights.items()
@@ -208,14 +208,15 @@ def _pair(
   weights: Mapping[str, Shape], stored: Mapping[str, Stored]
 ) -> dict[str, Recipe]:
   """Pairs weights with variables of their shape: by name, by synonym, by shape alone."""
-  found: dict[str, str] = {}
+  found: dict[str, Recipe] = {}
   left = dict(stored)
 
   def take(leaf: str, candidates: Iterable[str]) -> None:
-    fitting = [c for c in candidates if c in left and left[c].shape == weights[leaf]]
+    recipes = {c: left[c].recipe(weights[leaf]) for c in candidates if c in left}
+    fitting = [(c, recipe) for c, recipe in recipes.items() if recipe is not None]
     if len(fitting) == 1:
-      found[leaf] = fitting[0]
-      del left[fitting[0]]
+      [(name, found[leaf])] = fitting
+      del left[name]
 
   for leaf in weights:
     take(leaf, [leaf])
@@ -227,7 +228,7 @@ def _pair(
     rivals = [w for w in weights if w not in found and weights[w] == shape]
     if leaf not in found and len(rivals) == 1:
       take(leaf, [name for name in left if may_be(leaf, name)])
-  return {leaf: Recipe((stored[name].name,)) for leaf, name in found.items()}
+  return found
 
 
 def may_be(leaf: str, name: str) -> bool:

@@ -20,6 +20,7 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as optimizer_names
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.listing import ObjectPaths
+from estimator_ckpt.checkpoint.partition_strategy import parts_of
 from estimator_ckpt.checkpoint.roles import RoleKind
 from estimator_ckpt.keras.iterations import Iterations, iterations
 from estimator_ckpt.keras.objects import find_optimizers
@@ -43,6 +44,7 @@ class Variable:
     shape: its dimensions.
     dtype: the name of its data type, such as `"float32"`.
     remark: a doubt about its role for the user, or "".
+    parts: the rows of each part, where it was saved in several parts of rows; or ().
   """
 
   name: str
@@ -50,6 +52,7 @@ class Variable:
   shape: tuple[int, ...]
   dtype: str
   remark: str = ""
+  parts: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +167,7 @@ class _Contents:
   def read(self) -> Contents:
     owned = {key for found in self._objects for key in found.keys()}
     names: dict[str, str] = {}
+    bare: dict[str, str | None] = {}
     others: list[str] = []
     tensors = tensor_names.named_tensors(self._index, self._graph)
     count = collections.Counter(t.name for t in tensors if t.key not in owned)
@@ -179,6 +183,7 @@ class _Contents:
       if not _is_below_var_list(tensor) and (clashing or name == tensor.path_name):
         name = self._better_name(tensor)
       names[name] = tensor.key
+      bare[name] = tensor.bare_key
     shapes = {name: self._index.entry(key).shape for name, key in names.items()}
     roles = optimizer_names.classify(names, shapes)
     result = Contents(self._prefix, {}, {}, [], None, others)
@@ -196,6 +201,7 @@ class _Contents:
           shapes[name],
           dtypes.name(self._index.entry(key).dtype),
           role.unclear,
+          parts_of(self._index, key, bare[name]) or (),
         )
       elif role.kind is RoleKind.OTHER:
         others.append(name)

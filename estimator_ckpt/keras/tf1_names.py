@@ -117,6 +117,42 @@ class Tf1Names:
     return lines
 
 
+class BackwardsMap:
+  """From TF1's names to the Keras model's, by a map that leads the other way.
+
+  Args:
+    mapped: TF1's names by the model's.
+  """
+
+  def __init__(self, mapped: Mapping[str, str]):
+    self._names = {new: old for old, new in mapped.items()}
+    self._scopes: dict[str, str] = {}
+    for old, new in mapped.items():
+      old_scope, _, old_leaf = old.rpartition("/")
+      new_scope, _, new_leaf = new.rpartition("/")
+      if old_leaf == new_leaf:
+        self._scopes.setdefault(new_scope, old_scope)
+
+  def name(self, name: str) -> str:
+    """Finds the name that a TF1 variable has in the model.
+
+    Args:
+      name: its name in TF1. A cell's weights may be several variables there; these
+        follow their scope.
+
+    Returns:
+      The name, or its own where no rule leads to it.
+    """
+    if name in self._names:
+      return self._names[name]
+    scope = name.rpartition("/")[0]
+    while scope:
+      if scope in self._scopes:
+        return self._scopes[scope] + name[len(scope) :]
+      scope = scope.rpartition("/")[0]
+    return name
+
+
 def _form(dtype: int, shape: Iterable[int]) -> str:
   return f"{dtypes.name(dtype)} of shape {list(shape)}"
 

@@ -21,6 +21,7 @@ from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.forms import Form, mod_forms, untold_notes
 from estimator_ckpt.keras.inverse import invert
 from estimator_ckpt.keras.iterations import (
   BETAS,
@@ -40,7 +41,7 @@ from estimator_ckpt.keras.scopes import Scopes
 from estimator_ckpt.keras.slot_formulas import Flavor, Optimizer, parse_kind
 from estimator_ckpt.keras.state_plan import StatePlan, plan_state
 from estimator_ckpt.keras.template import template_layers
-from estimator_ckpt.keras.tf1_names import Tf1Names
+from estimator_ckpt.keras.tf1_names import BackwardsMap, Tf1Names
 from estimator_ckpt.keras.tf1_plan import ModelNames, Tf1Plan
 
 if TYPE_CHECKING:
@@ -156,6 +157,11 @@ class ToTf1:
     if self._like is not None:
       self._match_like(self._like.contents, names)
       return
+    if self._options.partition_strategy:
+      raise errors.OptionError(
+        "On the way back to TensorFlow 1, partition_strategy= needs like=, a checkpoint "
+        "of the TF1 code, which says in how many parts the embedding is."
+      )
     renamed = NameMap.parse(self._options.name_map).apply(names)
     for name in names:
       self._shapes[renamed[name]] = contents.variables[name].shape
@@ -168,9 +174,13 @@ class ToTf1:
     self._shapes = {name: variable.shape for name, variable in wanted.items()}
     # The rules lead from the Keras model's names to TF1's; here it goes the other way.
     mapped = NameMap.parse(self._options.name_map).apply(names)
-    backwards = _Backwards(mapped)
+    backwards = BackwardsMap(mapped)
+    strategy = self._options.partition_strategy
+    forms = mod_forms(wanted.values(), strategy)
+    self.report.notes = untold_notes(wanted.values(), strategy)
     stored = {
-      backwards.name(name): Stored(name, shape) for name, shape in self._shapes.items()
+      backwards.name(name): Stored.in_form(name, shape, forms.get(name, Form()))
+      for name, shape in self._shapes.items()
     }
     live = set(self._model.paths.values())
     others = dataclasses.replace(
@@ -441,37 +451,6 @@ class ToTf1:
         done = by_key.get(key) in converted or key in slots
         left_out[key] = "converted" if done else "TensorFlow 1 has no such state"
     return Tf1Plan(self._keys, self.tensors, self._made_of, left_out, self.report)
-
-
-class _Backwards:
-  """From TF1's names to the Keras model's, by a map that leads the other way.
-
-  Args:
-    mapped: TF1's names by the model's.
-  """
-
-  def __init__(self, mapped: Mapping[str, str]):
-    self._names = {new: old for old, new in mapped.items()}
-    self._scopes: dict[str, str] = {}
-    for old, new in mapped.items():
-      old_scope, _, old_leaf = old.rpartition("/")
-      new_scope, _, new_leaf = new.rpartition("/")
-      if old_leaf == new_leaf:
-        self._scopes.setdefault(new_scope, old_scope)
-
-  def name(self, name: str) -> str:
-    """The name that a TF1 variable has in the model, or its own.
-
-    A cell's weights may be several variables in TF1; these follow their scope.
-    """
-    if name in self._names:
-      return self._names[name]
-    scope = name.rpartition("/")[0]
-    while scope:
-      if scope in self._scopes:
-        return self._scopes[scope] + name[len(scope) :]
-      scope = scope.rpartition("/")[0]
-    return name
 
 
 def _item(made: Any, name: str) -> np.ndarray:

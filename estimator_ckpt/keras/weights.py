@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
 from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
+from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategyLike
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.forms import Form, mod_forms, untold_notes
 from estimator_ckpt.keras.layers import Recipe, Stored
 from estimator_ckpt.keras.matching import Match
 from estimator_ckpt.keras.model import KerasModel, ModelLayer, after_build, assign
@@ -80,12 +82,15 @@ class WeightLoader:
     self.report = LoadReport(reader.prefix)
     self._matched: list[tuple[Any, Match]] = []
 
-  def match(self, forget_bias: ForgetBias) -> None:
+  def match(
+    self, forget_bias: ForgetBias, partition_strategy: PartitionStrategyLike = None
+  ) -> None:
     """Matches the layers that are built.
 
     Args:
       forget_bias: what TF1's LSTM cells added to their forget gates: a number, or a
         dict from scopes to numbers; None for the cells' defaults.
+      partition_strategy: `"mod"` or `"div"` by scopes of partitioned embeddings.
 
     Raises:
       VariableMismatchError: a variable has no counterpart, and `strict` is set.
@@ -93,12 +98,18 @@ class WeightLoader:
     """
     names = list(self.contents.variables)
     renamed = self._name_map.apply(names)
+    forms = mod_forms(self.contents.variables.values(), partition_strategy)
     stored = {
-      renamed[name]: Stored(name, self.contents.variables[name].shape) for name in names
+      renamed[name]: Stored.in_form(
+        name, self.contents.variables[name].shape, forms.get(name, Form())
+      )
+      for name in names
     }
     self._scopes = Scopes(stored, forget_bias)
     self.report.ignored = [name for name in names if matches_any(name, self._ignore)]
     self._free = {name: None for name in names if name not in self.report.ignored}
+    taken = [self.contents.variables[name] for name in self._free]
+    self.report.notes = untold_notes(taken, partition_strategy)
     self.report.others = sorted(
       {*self.contents.others, *([GLOBAL_STEP] if self.contents.global_step else [])}
     )

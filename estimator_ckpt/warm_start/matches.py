@@ -24,12 +24,14 @@ class Target:
     dtype: TensorFlow's DataType number.
     shape: the shape of the whole; None where it is not known before it runs.
     trainable: whether an optimizer trains it; None where that is not known.
+    parts: the number of parts that it has.
   """
 
   name: str
   dtype: int
   shape: Shape | None
   trainable: bool | None = None
+  parts: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +43,15 @@ class Started:
     source: the tensor that it gets.
     how: how the two were matched, in words.
     vocabulary: how the rows move where a vocabulary changed, or None.
+    mod_parts: where the rows are put into the order of ids, the rows of each of the
+      tensor's parts; or ().
   """
 
   target: Target
   source: SourceTensor
   how: str
   vocabulary: VocabularyChange | None = None
+  mod_parts: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +99,7 @@ class Matches:
     left_in_graph: the variables that are not started.
     left_in_checkpoint: the tensors that start nothing.
     problems: requests that cannot be met.
+    notes: what a user should know of the values.
   """
 
   prefix: str
@@ -101,6 +107,7 @@ class Matches:
   left_in_graph: tuple[LeftOut, ...]
   left_in_checkpoint: tuple[LeftOut, ...]
   problems: tuple[Problem, ...]
+  notes: tuple[str, ...]
 
 
 def mismatch(target: Target, source: SourceTensor) -> str | None:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategy
 from estimator_ckpt.warm_start.assignment_map import Entry
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
 
@@ -27,6 +28,7 @@ class WarmStartOptions:
     global_step: whether the step is started too.
     moving_averages: one of `MOVING_AVERAGES`.
     vocabularies: changed vocabularies, by the name of the variable.
+    partition_strategy: how the checkpoint's partitioned embeddings were looked up.
     strict: whether a problem is an error.
   """
 
@@ -37,4 +39,5 @@ class WarmStartOptions:
   global_step: bool = False
   moving_averages: str = MATCH
   vocabularies: Mapping[str, VocabularyChange] = dataclasses.field(default_factory=dict)
+  partition_strategy: PartitionStrategy = PartitionStrategy()
   strict: bool = True

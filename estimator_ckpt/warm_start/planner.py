@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import roles as roles_lib
+from estimator_ckpt.checkpoint.partition_strategy import check_mod
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
+from estimator_ckpt.warm_start import embedding_parts
 from estimator_ckpt.warm_start.assignment_map import Candidate, Entry
 from estimator_ckpt.warm_start.matches import (
   LeftOut,
@@ -87,6 +89,10 @@ class _Planner:
     self._check_variables()
     self._check_state()
     self._check_vocabularies()
+    strategy = self._options.partition_strategy
+    in_parts = [tensor.name for tensor in self._source.tensors if tensor.row_parts]
+    for text in strategy.unused(in_parts):
+      self._problem("partition_strategy", text)
     if not self._started and not self._problems:
       self._problem(
         "",
@@ -100,6 +106,7 @@ class _Planner:
       tuple(self._left[name] for name in sorted(self._left)),
       self._left_in_checkpoint(),
       tuple(self._problems),
+      embedding_parts.strategy_notes(strategy, self._started.values()),
       self._options.strict,
       self._source,
       self._working_entries(),
@@ -287,7 +294,11 @@ class _Planner:
       return
     if change is not None:
       how = f"{how}, {change}"
-    self._started[target.name] = Started(target, tensor, how, change)
+    rows = embedding_parts.mod_parts(self._options.partition_strategy, tensor)
+    if rows:
+      check_mod(tensor.name, rows)
+      how = f"{how}, {len(rows)} parts put together as 'mod'"
+    self._started[target.name] = Started(target, tensor, how, change, rows)
 
   def _vocabulary(self, target: Target, role: Role) -> VocabularyChange | None:
     change = self._options.vocabularies.get(target.name)

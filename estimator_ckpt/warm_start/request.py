@@ -10,6 +10,7 @@ A model is started once, when its model_dir has no checkpoint yet.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import re
@@ -17,6 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.partition_strategy import (
+  PartitionStrategy,
+  PartitionStrategyLike,
+)
 from estimator_ckpt.warm_start import planner
 from estimator_ckpt.warm_start.assignment_map import (
   AssignmentMapLike,
@@ -57,6 +62,11 @@ class WarmStart:
       variables from their moving averages. "skip" leaves moving averages alone.
     vocab_info: `tf.estimator.VocabInfo` by the name of the variable, for a vocabulary
       that changed. Slots and moving averages follow.
+    partition_strategy: `{scope: "mod"}` for embeddings in several parts that the
+      checkpoint's code looked up with `partition_strategy="mod"`, TensorFlow 1's default.
+      Their rows are put into the order of ids, which a variable in one part needs, or
+      one that is looked up with "div". Scopes are those of the checkpoint's names. Of a
+      graph that also uses "mod", with as many parts, say nothing: rows stay as they are.
     strict: whether requests that cannot be met are an error. It comes before training
       starts, and lists all of them. If not, they are a warning.
 
@@ -79,6 +89,7 @@ class WarmStart:
     global_step: bool = False,
     moving_averages: str = MATCH,
     vocab_info: Mapping[str, Any] | None = None,
+    partition_strategy: PartitionStrategyLike = None,
     strict: bool = True,
   ):
     if not isinstance(checkpoint, (str, os.PathLike)) or not os.fspath(checkpoint):
@@ -108,6 +119,7 @@ class WarmStart:
       vocabularies={
         name: VocabularyChange.of(info) for name, info in (vocab_info or {}).items()
       },
+      partition_strategy=PartitionStrategy.parse(partition_strategy),
       strict=strict,
     )
 
@@ -120,6 +132,8 @@ class WarmStart:
       parts.append(f"assignment_map={{{', '.join(map(str, options.entries))}}}")
     for field in dataclasses.fields(options):
       value = getattr(options, field.name)
+      if isinstance(value, PartitionStrategy):
+        value = dict(value.by_scope) or _default(field)
       if field.name not in ("variables", "entries") and value != _default(field):
         parts.append(f"{_SPOKEN.get(field.name, field.name)}={value!r}")
     return f"WarmStart({', '.join(parts)})"
@@ -138,13 +152,20 @@ class WarmStart:
     Raises:
       CheckpointNotFoundError: there is no checkpoint to start from.
       CorruptCheckpointError: it is damaged, or something else.
-      OptionError: an entry of the map is no name and no regular expression.
+      OptionError: an entry of the map is no name and no regular expression; parts of an
+        embedding do not have the sizes of its strategy.
     """
     if isinstance(variables, (str, os.PathLike)):
       targets = targets_of_checkpoint(variables)
     else:
       targets = [_target(variable) for variable in variables]
-    unique = {target.name: target for target in targets}
+    count = collections.Counter(target.name for target in targets)
+    unique = {
+      target.name: dataclasses.replace(
+        target, parts=max(target.parts, count[target.name])
+      )
+      for target in targets
+    }
     return planner.make_plan(
       SourceTensors.open(self.checkpoint), list(unique.values()), self.options
     )
@@ -200,7 +221,12 @@ def targets_of_checkpoint(path: str | os.PathLike[str]) -> list[Target]:
   tensors = SourceTensors.open(path).tensors
   parts = {key for t in tensors if len(t.part_shapes) > 1 for key in t.keys}
   return [
-    Target(tensor.name, tensor.dtype, tensor.shape)
+    Target(
+      tensor.name,
+      tensor.dtype,
+      tensor.shape,
+      parts=max(1, len(tensor.slices), len(tensor.part_shapes)),
+    )
     for tensor in tensors
     if tensor.is_variable
     # A single part is neither a variable nor another name for one.

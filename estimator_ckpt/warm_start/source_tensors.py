@@ -23,6 +23,7 @@ from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.listing import ObjectPaths
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.partition_strategy import row_parts
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.checkpoint.tensor_names import NamedTensor, named_tensors
 
@@ -69,6 +70,14 @@ class SourceTensor:
     if len(self.keys) > 3:
       return f"{self.keys[0]}, ..., {self.keys[-1]}"
     return ", ".join(self.keys)
+
+  @property
+  def row_parts(self) -> tuple[int, ...]:
+    """The rows of each part, where there are several parts of rows; else ()."""
+    if len(self.part_shapes) > 1:
+      rows = tuple(shape[0] for shape in self.part_shapes if shape)
+      return rows if self.axis == 0 else ()
+    return row_parts(self.slices, self.shape) or ()
 
   def joined_to(self, shape: Shape | None) -> SourceTensor:
     """The same tensor, its parts joined to a shape where that is possible.

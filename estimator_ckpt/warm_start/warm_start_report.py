@@ -69,6 +69,9 @@ def sections(plan: Matches) -> list[ReportSection]:
       found.append(
         ReportSection(heading, (), [(item.name, _kind(item)) for item in items])
       )
+  if plan.notes:
+    notes = [(note,) for note in plan.notes]
+    found.append(ReportSection(f"Notes, {len(notes)}:", (), notes))
   if plan.problems:
     rows = [(str(problem),) for problem in plan.problems]
     found.append(ReportSection(f"Problems, {len(rows)}:", (), rows))
@@ -136,6 +139,7 @@ def summary(plan: Matches) -> str:
       else f"{items[0].name}: {reason}"
       for reason, items in _by_reason(left).items()
     )
+  lines += [f"Note: {note}" for note in plan.notes]
   if plan.problems:
     lines.append(f"Passed over, as strict=False ({len(plan.problems)}):")
     lines += _first(map(str, plan.problems))
@@ -153,8 +157,8 @@ def as_json(
       rows are old ones.
 
   Returns:
-    A dict with `checkpoint`, `started`, `left_in_graph`, `left_in_checkpoint` and
-    `problems`.
+    A dict with `checkpoint`, `started`, `left_in_graph`, `left_in_checkpoint`,
+    `problems` and `notes`.
   """
   return {
     "checkpoint": plan.prefix,
@@ -162,6 +166,7 @@ def as_json(
     "left_in_graph": [_left_json(item) for item in plan.left_in_graph],
     "left_in_checkpoint": [_left_json(item) for item in plan.left_in_checkpoint],
     "problems": [str(problem) for problem in plan.problems],
+    "notes": list(plan.notes),
   }
 
 
@@ -181,6 +186,7 @@ def markdown(plan: Matches) -> str:
     how = _code(how) if "*" in how or "_" in how else how
     rows.append((_code(name), _code(key), kind, how))
   texts.append(_grid(_TITLES, rows))
+  texts += [f"Note: {note}" for note in plan.notes]
   for title, left in _sides(plan):
     if left:
       texts.append(f"{title}:")

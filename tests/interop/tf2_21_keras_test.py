@@ -11,6 +11,7 @@ _FILES = [
   "tests/keras/checkpoint_manager_test.py",
   "tests/keras/layers_test.py",
   "tests/keras/save_checkpoints_test.py",
+  "tests/keras/partitioned_embedding_test.py",
   *sorted(
     path.relative_to(suites.ROOT).as_posix()
     for path in readers.HERE.glob("keras3_*.py")

@@ -78,6 +78,7 @@ def test_json_has_everything():
       }
     ],
     "problems": [],
+    "notes": [],
   }
 
 

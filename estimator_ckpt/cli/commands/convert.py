@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     + ", ".join(f"{name} ({where})" for name, where in LAYOUTS.items()),
   )
   arguments.add_name_map(parser)
+  arguments.add_partition_strategy(parser)
   _add_keras_flags(parser)
   arguments.add_flags(parser)
 
@@ -134,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
     keras=args.keras,
     like=args.like,
     keras_options=options,
+    partition_strategy=arguments.partition_strategy_of(args),
   )
   return arguments.write(args, "converting", writer)
 

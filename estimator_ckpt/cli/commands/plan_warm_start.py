@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli import arguments, terminal
 from estimator_ckpt.cli.exit_statuses import FINE, NO
 
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default="match",
     help="use: start variables from their moving averages; skip: leave these alone",
   )
+  arguments.add_partition_strategy(parser)
   parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     optimizer_state=args.optimizer_state,
     global_step=args.global_step,
     moving_averages=args.moving_averages,
+    partition_strategy=arguments.partition_strategy_of(args),
   ).plan(args.to)
   if args.json:
     terminal.print_json(warm_start_report.as_json(plan))

@@ -26,8 +26,9 @@ from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.keras import graph as keras_graph
 from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.forms import Form, mod_forms, untold_notes
 from estimator_ckpt.keras.keras_options import KerasOptions
-from estimator_ckpt.keras.layers import Recipe, Stored
+from estimator_ckpt.keras.layers import Recipe, Stored, rearranged
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,
@@ -192,11 +193,18 @@ class ToKeras:
     renamed = NameMap.parse(options.name_map).apply(names)
     self.report.ignored = options.ignored(names)
     taken = [name for name in names if name not in self.report.ignored]
+    variables = self._contents.variables
+    forms = mod_forms(variables.values(), options.partition_strategy)
+    self.report.notes = untold_notes(
+      [variables[name] for name in taken], options.partition_strategy
+    )
     if self._template is None:
-      self._match_names({name: renamed[name] for name in taken})
+      self._match_names({name: renamed[name] for name in taken}, forms)
       return
     stored = {
-      renamed[name]: Stored(name, self._contents.variables[name].shape)
+      renamed[name]: Stored.in_form(
+        name, variables[name].shape, forms.get(name, Form())
+      )
       for name in names
     }
     template = self._template
@@ -237,7 +245,7 @@ class ToKeras:
       self._set_iterations(template.state.iterations)
     self._finish_template(template)
 
-  def _match_names(self, renamed: Mapping[str, str]) -> None:
+  def _match_names(self, renamed: Mapping[str, str], forms: Mapping[str, Form]) -> None:
     """Gives each variable the place that its name spells."""
     scopes = {match[0] for match in map(_CELL.match, renamed) if match}
     # Keras' own cells, trained in TF1, stay as they are.
@@ -258,8 +266,10 @@ class ToKeras:
     recipes = {}
     for new, key in built.variables.items():
       variable = self._contents.variables[olds[new]]
-      self.report.rows.append(Row(new, variable.shape, (variable.name,), "name"))
-      recipes[new] = Recipe((variable.name,))
+      form = forms.get(variable.name, Form())
+      recipes[new] = rearranged(variable.name, form, variable.shape)
+      how = f"name: {recipes[new].how}" if recipes[new].how else "name"
+      self.report.rows.append(Row(new, variable.shape, (variable.name,), how))
       self._make(key, variable.shape, [variable.key], recipes[new], None)
     if target is not None:
       variables = {new: self._contents.variables[old] for new, old in olds.items()}

@@ -15,6 +15,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, slice_specs, slices
 from estimator_ckpt.bundle.messages import TensorSlice
 from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.checkpoint.partition_strategy import stored_rows
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.warm_start.matches import Started
@@ -168,9 +169,11 @@ class _Part:
     self._change = item.vocabulary
     wanted = self._bounds
     if wanted is not None and self._change is not None:
-      axis = self._change.axis
-      whole = ((0, item.source.shape[axis]),)
-      wanted = wanted[:axis] + whole + wanted[axis + 1 :]
+      wanted = _along_whole(wanted, self._change.axis, item.source.shape)
+    # The rows that are wanted, in the order of ids, are spread over all parts.
+    self._rows = wanted[0] if wanted is not None and item.mod_parts else None
+    if wanted is not None and item.mod_parts:
+      wanted = _along_whole(wanted, 0, item.source.shape)
     self._wanted = wanted
     self._pieces = [
       (bounds, reads.add(self.device, key, slice_spec, item.source.dtype))
@@ -181,8 +184,12 @@ class _Part:
     """The value that the part starts with; adds its count to `rows_kept`."""
     pieces = [(bounds, self._reads.tensor(read)) for bounds, read in self._pieces]
     if self._wanted is None:
-      return pieces[0][1]
-    old = _stitch(pieces, self._wanted, self._item.source)
+      old = pieces[0][1]
+    else:
+      old = _stitch(pieces, self._wanted, self._item.source)
+    if self._item.mod_parts:
+      places = stored_rows(self._item.mod_parts)
+      old = tf.gather(old, places if self._rows is None else places[slice(*self._rows)])
     if self._change is None:
       return old
     return self._remapped(old, self._change, rows_kept)
@@ -241,6 +248,11 @@ def _bounds(slice_spec: str, shape: Sequence[int] | None) -> Bounds | None:
 def _slice_spec(shape: Sequence[int], bounds: Bounds) -> str:
   extents = tuple((start, end - start) for start, end in bounds)
   return slice_specs.serialize(TensorSlice(extents), shape)
+
+
+def _along_whole(bounds: Bounds, axis: int, shape: Sequence[int]) -> Bounds:
+  """The same bounds, but all of a tensor of that shape along one axis."""
+  return (*bounds[:axis], (0, shape[axis]), *bounds[axis + 1 :])
 
 
 def _whole(shape: Sequence[int]) -> Bounds:
