@@ -13,6 +13,10 @@ average that no rule matches goes with its variable, so `net/w:net/v` also makes
 `net/v/Adam` of `net/w/Adam`. So does one that a regular expression matches because it
 matches any name that begins with the variable's: `(.*)/(.*):\1_\2` is meant for `net/w`.
 TensorFlow's own `save_counter` of an object-based checkpoint keeps its name.
+
+Where variables become weights of Keras, or weights variables, `new` may be followed by
+how the array is rearranged: `a/kernel:b/kernel reshape` gives it the shape that is
+wanted, with the same bytes, and `w:dense/kernel transpose=1,0` exchanges its axes.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ NameMapLike = Union[
 # A colon between the two names: not `\:`, and not the one in `(?:...)`.
 _COLON = re.compile(r"(?<!\\)(?<!\(\?):")
 _COMMENT = re.compile(r"\s#")
+_FORM = re.compile(r"(.*\S)\s+(?:(reshape)|transpose=([\d,\s]*))", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +50,25 @@ class Rule:
     old: a name, a scope ending in `/`, or a regular expression.
     new: what takes its place.
     source: where the rule stands, for error messages.
+    axes: the transposition of the array, for each new axis the old one; or ().
+    reshape: whether the array takes the shape that is wanted.
   """
 
   old: str
   new: str
   source: str = "name_map"
+  axes: tuple[int, ...] = ()
+  reshape: bool = False
 
   def __str__(self) -> str:
-    return f"{self.old}:{self.new}"
+    return f"{self.old}:{self.new}{self.form and ' '}{self.form}"
+
+  @property
+  def form(self) -> str:
+    """How the array is rearranged, as a rule says it: `reshape`, `transpose=1,0`, ""."""
+    if self.axes:
+      return f"transpose={','.join(map(str, self.axes))}"
+    return "reshape" if self.reshape else ""
 
   @classmethod
   def of(cls, old: str, new: str) -> Rule:
@@ -136,18 +152,60 @@ class NameMap:
       For every name, in the given order, its new name.
 
     Raises:
+      OptionError: a rule matches nothing, or two names would become one; or a rule
+        rearranges arrays, which a mere renaming does not.
+    """
+    self.check_names_alone()
+    return self.apply_with_forms(names, keys, roles)[0]
+
+  def check_names_alone(self) -> None:
+    """Checks that no rule rearranges arrays.
+
+    Raises:
+      OptionError: a rule does.
+    """
+    for rule in self.rules:
+      if rule.form:
+        raise errors.OptionError(
+          f"{rule.source}: {str(rule)!r}: {rule.form} is for a conversion to or from"
+          " Keras, with a model or a checkpoint of it (like=, --like), and not for new"
+          " names alone"
+        )
+
+  def apply_with_forms(
+    self,
+    names: Iterable[str],
+    keys: Mapping[str, str] | None = None,
+    roles: Mapping[str, optimizer_names.Role] | None = None,
+  ) -> tuple[dict[str, str], dict[str, Rule]]:
+    """Gives names their new names, and says which arrays are rearranged.
+
+    Args:
+      names: all names of a checkpoint.
+      keys: as of `apply`.
+      roles: as of `apply`.
+
+    Returns:
+      For every name, in the given order, its new name; and by the old names the rules
+      that rearrange their arrays.
+
+    Raises:
       OptionError: a rule matches nothing, or two names would become one.
     """
     names = list(dict.fromkeys(names))
     if not self.rules:
-      return {name: name for name in names}
+      return {name: name for name in names}, {}
     known = set(names)
     keys = keys or {}
     mapped: dict[str, str] = {}
     matched: dict[str, Rule] = {}
+    rearranged: dict[str, Rule] = {}
     for rule in self.rules:
+      before = set(mapped) if rule.form else set()
       if not self._apply_rule(rule, names, known, keys, mapped, matched):
         raise _matches_nothing(rule, [*names, *keys])
+      if rule.form:
+        rearranged.update((name, rule) for name in mapped if name not in before)
     roles = optimizer_names.classify(names) if roles is None else roles
     for name in names:
       of = roles[name].of if name in roles else None
@@ -159,7 +217,7 @@ class NameMap:
         mapped[name] = _follow(name, of, mapped[of])
     result = {name: mapped.get(name, name) for name in names}
     check_distinct(result)
-    return result
+    return result, rearranged
 
   def _apply_rule(
     self,
@@ -266,7 +324,16 @@ def _rule(old: str, new: str, source: str) -> Rule:
     raise errors.OptionError(
       f"{source}: '{old}:' says no new name; to leave a variable out, use strip"
     )
-  return Rule(old, new, source)
+  form = _FORM.fullmatch(new)
+  if form is None:
+    return Rule(old, new, source)
+  axes = tuple(int(axis) for axis in (form[3] or "").split(",") if axis.strip())
+  if not form[2] and (not axes or sorted(axes) != list(range(len(axes)))):
+    raise errors.OptionError(
+      f"{source}: {new!r}: transpose= lists every axis of the array once, as in"
+      " transpose=1,0"
+    )
+  return Rule(old, form[1], source, axes, bool(form[2]))
 
 
 def _parse_rule(text: str, source: str) -> Rule:

@@ -34,6 +34,7 @@ class RewritePlan:
     left_out: keys of the source that the result lacks, each with the reason.
     notes: what a user should know of the result.
     tensors: tensors to write that are made of others, by key.
+    shapes: other dimensions for the same bytes, by key.
   """
 
   checkpoint_format: CheckpointFormat
@@ -44,9 +45,14 @@ class RewritePlan:
   left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: tuple[str, ...] = ()
   tensors: Mapping[str, NewTensor] = dataclasses.field(default_factory=dict)
+  shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
   def __str__(self) -> str:
-    lines = [f"{key} <- {source}" for key, source in sorted(self.keys.items())]
+    lines = [
+      f"{key} <- {source}"
+      + (f" as {list(self.shapes[key])}" if key in self.shapes else "")
+      for key, source in sorted(self.keys.items())
+    ]
     if self.object_graph is not None:
       lines.append(f"{layout_lib.OBJECT_GRAPH_KEY} <- new")
     lines += [f"{key} <- {value}" for key, value in sorted(self.scalars.items())]
@@ -127,6 +133,8 @@ def apply_plan(plan: RewritePlan, index: Index) -> None:
   rekey(index, plan.keys)
   if plan.checkpoint_format is not CheckpointFormat.TF1:
     join_parts(index, plan.keys)
+  for key, shape in plan.shapes.items():
+    index.put(key, index.entry(key)._replace(shape=shape))
 
 
 def join_parts(index: Index, keys: Iterable[str]) -> None:

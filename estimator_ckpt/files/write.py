@@ -75,6 +75,14 @@ class SourceCheckpoint:
     """The checkpoint's format."""
     return formats.format_of(self.index, self.graph)
 
+  def can_reshape(self, key: str) -> bool:
+    """Whether an index may give a tensor's bytes another shape: they are not in parts.
+
+    Args:
+      key: the tensor's key.
+    """
+    return not self.index.entry(key).slices and self.shards.v1 is None
+
   @property
   def data_bytes(self) -> int:
     """The size of all data files, in bytes.

@@ -27,6 +27,8 @@ def add_names(reader: CheckpointReader, plan: Tf1Plan) -> None:
   prefix, index = reader.prefix, reader.index
   for name, key in plan.keys.items():
     index.alias(name, key)
+  for name, shape in plan.shapes.items():
+    index.put(name, index.entry(name)._replace(shape=shape))
   if not plan.tensors:
     # TensorFlow does not sync the data, and syncing the index would wait for the data.
     index.write(prefix, sync=False)

@@ -7,10 +7,12 @@ variable. Only a reshape leaves the bytes where they are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import partition_strategy
+from estimator_ckpt.checkpoint.name_map import Rule
 from estimator_ckpt.checkpoint.partition_strategy import (
   PartitionStrategy,
   PartitionStrategyLike,
@@ -87,24 +89,73 @@ class Form:
     return ", ".join(done)
 
 
-def mod_forms(
-  variables: Iterable[Variable], given: PartitionStrategyLike
-) -> dict[str, Form]:
-  """Finds the embeddings whose rows are to be put into the order of ids.
+def form_between(stored: tuple[int, ...], shape: tuple[int, ...]) -> str:
+  """Finds the only simple form by which shapes that differ can be of one variable.
 
   Args:
-    variables: all variables of a checkpoint.
-    given: the argument `partition_strategy=`.
+    stored: the dimensions of a variable.
+    shape: those of a weight.
 
   Returns:
-    Forms by the names of these embeddings.
+    `"transpose=1,0"` for a matrix; `"reshape"` where neighbouring axes are joined or
+    split, or axes of size 1 come or go; "" for all else.
+
+  Example:
+    >>> form_between((2, 32), (32, 2)), form_between((32, 32), (32, 4, 8))
+    ('transpose=1,0', 'reshape')
+  """
+  if len(stored) == len(shape) == 2 and stored != shape and stored == shape[::-1]:
+    return "transpose=1,0"
+  long, short = (n for n in sorted((stored, shape), key=len, reverse=True))
+  if len(long) == len(short) or not short:
+    return ""
+  left = list(long)
+  for size in short:
+    product = 1
+    while left and (product < size or left[0] == 1):
+      product *= left.pop(0)
+    if product != size:
+      return ""
+  return "reshape" if not left else ""
+
+
+def variable_forms(
+  variables: Mapping[str, Variable],
+  given: PartitionStrategyLike = None,
+  rules: Mapping[str, Rule] | None = None,
+  backwards: bool = False,
+) -> dict[str, Form]:
+  """Finds how the variables of a checkpoint are rearranged.
+
+  Args:
+    variables: all variables of a TF1 checkpoint, by name.
+    given: the argument `partition_strategy=`.
+    rules: rules of a name map that rearrange, by the names of variables.
+    backwards: whether the rules lead from the weights to the variables.
+
+  Returns:
+    Forms by the names of variables. A variable that stays as it is has none.
 
   Raises:
-    OptionError: the argument does not fit the checkpoint.
+    OptionError: `partition_strategy=` does not fit the checkpoint; a transposition has
+      another number of axes than its variable.
   """
-  parts = {variable.name: variable.parts for variable in variables if variable.parts}
+  parts = {name: v.parts for name, v in variables.items() if v.parts}
   told = PartitionStrategy.parse(given).mod_parts(parts)
-  return {name: Form(mod_parts=rows) for name, rows in told.items()}
+  forms = {name: Form(mod_parts=rows) for name, rows in told.items()}
+  for name, rule in (rules or {}).items():
+    if name not in variables:
+      continue
+    axes, shape = rule.axes, variables[name].shape
+    if axes and len(axes) != len(shape):
+      raise errors.OptionError(
+        f"{rule.source}: {str(rule)!r}: {name} has the shape {list(shape)}, and so "
+        f"{len(shape)} axes, not {len(axes)}"
+      )
+    if axes and backwards:
+      axes = tuple(axes.index(axis) for axis in range(len(axes)))
+    forms[name] = Form(told.get(name, ()), axes, rule.reshape)
+  return forms
 
 
 def untold_notes(

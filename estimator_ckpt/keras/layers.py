@@ -25,6 +25,7 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
+from estimator_ckpt.bundle.shards import num_elements
 from estimator_ckpt.keras.forms import Form
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Recipe:
       None where slots cannot be converted.
     no_slot: the reason, where `make_slot` is None.
     forget_bias: for the bias of an LSTM cell what is added to the forget gate, or None.
+    form: how the array of a single variable is rearranged.
   """
 
   sources: tuple[str, ...]
@@ -53,6 +55,12 @@ class Recipe:
   make_slot: Callable[..., np.ndarray] | None = lambda array: array
   no_slot: str = ""
   forget_bias: float | None = None
+  form: Form = Form()
+
+  @property
+  def keeps_bytes(self) -> bool:
+    """Whether the weight has the bytes of the variable, if need be in another shape."""
+    return not self.how or self.form == Form(reshape=True)
 
   def missing_slot(self, slot: str, stored: Collection[str]) -> str:
     """Says why the weight gets no slot variable.
@@ -119,7 +127,11 @@ class Stored:
     Returns:
       The recipe, or None where the variable does not have that shape.
     """
-    if self.shape != shape:
+    if self.shape == shape:
+      plain = dataclasses.replace(self.form, reshape=False)
+      return rearranged(self.name, plain, shape)
+    same_size = num_elements(self.shape) == num_elements(shape)
+    if not self.form.reshape or not same_size:
       return None
     return rearranged(self.name, self.form, shape)
 
@@ -135,7 +147,7 @@ def rearranged(name: str, form: Form, shape: Shape) -> Recipe:
   if not form:
     return Recipe((name,))
   make = functools.partial(form.apply, shape=shape)
-  return Recipe((name,), form.words(shape), make, make)
+  return Recipe((name,), form.words(shape), make, make, form=form)
 
 
 def cell_recipes(

@@ -173,7 +173,7 @@ class _Matcher:
       return False
     if not layer.weights or len(layer.weights) != 1 or is_cell(layer.kind):
       return False
-    recipe = stored.recipe(layer.weights[0].shape)
+    recipe = self._scopes.recipe(layer, layer.weights[0], stored)
     if recipe is None:
       return False
     self._result.matches.append(Match(layer.weights[0], recipe, how))

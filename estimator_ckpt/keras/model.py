@@ -35,7 +35,7 @@ _OWN = (
 )
 # Set on an optimizer that `sum_sparse_gradients` has changed.
 _SUMS = "_sums_sparse_gradients"
-_LAYER_SETTINGS = ("reset_after", "use_bias")
+_LAYER_SETTINGS = ("reset_after", "use_bias", "equation")
 _OPTIMIZER_SETTINGS = (
   "learning_rate",
   "momentum",

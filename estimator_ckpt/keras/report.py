@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from estimator_ckpt import errors
+from estimator_ckpt.keras.forms import form_between
 from estimator_ckpt.keras.iterations import Iterations
 from estimator_ckpt.keras.scopes import REFUSED
 from estimator_ckpt.keras.state_plan import StatePlan
@@ -205,19 +207,26 @@ def mismatch_message(
   ]
   cells = _suggest_cells(missing, report.unused, variables)
   in_cells = (*cells, *cells.values())
-  suggested = {
-    **cells,
-    **_suggest(
-      [row for row in missing if not _is_of_cell(row, missing)],
-      [name for name in report.unused if not name.startswith(in_cells)],
-      variables,
-    ),
-  }
+  rows = [row for row in missing if not _is_of_cell(row, missing)]
+  names = [name for name in report.unused if not name.startswith(in_cells)]
+  suggested = {**cells, **_suggest(rows, names, variables)}
+  forms = _suggest_forms(
+    [row for row in rows if row.variable not in suggested.values()],
+    [name for name in names if name not in suggested],
+    variables,
+  )
+  suggested.update((old, new) for old, (new, _) in forms.items())
   if suggested:
-    pairs = [(b, a) if to_tf1 else (a, b) for a, b in suggested.items()]
+    pairs = []
+    for a, b in suggested.items():
+      old, new = (b, a) if to_tf1 else (a, b)
+      pairs.append((old, " ".join((new, *forms.get(a, ())[1:]))))
     rules = ",\n".join(f"  {old!r}: {new!r}" for old, new in pairs)
+    same = "the same shapes"
+    if forms:
+      same += ", or have them once they are rearranged as it says behind the name"
     lines.append(
-      f"These have the same shapes. If they are the same variables, pass\n"
+      f"These have {same}. If they are the same variables, pass\n"
       f"name_map={{\n{rules}\n}}"
     )
   rest = [
@@ -285,3 +294,24 @@ def _suggest(
     if fitting:
       rules[errors.nearest(row.variable, fitting) or fitting[0]] = row.variable
   return rules
+
+
+def _suggest_forms(
+  missing: Sequence[Row], unused: Sequence[str], variables: Mapping[str, Variable]
+) -> dict[str, tuple[str, str]]:
+  """For variables that fit only one weight once they are rearranged: it, and the form."""
+  fitting = [
+    (name, row.variable, form)
+    for row in missing
+    if not row.problem.startswith(REFUSED)
+    for name in unused
+    for form in [form_between(variables[name].shape, row.shape)]
+    if form
+  ]
+  olds = collections.Counter(name for name, _, _ in fitting)
+  news = collections.Counter(variable for _, variable, _ in fitting)
+  return {
+    name: (variable, form)
+    for name, variable, form in fitting
+    if olds[name] == news[variable] == 1
+  }

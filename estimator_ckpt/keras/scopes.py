@@ -14,6 +14,7 @@ from typing import Any, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.keras import layers as keras_layers
+from estimator_ckpt.keras.layer_shapes import shape_form
 from estimator_ckpt.keras.layers import Recipe, Refusal, Shape, Stored
 
 # Names that mean the same, in Keras, tf.layers, slim and Sonnet.
@@ -56,7 +57,7 @@ class Layer:
     names: possible names of its scope in the checkpoint, the most specific first.
     weights: the layer's own weights; None if it is not built yet.
     settings: the layer's settings that matter to a conversion: `reset_after`,
-      `use_bias`.
+      `use_bias`, `equation`.
   """
 
   kind: str
@@ -177,7 +178,7 @@ class Scopes:
     inside = {k: v for k, v in self.inside(scope).items() if v.name in free}
     direct = {leaf: stored for leaf, stored in inside.items() if "/" not in leaf}
     weights = {weight.leaf: weight.shape for weight in layer.weights or ()}
-    recipes = _pair(weights, direct)
+    recipes = self._pair(layer, weights, direct)
     if keras_layers.is_cell(layer.kind) and not any(
       leaf.lstrip("_") == "recurrent_kernel" for leaf in self.inside(scope)
     ):
@@ -198,37 +199,68 @@ class Scopes:
       if leaf not in recipes
     }
 
+  def recipe(self, layer: Layer, weight: Weight, stored: Stored) -> Recipe | None:
+    """Makes a weight of one variable.
+
+    Args:
+      layer: the layer that the weight is of.
+      weight: the weight.
+      stored: a variable of the checkpoint.
+
+    Returns:
+      The recipe; None where the shapes differ, and neither a rule of the name map nor
+      the layer says how one becomes the other.
+    """
+    found = stored.recipe(weight.shape)
+    if found is not None or stored.form.axes or stored.form.reshape:
+      return found
+    form = shape_form(
+      layer.kind, layer.settings, weight.leaf, weight.shape, stored.shape
+    )
+    if form is None:
+      return None
+    form = dataclasses.replace(form, mod_parts=stored.form.mod_parts)
+    recipe = keras_layers.rearranged(stored.name, form, weight.shape)
+    why = layer.settings.get("equation", layer.kind)
+    return dataclasses.replace(recipe, how=f"{recipe.how} by {why}")
+
+  def _pair(
+    self, layer: Layer, weights: Mapping[str, Shape], stored: Mapping[str, Stored]
+  ) -> dict[str, Recipe]:
+    """Pairs weights with variables: by name, by synonym, by shape alone."""
+    found: dict[str, Recipe] = {}
+    left = dict(stored)
+    by_leaf = {weight.leaf: weight for weight in layer.weights or ()}
+
+    def take(leaf: str, candidates: Iterable[str], by_layer: bool = True) -> None:
+      recipes = {
+        name: self.recipe(layer, by_leaf[leaf], left[name])
+        if by_layer
+        else left[name].recipe(weights[leaf])
+        for name in candidates
+        if name in left
+      }
+      fitting = [(name, recipe) for name, recipe in recipes.items() if recipe]
+      if len(fitting) == 1:
+        [(name, found[leaf])] = fitting
+        del left[name]
+
+    for leaf in weights:
+      take(leaf, [leaf])
+    for leaf in weights:
+      if leaf not in found:
+        # A variable with the name of another weight belongs to that weight.
+        take(leaf, [c for c in _same_meaning(leaf) if c not in weights])
+    for leaf, shape in weights.items():
+      rivals = [w for w in weights if w not in found and weights[w] == shape]
+      if leaf not in found and len(rivals) == 1:
+        take(leaf, [name for name in left if may_be(leaf, name)], by_layer=False)
+    return found
+
 
 def _is_in(name: str, scope: str) -> bool:
   """Whether a variable stands in a scope, which may end in a `/`."""
   return name.startswith(scope.rstrip("/") + "/")
-
-
-def _pair(
-  weights: Mapping[str, Shape], stored: Mapping[str, Stored]
-) -> dict[str, Recipe]:
-  """Pairs weights with variables of their shape: by name, by synonym, by shape alone."""
-  found: dict[str, Recipe] = {}
-  left = dict(stored)
-
-  def take(leaf: str, candidates: Iterable[str]) -> None:
-    recipes = {c: left[c].recipe(weights[leaf]) for c in candidates if c in left}
-    fitting = [(c, recipe) for c, recipe in recipes.items() if recipe is not None]
-    if len(fitting) == 1:
-      [(name, found[leaf])] = fitting
-      del left[name]
-
-  for leaf in weights:
-    take(leaf, [leaf])
-  for leaf in weights:
-    if leaf not in found:
-      # A variable with the name of another weight belongs to that weight.
-      take(leaf, [c for c in _same_meaning(leaf) if c not in weights])
-  for leaf, shape in weights.items():
-    rivals = [w for w in weights if w not in found and weights[w] == shape]
-    if leaf not in found and len(rivals) == 1:
-      take(leaf, [name for name in left if may_be(leaf, name)])
-  return found
 
 
 def may_be(leaf: str, name: str) -> bool:

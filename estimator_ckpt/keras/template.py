@@ -9,7 +9,7 @@ another checkpoint's, without Keras.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from estimator_ckpt import errors
@@ -21,6 +21,7 @@ from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.layer_shapes import ATTENTION_EQUATIONS
 from estimator_ckpt.keras.report import LoadReport
 from estimator_ckpt.keras.scopes import Layer, Scopes, Weight
 from estimator_ckpt.keras.slot_formulas import Flavor
@@ -146,7 +147,7 @@ def template_layers(contents: Contents, graph: ObjectGraph | None) -> list[Layer
     )
     # Variables at the root stand in the scope "".
     own = tuple(name for name in names if name) or ("",)
-    kind, settings = _cell({weight.leaf: weight for weight in weights})
+    kind, settings = _kind(names, {weight.leaf: weight for weight in weights})
     layers.append(Layer(kind, own, tuple(weights), settings))
   return layers
 
@@ -160,6 +161,23 @@ def _object_scopes(contents: Contents, graph: ObjectGraph) -> dict[str, list[str
       scope = path.rpartition("/")[0]
       found.setdefault(name, []).extend([scope, scope.partition("/")[2]])
   return found
+
+
+def _kind(
+  names: Iterable[str], weights: dict[str, Weight]
+) -> tuple[str, dict[str, Any]]:
+  """The class of a layer, where a conversion needs it, and its settings."""
+  kind, settings = _cell(weights)
+  if kind != "Layer":
+    return kind, settings
+  if weights.keys() == {"alpha"}:
+    return "PReLU", {}
+  for name in names:
+    equation = ATTENTION_EQUATIONS.get(name.rpartition("/")[2])
+    kernel = weights.get("kernel")
+    if equation and kernel is not None and len(kernel.shape) == 3:
+      return "EinsumDense", {"equation": equation}
+  return "Layer", {}
 
 
 def _cell(weights: dict[str, Weight]) -> tuple[str, dict[str, Any]]:

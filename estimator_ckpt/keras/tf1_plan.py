@@ -64,6 +64,7 @@ class Tf1Plan:
     made_of: what each of these is made of, in words.
     left_out: keys of the checkpoint that no name stands for, each with the reason.
     report: every variable of the Keras model, and what became of it.
+    shapes: other dimensions for the same bytes, by name.
   """
 
   keys: Mapping[str, str]
@@ -71,6 +72,7 @@ class Tf1Plan:
   made_of: Mapping[str, str]
   left_out: Mapping[str, str]
   report: LoadReport
+  shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
   def __str__(self) -> str:
     made = {**self.keys, **self.made_of}
@@ -90,7 +92,7 @@ class Tf1Plan:
     found = {}
     for name, key in self.keys.items():
       entry = index.entry(key)
-      found[name] = (entry.dtype, entry.shape)
+      found[name] = (entry.dtype, self.shapes.get(name, entry.shape))
     for name, tensor in self.tensors.items():
       found[name] = (tensor.dtype, tensor.shape)
     return found

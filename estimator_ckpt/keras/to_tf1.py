@@ -21,7 +21,7 @@ from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
-from estimator_ckpt.keras.forms import Form, mod_forms, untold_notes
+from estimator_ckpt.keras.forms import Form, untold_notes, variable_forms
 from estimator_ckpt.keras.inverse import invert
 from estimator_ckpt.keras.iterations import (
   BETAS,
@@ -97,6 +97,8 @@ class ToTf1:
     # Groups of weights of which one layer's variables are made.
     self._groups: list[dict[str, Recipe]] = []
     self._shapes: dict[str, tuple[int, ...]] = {}
+    # Of names that have the bytes of weights of another shape.
+    self._new_shapes: dict[str, tuple[int, ...]] = {}
 
   def at(self, reader: CheckpointReader, options: KerasOptions) -> ToTf1:
     """The same conversion of a later checkpoint of the same structure.
@@ -111,6 +113,7 @@ class ToTf1:
     later = copy.copy(self)
     later.report = dataclasses.replace(self.report, checkpoint=reader.prefix)
     later.tensors, later._made_of, later._keys = {}, {}, {}
+    later._new_shapes = {}
     later._prefix, later._reader, later._index = reader.prefix, reader, reader.index
     later._options = options
     return later
@@ -173,10 +176,12 @@ class ToTf1:
     wanted = like.variables
     self._shapes = {name: variable.shape for name, variable in wanted.items()}
     # The rules lead from the Keras model's names to TF1's; here it goes the other way.
-    mapped = NameMap.parse(self._options.name_map).apply(names)
+    name_map = NameMap.parse(self._options.name_map)
+    mapped, rules = name_map.apply_with_forms(names)
     backwards = BackwardsMap(mapped)
     strategy = self._options.partition_strategy
-    forms = mod_forms(wanted.values(), strategy)
+    by_tf1 = {mapped[name]: rule for name, rule in rules.items()}
+    forms = variable_forms(wanted, strategy, by_tf1, backwards=True)
     self.report.notes = untold_notes(wanted.values(), strategy)
     stored = {
       backwards.name(name): Stored.in_form(name, shape, forms.get(name, Form()))
@@ -260,10 +265,17 @@ class ToTf1:
       change: what is done to the values, or None.
       slot: whether these are slots of the variables.
     """
+    rest = {}
     for weight, recipe in group.items():
-      if not recipe.how and change is None:
-        self._keys[targets[recipe.sources[0]]] = keys[weight]
-    rest = {w: r for w, r in group.items() if r.how or change is not None}
+      # The bytes of parts cannot take another shape.
+      whole = not recipe.form or not self._index.entry(keys[weight]).slices
+      if not recipe.keeps_bytes or change is not None or not whole:
+        rest[weight] = recipe
+        continue
+      target = targets[recipe.sources[0]]
+      self._keys[target] = keys[weight]
+      if recipe.form:
+        self._new_shapes[target] = self._shapes[recipe.sources[0]]
     names = list(dict.fromkeys(n for r in rest.values() for n in r.sources))
     made = functools.lru_cache(maxsize=1)(
       functools.partial(self._inverted, rest, keys, change, slot)
@@ -450,7 +462,8 @@ class ToTf1:
       if index.location(key) not in used:
         done = by_key.get(key) in converted or key in slots
         left_out[key] = "converted" if done else "TensorFlow 1 has no such state"
-    return Tf1Plan(self._keys, self.tensors, self._made_of, left_out, self.report)
+    made = self.tensors, self._made_of
+    return Tf1Plan(self._keys, *made, left_out, self.report, self._new_shapes)
 
 
 def _item(made: Any, name: str) -> np.ndarray:

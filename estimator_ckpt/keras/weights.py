@@ -19,7 +19,7 @@ from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategyLike
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
-from estimator_ckpt.keras.forms import Form, mod_forms, untold_notes
+from estimator_ckpt.keras.forms import Form, untold_notes, variable_forms
 from estimator_ckpt.keras.layers import Recipe, Stored
 from estimator_ckpt.keras.matching import Match
 from estimator_ckpt.keras.model import KerasModel, ModelLayer, after_build, assign
@@ -97,8 +97,8 @@ class WeightLoader:
       OptionError: a rule or a pattern matches nothing.
     """
     names = list(self.contents.variables)
-    renamed = self._name_map.apply(names)
-    forms = mod_forms(self.contents.variables.values(), partition_strategy)
+    renamed, rules = self._name_map.apply_with_forms(names)
+    forms = variable_forms(self.contents.variables, partition_strategy, rules)
     stored = {
       renamed[name]: Stored.in_form(
         name, self.contents.variables[name].shape, forms.get(name, Form())

@@ -200,3 +200,37 @@ def test_the_inverse_map_gives_the_names_back(names, prefix):
   back = {new: old for old, new in there.items()}
   assert [back[new] for new in there.values()] == names
   assert list(there.values()) == [prefix + name for name in names]
+
+
+def test_a_rule_says_how_an_array_is_rearranged():
+  given = ["a/kernel: b/kernel reshape", "w:dense/w transpose=1,0", "x:y"]
+  names = NameMap.parse(given)
+  renamed, forms = names.apply_with_forms(["a/kernel", "a/kernel/Adam", "w", "x"])
+  assert renamed["a/kernel"] == "b/kernel" and renamed["w"] == "dense/w"
+  assert renamed["a/kernel/Adam"] == "b/kernel/Adam"
+  assert {name: (rule.axes, rule.reshape) for name, rule in forms.items()} == {
+    "a/kernel": ((), True),
+    "w": ((1, 0), False),
+  }
+  assert [str(rule) for rule in NameMap.parse({"w": "v transpose=2,0,1"}).rules] == [
+    "w:v transpose=2,0,1"
+  ]
+  # Written out, the rules are the same rules.
+  assert NameMap.parse([str(rule) for rule in names.rules]).rules == names.rules
+
+
+def test_the_first_rule_that_matches_a_name_says_its_form_too():
+  names = NameMap.parse([r"(.*)/b:\1/b", r"(.*)/.*:\1/k reshape"])
+  renamed, forms = names.apply_with_forms(["a/b", "c/d"])
+  assert renamed == {"a/b": "a/b", "c/d": "c/k"} and list(forms) == ["c/d"]
+
+
+@pytest.mark.parametrize("form", ["transpose=1", "transpose=0,0", "transpose="])
+def test_a_transposition_lists_every_axis_once(form):
+  with pytest.raises(OptionError, match="lists every axis of the array once"):
+    NameMap.parse({"w": f"v {form}"})
+
+
+def test_a_mere_renaming_rearranges_nothing():
+  with pytest.raises(OptionError, match="'w:v reshape': reshape is for a conv"):
+    NameMap.parse({"w": "v reshape"}).apply(["w"])

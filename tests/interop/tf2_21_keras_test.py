@@ -9,6 +9,7 @@ from tests.interop import readers, suites
 _FILES = [
   "tests/keras/cells_test.py",
   "tests/keras/checkpoint_manager_test.py",
+  "tests/keras/layer_shapes_test.py",
   "tests/keras/layers_test.py",
   "tests/keras/save_checkpoints_test.py",
   "tests/keras/partitioned_embedding_test.py",

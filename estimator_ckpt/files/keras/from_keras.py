@@ -38,5 +38,6 @@ def plan_tf1(prefix: str, options: KerasOptions) -> tuple[RewritePlan, LoadRepor
     names={old: new for old, new in names.items() if old != new},
     left_out=plan.left_out,
     tensors=plan.tensors,
+    shapes=plan.shapes,
   )
   return rewrite, plan.report

@@ -174,7 +174,7 @@ def _match(source: _Side, target: _Side) -> list[_Pair]:
       match = by_path.get(weight.path)
       if match is None:
         continue
-      if match.recipe.how or made:
+      if match.recipe.how and not match.recipe.form or made:
         # A cell, which goes as a whole.
         made.update(dict.fromkeys(match.recipe.sources))
         news.append(weight.path)

@@ -26,7 +26,7 @@ from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.keras import graph as keras_graph
 from estimator_ckpt.keras import source as keras_source
-from estimator_ckpt.keras.forms import Form, mod_forms, untold_notes
+from estimator_ckpt.keras.forms import Form, untold_notes, variable_forms
 from estimator_ckpt.keras.keras_options import KerasOptions
 from estimator_ckpt.keras.layers import Recipe, Stored, rearranged
 from estimator_ckpt.keras.report import (
@@ -77,6 +77,7 @@ class ToKeras:
     self._state: keras_source.State | None = None
     self._state_plan: StatePlan | None = None
     self._keys: dict[str, str] = {}
+    self._shapes: dict[str, tuple[int, ...]] = {}
     self._scalars: dict[str, int] = {}
 
   def choose(self) -> None:
@@ -190,11 +191,14 @@ class ToKeras:
         "keep= and forget_bias= need like=, a checkpoint of the model."
       )
     names = list(self._contents.variables)
-    renamed = NameMap.parse(options.name_map).apply(names)
+    name_map = NameMap.parse(options.name_map)
+    if self._template is None:
+      name_map.check_names_alone()
+    renamed, rules = name_map.apply_with_forms(names)
     self.report.ignored = options.ignored(names)
     taken = [name for name in names if name not in self.report.ignored]
     variables = self._contents.variables
-    forms = mod_forms(variables.values(), options.partition_strategy)
+    forms = variable_forms(variables, options.partition_strategy, rules)
     self.report.notes = untold_notes(
       [variables[name] for name in taken], options.partition_strategy
     )
@@ -321,9 +325,12 @@ class ToKeras:
     move: SlotMove | None,
   ) -> None:
     """Has a key of the result made of keys of the source."""
-    if not recipe.how and (move is None or move.is_copy):
-      self._keys[key] = sources[0]
-      return
+    if recipe.keeps_bytes and (move is None or move.is_copy):
+      if not recipe.form or self.source.can_reshape(sources[0]):
+        self._keys[key] = sources[0]
+        if recipe.form:
+          self._shapes[key] = shape
+        return
     make = recipe.make if move is None else recipe.make_slot
     assert make is not None
 
@@ -440,6 +447,7 @@ class ToKeras:
       left_out=left_out,
       notes=self._notes(),
       tensors=self.tensors,
+      shapes=self._shapes,
     )
 
   def _notes(self) -> tuple[str, ...]:
