@@ -6,7 +6,7 @@ them. Only a formula that no entry can express is code, in
 `estimator_ckpt.keras.slot_formulas`.
 
 Sources: `tensorflow/python/training` and `tensorflow/contrib/opt` of TensorFlow 1.15.5,
-Keras 2.12, 2.15 and 3.15, BERT's and ALBERT's `optimization.py`.
+Keras 2.12, 2.15 and 3.15, BERT's `optimization.py` and ALBERT's `lamb_optimizer.py`.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ class OptimizerKind:
     slots: the names of the slots that can become Keras'.
     keras_words: names of further slots that Keras 2 may have.
     converts: whether its state can become that of Keras' optimizer, and back.
+    family: what optimizers have in common that continue from each other's slots; by
+      default the name, which no other has.
+    flavors: which Keras have the class: `"2-legacy"`, `"2"`, `"3"`.
+    why_not: why its state is not converted, where there is a counterpart in Keras.
     optional: TensorFlow 1's names of the slots that depend on a setting.
     same_in_legacy: whether a slot of Keras 2 legacy means what TensorFlow 1's means.
     same_in_keras: whether a slot of Keras 2 and 3 means what TensorFlow 1's means.
@@ -66,6 +70,9 @@ class OptimizerKind:
   slots: tuple[SlotNames, ...] = ()
   keras_words: tuple[str, ...] = ()
   converts: bool = False
+  family: str = ""
+  flavors: tuple[str, ...] = ("2-legacy", "2", "3")
+  why_not: str = ""
   optional: tuple[str, ...] = ()
   same_in_legacy: bool = False
   same_in_keras: bool = False
@@ -86,23 +93,94 @@ class OptimizerKind:
     return all(slot.tf1 == slot.legacy for slot in self.slots)
 
 
+_ADAM_SLOTS = (
+  SlotNames("m", "m", "_momentums", "m", "momentum"),
+  SlotNames("v", "v", "_velocities", "v", "velocity"),
+)
+_BETA_1 = ("beta1_power", "beta_1", 0.9)
+_BETA_2 = ("beta2_power", "beta_2", 0.999)
+_ADAM_SETTINGS = ("learning_rate", "decay", "beta_1", "beta_2")
+
+# Of several with one class of Keras, or of several with equal slots, the first is meant
+# where only the class, or only the slots, are known.
 OPTIMIZERS = (
   OptimizerKind(
     "Adam",
     ("m", "v"),
-    powers=(("beta1_power", "beta_1", 0.9), ("beta2_power", "beta_2", 0.999)),
+    powers=(_BETA_1, _BETA_2),
     keras="Adam",
-    slots=(
-      SlotNames("m", "m", "_momentums", "m", "momentum"),
-      SlotNames("v", "v", "_velocities", "v", "velocity"),
-    ),
+    slots=_ADAM_SLOTS,
     keras_words=("vhat",),
     converts=True,
+    family="Adam",
     same_in_legacy=True,
     same_in_keras=True,
-    legacy_settings=("learning_rate", "decay", "beta_1", "beta_2"),
+    legacy_settings=_ADAM_SETTINGS,
     tf1_epsilon=1e-8,
     squares_gradient=True,
+  ),
+  OptimizerKind(
+    "AdamW",
+    ("m", "v"),
+    powers=(_BETA_1, _BETA_2),
+    keras="AdamW",
+    slots=_ADAM_SLOTS,
+    keras_words=("vhat",),
+    converts=True,
+    family="Adam",
+    flavors=("2", "3"),
+    same_in_keras=True,
+    legacy_settings=_ADAM_SETTINGS,
+    tf1_epsilon=1e-8,
+    squares_gradient=True,
+  ),
+  OptimizerKind(
+    "AdamWeightDecay",
+    spelled=(("m", "adam_m"), ("v", "adam_v")),
+    keras="AdamW",
+    slots=_ADAM_SLOTS,
+    converts=True,
+    family="Adam",
+    flavors=("2", "3"),
+    tf1_epsilon=1e-6,
+    squares_gradient=True,
+  ),
+  OptimizerKind(
+    "LazyAdam",
+    ("m", "v"),
+    powers=(_BETA_1, _BETA_2),
+    keras="Adam",
+    slots=_ADAM_SLOTS,
+    converts=True,
+    family="Adam",
+    legacy_settings=_ADAM_SETTINGS,
+    tf1_epsilon=1e-8,
+    squares_gradient=True,
+    leaves_rows_alone=True,
+  ),
+  OptimizerKind(
+    "LAMB",
+    spelled=(("m", "lamb_m"), ("v", "lamb_v")),
+    keras="Lamb",
+    slots=_ADAM_SLOTS,
+    converts=True,
+    flavors=("3",),
+    tf1_epsilon=1e-6,
+    squares_gradient=True,
+  ),
+  OptimizerKind(
+    "AdaMax",
+    ("m", "v"),
+    powers=(_BETA_1,),
+    keras="Adamax",
+    slots=(
+      SlotNames("m", "m", "_m", "m", "momentum"),
+      SlotNames("v", "v", "_u", "u", "norm"),
+    ),
+    converts=True,
+    legacy_settings=_ADAM_SETTINGS,
+    tf1_epsilon=1e-8,
+    leaves_rows_alone=True,
   ),
   OptimizerKind(
     "Momentum",
@@ -110,6 +188,7 @@ OPTIMIZERS = (
     keras="SGD",
     slots=(SlotNames("momentum", "momentum", "momentums", "m", "momentum"),),
     converts=True,
+    family="SGD",
     legacy_settings=("learning_rate", "decay", "momentum"),
     leaves_rows_alone=True,
   ),
@@ -117,6 +196,7 @@ OPTIMIZERS = (
     "GradientDescent",
     keras="SGD",
     converts=True,
+    family="SGD",
     same_in_legacy=True,
     legacy_settings=("learning_rate", "decay", "momentum"),
   ),
@@ -205,20 +285,51 @@ OPTIMIZERS = (
     leaves_rows_alone=True,
   ),
   # Recognised by name, and not converted.
-  OptimizerKind("AdaMax", ("m", "v"), keras="Adamax", keras_words=("m", "v", "u")),
   OptimizerKind("AdagradDA", ("gradient_accumulator", "gradient_squared_accumulator")),
-  OptimizerKind("AdamW", ("m", "v"), keras="AdamW", keras_words=("m", "v", "vhat")),
   OptimizerKind("AddSignOptimizer", ("m",)),
   OptimizerKind("LARSOptimizer", ("momentum",)),
   OptimizerKind("MomentumW", ("momentum",)),
   OptimizerKind("PowerSignOptimizer", ("m",)),
   OptimizerKind("ProximalAdagrad", ("accumulator",)),
-  OptimizerKind("AdamWeightDecay", spelled=(("m", "adam_m"), ("v", "adam_v"))),
-  OptimizerKind("LAMB", spelled=(("m", "lamb_m"), ("v", "lamb_v"))),
   OptimizerKind("", keras="Adafactor", keras_words=("r", "c", "v")),
   OptimizerKind("", keras="Lion", keras_words=("m",)),
-  OptimizerKind("", keras="Nadam", keras_words=("m", "v")),
+  OptimizerKind(
+    "Nadam",
+    ("m", "v"),
+    keras="Nadam",
+    keras_words=("m", "v"),
+    why_not="Keras' Nadam has a schedule of its momentum, and TensorFlow 1's has none",
+  ),
 )
 
 # What can become a Keras optimizer's, by TensorFlow 1's name.
 CONVERTED = {kind.tf1: kind for kind in OPTIMIZERS if kind.converts}
+
+
+def family(kind: str) -> str:
+  """What an optimizer has in common with those that continue from its slots.
+
+  Args:
+    kind: TensorFlow 1's name of the optimizer, one of `CONVERTED`.
+
+  Example:
+    >>> family("AdamWeightDecay"), family("Ftrl")
+    ('Adam', 'Ftrl')
+  """
+  return CONVERTED[kind].family or kind
+
+
+def of_class(keras: str) -> str | None:
+  """Finds the optimizer that a class of Keras is the counterpart of.
+
+  Args:
+    keras: the name of the class.
+
+  Returns:
+    TensorFlow 1's name of the optimizer; None where no state converts.
+
+  Example:
+    >>> of_class("AdamW"), of_class("Lion")
+    ('AdamW', None)
+  """
+  return next((name for name, kind in CONVERTED.items() if kind.keras == keras), None)

@@ -33,9 +33,15 @@ _SLOTS = {kind.tf1: kind.tf1_slots for kind in OPTIMIZERS if kind.tf1_slots}
 _SPELLED_SLOTS = {
   word: (kind.tf1, slot) for kind in OPTIMIZERS for slot, word in kind.spelled
 }
-_NON_SLOTS = {name: kind.tf1 for kind in OPTIMIZERS for name, _, _ in kind.powers}
+# Which of several optimizers a power is of, its name does not tell: Adam, the first.
+_NON_SLOTS = {
+  name: kind.tf1 for kind in reversed(OPTIMIZERS) for name, _, _ in kind.powers
+}
 _KERAS_SLOTS = {
-  kind.keras: kind.keras_2_words for kind in OPTIMIZERS if kind.keras_2_words
+  keras: frozenset(
+    word for kind in OPTIMIZERS if kind.keras == keras for word in kind.keras_2_words
+  )
+  for keras in [kind.keras for kind in OPTIMIZERS if kind.keras_2_words]
 }
 _KERAS_NON_SLOTS = frozenset(
   "iter iteration decay learning_rate current_learning_rate beta_1 beta_2 rho momentum"

@@ -1,7 +1,6 @@
 """Live models and optimizers of Keras 2 and Keras 3, behind one interface.
 
-This module does not import Keras. It recognises a model by its methods. The differences
-between versions of Keras are all here:
+This module does not import Keras. The differences between versions are all here:
 
                      Keras 2                         Keras 3
 a variable's name    name, `dense/kernel:0`          path, `dense/kernel`
@@ -46,6 +45,7 @@ _OPTIMIZER_SETTINGS = (
   "beta_1",
   "beta_2",
   "amsgrad",
+  "weight_decay",
   "use_ema",
   "gradient_accumulation_steps",
 )

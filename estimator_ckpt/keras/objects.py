@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.object_graph import Node, ObjectGraph
+from estimator_ckpt.checkpoint.optimizers import CONVERTED, OPTIMIZERS, of_class
 from estimator_ckpt.keras.slot_formulas import (
   KINDS,
   MODERN,
@@ -31,6 +33,13 @@ _SETTINGS = {
   "momentum": "momentum",
   "rho": "rho",
 }
+# Keras' optimizers whose slots may be called as Adam's.
+_UNCONVERTED = {
+  kind.keras.lower()
+  for kind in OPTIMIZERS
+  if kind.keras and of_class(kind.keras) is None
+}
+_NUMBER = re.compile(r"_\d+$")
 _ITERATIONS = ("iter", "_iterations")
 _HATS = ("vhat", "_velocity_hats")
 
@@ -131,7 +140,7 @@ class _Finder:
       own = self._keys.get(slot.slot_variable_node_id)
       if variable is not None and own is not None:
         slots[slot.slot_name][variable] = own
-    optimizer = _recognise(flavor, slots)
+    optimizer = self._by_names(_recognise(flavor, slots), slots)
     if optimizer is None:
       return None
     return self._object(node_id, node, path, optimizer, slots)
@@ -149,8 +158,9 @@ class _Finder:
       for name, child in node.children.items()
       if name not in ("_variables", "_trainable_variables")
     }
-    optimizer = _recognise(flavor, lists)
-    if optimizer is None:
+    optimizer = self._by_names(_recognise(flavor, lists), lists)
+    if optimizer is None or "_u_product" in node.children:
+      # Keras' Nadam has Adam's slots, and a schedule besides.
       return None
     variables = self._list(node.children["_trainable_variables"]) if keras_3 else {}
     slots: dict[str, dict[str, str]] = {}
@@ -166,6 +176,28 @@ class _Finder:
           unclear.append(self._full_names[key])
     found = self._object(node_id, node, path, optimizer, slots)
     return dataclasses.replace(found, unclear=tuple(sorted(unclear)))
+
+  def _by_names(
+    self, found: Optimizer | None, slots: Mapping[str, Mapping[str, str]]
+  ) -> Optimizer | None:
+    """Tells optimizers with equal slots apart, as far as names of slot variables do."""
+    if found is None:
+      return None
+    keys = (key for members in slots.values() for key in members.values())
+    parts = self._full_names.get(next(keys, ""), "").split("/")
+    tf1 = found.flavor is Flavor.TF1
+    if tf1 or found.flavor in MODERN:
+      parts = parts[-1:] if tf1 else parts[:1]
+    # Keras 3 calls an AdamW `adam_w`, or `adam_w_1`.
+    said = {_NUMBER.sub("", part).lower().replace("_", "") for part in parts}
+    if not tf1 and said & _UNCONVERTED:
+      return None
+    for kind, known in CONVERTED.items():
+      other = Optimizer(kind, found.flavor, found.settings)
+      name = known.tf1 if tf1 else known.keras
+      if name.lower() in said and set(other.slots) == set(found.slots) != set():
+        return other
+    return found
 
   def _list(self, node_id: int) -> dict[str, str]:
     children = self._graph.nodes[node_id].children

@@ -12,7 +12,17 @@ The formulas (g is the gradient). Sources: TensorFlow's kernels `training_ops.cc
 Keras 2.12, 2.15 and 3.15. Tests continue training in the other optimizer with each:
 
 Adam         w -= lr sqrt(1-b2^t)/(1-b1^t) m / (sqrt(v) + epsilon)
-             everywhere; TF1 keeps b1^t and b2^t, Keras counts t
+             everywhere; m = b1 m + (1-b1) g and v = b2 v + (1-b2) g^2;
+             TF1 keeps b1^t and b2^t, Keras counts t
+AdamW        w -= lr decay w, then as Adam                 (Keras)
+             w -= decay w, then as Adam                    (contrib's AdamW)
+             w -= lr (m / (sqrt(v) + epsilon) + decay w)   (BERT's AdamWeightDecay)
+LazyAdam     as Adam, but a step leaves rows alone that it does not look up
+Lamb         u = m / (sqrt(v) + epsilon) + decay w,  w -= lr |w|/|u| u,
+             with |w|/|u| = 1 for what is excluded, such as biases (ALBERT's LAMB)
+             w -= lr decay w, then the same without decay, of m and v corrected as Adam's,
+             and with |w|/|u| for every variable           (Keras 3)
+AdaMax       w -= lr/(1-b1^t) m / (v + epsilon),  v = max(b2 v, |g|)      everywhere
 Momentum     a = momentum a + g,        w -= lr a          (TF1)
              a = momentum a - lr g,     w += a             (SGD, every Keras)
 Adagrad      w -= lr g / sqrt(a)                           (TF1: no epsilon)
@@ -39,7 +49,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from estimator_ckpt import errors
-from estimator_ckpt.checkpoint.optimizers import CONVERTED, SlotNames
+from estimator_ckpt.checkpoint.optimizers import (
+  CONVERTED,
+  OPTIMIZERS,
+  SlotNames,
+  of_class,
+)
 
 
 class Flavor(enum.Enum):
@@ -140,13 +155,15 @@ class Optimizer:
     if class_name == "SGD":
       kind = "Momentum" if settings.get("momentum") else "GradientDescent"
       return cls(kind, flavor, settings)
-    for kind, known in CONVERTED.items():
-      if known.keras == class_name:
-        return cls(kind, flavor, settings)
-    classes = ", ".join(sorted({known.keras for known in CONVERTED.values()}))
+    known = of_class(class_name)
+    if known is not None:
+      return cls(known, flavor, settings)
+    reasons = [kind.why_not for kind in OPTIMIZERS if kind.keras == class_name]
+    why = f" ({reasons[0]})" if any(reasons) else ""
+    classes = ", ".join(sorted({kind.keras for kind in CONVERTED.values()}))
     raise errors.UnsupportedCheckpointError(
-      f"TensorFlow 1 has no optimizer whose state {class_name} could take over. There "
-      f"are rules for {classes}. Make one of these, or load the model without an "
+      f"TensorFlow 1 has no optimizer whose state {class_name} could take over{why}. "
+      f"There are rules for {classes}. Make one of these, or load the model without an "
       "optimizer."
     )
 
@@ -191,6 +208,8 @@ class Optimizer:
       >>> Optimizer("Adam", Flavor.TF1).tf1_names()
       {'m': 'Adam', 'v': 'Adam_1'}
     """
+    if CONVERTED[self.kind].spelled:
+      return dict(CONVERTED[self.kind].spelled)
     order = [slot for slot in CONVERTED[self.kind].tf1_slots if slot in self.kept]
     return {
       slot: self.kind + (f"_{number}" if number else "")

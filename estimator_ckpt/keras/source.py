@@ -20,6 +20,7 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as optimizer_names
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.listing import ObjectPaths
+from estimator_ckpt.checkpoint.optimizers import CONVERTED, OPTIMIZERS, family
 from estimator_ckpt.checkpoint.partition_strategy import parts_of
 from estimator_ckpt.checkpoint.roles import RoleKind
 from estimator_ckpt.keras.iterations import Iterations, iterations
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
   from estimator_ckpt.bundle.index import Index
   from estimator_ckpt.checkpoint.object_graph import ObjectGraph
   from estimator_ckpt.checkpoint.reader import CheckpointReader
+
+
+_NO_RULES = "there are no rules for it"
+_WHY_NOT = {kind.tf1: kind.why_not for kind in OPTIMIZERS if kind.why_not}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,26 +253,31 @@ class _Contents:
       elif role.kind is RoleKind.SLOT and role.slot is None:
         unknown[f"{role.optimizer} (the names do not tell its slots apart)"] = None
       elif role.kind is RoleKind.SLOT and role.optimizer not in KINDS:
-        unknown[f"{role.optimizer} (there are no rules for it)"] = None
+        unknown[f"{role.optimizer} ({_WHY_NOT.get(role.optimizer, _NO_RULES)})"] = None
       elif role.kind is RoleKind.SLOT and role.slot is not None and role.of is not None:
         state = slots.setdefault((role.optimizer, role.instance), {})
         state.setdefault(role.slot, {})[role.of] = names[name]
       elif role.kind is RoleKind.NON_SLOT and role.slot is not None:
         powers[role.instance][role.slot] = names[name]
     result.unknown = list(unknown)
-    adams = [key for key in slots if key[0] == "Adam"]
+    powered = [key for key in slots if CONVERTED[key[0]].powers]
     for (optimizer, instance), by_slot in sorted(slots.items()):
       settings = {"centered": "mg" in by_slot} if optimizer == "RMSProp" else {}
-      # Two Adams of different variables both number their slots from 0, so their
+      # Two optimizers such as Adam of different variables both number their slots from 0, so their
       # powers cannot be told apart.
-      certain = optimizer == "Adam" and len(adams) == len(powers)
+      kinds = [name for name, _, _ in CONVERTED[optimizer].powers]
+      certain = bool(kinds) and len(powered) == len(powers)
       label = optimizer if not instance else f"{optimizer} number {instance + 1}"
       result.states.append(
         State(
           Optimizer(optimizer, Flavor.TF1, settings),
           label,
           by_slot,
-          powers=powers.get(instance, {}) if certain else {},
+          powers={
+            name: key
+            for name, key in powers.get(instance, {}).items()
+            if certain and name in kinds
+          },
         )
       )
 
@@ -309,13 +319,18 @@ def choose_state(contents: Contents, target: Optimizer) -> State | None:
     target: the optimizer that continues.
 
   Returns:
-    The state of the optimizer's kind; None for plain gradient descent without state.
+    The state of the optimizer's kind, or of one whose slots it can take; None for plain
+    gradient descent without state.
 
   Raises:
     UnsupportedCheckpointError: no state is of the optimizer's kind.
     VariableMismatchError: several states are.
   """
-  fitting = [s for s in contents.states if s.optimizer.kind == target.kind]
+  fitting = [s for s in contents.states if s.optimizer.kind == target.kind] or [
+    state
+    for state in contents.states
+    if family(state.optimizer.kind) == family(target.kind) != "SGD"
+  ]
   if len(fitting) == 1:
     return fitting[0]
   if len(fitting) > 1:
@@ -332,9 +347,16 @@ def choose_state(contents: Contents, target: Optimizer) -> State | None:
     if not contents.states and not contents.unknown:
       return None
   found = contents.candidates()
+  classes = dict.fromkeys(state.optimizer.keras_class for state in contents.states)
+  advice = ""
+  if classes:
+    names = " or ".join(f"keras.optimizers.{name}" for name in classes)
+    advice = f" Make {names}, which continues from it."
+  elif found:
+    advice = " Keras has no optimizer that continues from it."
   raise errors.UnsupportedCheckpointError(
     f"{contents.prefix}: there is no state of {target} in the checkpoint, "
-    + (f"but that of {found}. Make that optimizer." if found else "nor of any other.")
+    + (f"but that of {found}.{advice}" if found else "nor of any other.")
     + " To load the model alone, pass no optimizer=."
   )
 
@@ -379,7 +401,7 @@ def source_optimizer(
     if name != "momentum"
   )
   if state.optimizer.flavor is not Flavor.TF1:
-    for name in ("epsilon", "learning_rate"):
+    for name in ("epsilon", "learning_rate", "beta_1", "beta_2"):
       if name in target.settings:
         settings.setdefault(name, target.settings[name])
     for name in ("sums_sparse_gradients", "learning_rate_varies"):

@@ -83,6 +83,7 @@ class StateLoader:
       present,
       sparse=self._sparse(),
       smallest=keras_source.smallest_of(state, self._reader),
+      steps=self._iterations.value,
       allow_approximate=self._allow_approximate,
     )
     trainable = self._weights.model.trainable_variables()

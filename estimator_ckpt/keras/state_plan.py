@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import Any, Callable
 
 from estimator_ckpt import errors
-from estimator_ckpt.checkpoint.optimizers import CONVERTED
+from estimator_ckpt.checkpoint.optimizers import CONVERTED, family
 from estimator_ckpt.keras.slot_formulas import (
   KERAS_EPSILON,
   Flavor,
@@ -23,6 +23,10 @@ from estimator_ckpt.keras.slot_formulas import (
 # An epsilon is negligible if it changes a step by at most this part of its size.
 _NEGLIGIBLE = 1e-6
 _SGD = {"Momentum", "GradientDescent"}
+# The correction of Adam's slots may be missing where it changes steps by less.
+_CORRECTED = 1e-5
+# Optimizers of TensorFlow 1 whose steps do not correct the slots for their start at zero.
+_UNCORRECTED = ("AdamWeightDecay", "LAMB")
 
 
 class Exactness(enum.Enum):
@@ -100,6 +104,7 @@ def plan_state(
   *,
   sparse: Collection[str] = (),
   smallest: Callable[[str], float] | None = None,
+  steps: int = 0,
   allow_approximate: bool = False,
 ) -> StatePlan:
   """Plans how the state of one optimizer becomes that of another.
@@ -111,6 +116,7 @@ def plan_state(
     sparse: names of variables with sparse gradients, such as embeddings.
     smallest: a function from a slot of the source to the smallest value in it. It is
       called only where epsilon matters; None stands for a smallest value of 0.
+    steps: how many steps the source has made.
     allow_approximate: whether a plan is made for state that cannot mean exactly the
       same.
 
@@ -134,6 +140,7 @@ def plan_state(
   problems = _state_problems(source, target, present)
   if not problems:
     problems += _formula_problems(source, target, sparse, smallest)
+    problems += _correction_problems(source, target, steps)
   moves = _moves(source, target, present)
   extra_moves, extra_problems = _keras_extras(source, target)
   problems += extra_problems
@@ -165,16 +172,23 @@ def plan_state(
 def _check_kinds(
   source: Optimizer, target: Optimizer, present: Collection[str]
 ) -> None:
-  if source.kind != target.kind and {source.kind, target.kind} != _SGD:
+  if family(source.kind) != family(target.kind):
     raise errors.UnsupportedCheckpointError(
-      f"The state of {source} is no state of {target}. Make a {source.keras_class}, the "
-      "optimizer of the checkpoint, or load the model without an optimizer."
+      f"The state of {source} is no state of {target}. Make keras.optimizers."
+      f"{source.keras_class}, which continues from it, or load the model without an "
+      "optimizer."
+    )
+  flavors = CONVERTED[target.kind].flavors
+  if target.flavor is not Flavor.TF1 and target.flavor.value not in flavors:
+    raise errors.UnsupportedCheckpointError(
+      f"{target.flavor.title} has no {target.keras_class}, which continues from "
+      f"{source}. Keras {' and '.join(flavors)} {'have' if len(flavors) > 1 else 'has'} it."
     )
   optional = set(CONVERTED[source.kind].optional)
   missing = [
     s for s in source.kept if s not in optional if source.own_name(s) not in present
   ]
-  if missing and source.kind == target.kind:
+  if missing and {source.kind, target.kind} != _SGD:
     raise errors.UnsupportedCheckpointError(
       f"The checkpoint lacks slots of {source}: {', '.join(map(repr, missing))}. Load "
       "the model without an optimizer."
@@ -184,7 +198,7 @@ def _check_kinds(
 def _moves(
   source: Optimizer, target: Optimizer, present: Collection[str]
 ) -> list[SlotMove]:
-  if source.kind != target.kind:
+  if {source.kind, target.kind} == _SGD:
     return []
   moves = []
   for slot in target.kept:
@@ -202,7 +216,7 @@ def _state_problems(
   source: Optimizer, target: Optimizer, present: Collection[str]
 ) -> list[str]:
   """Lists the slots that only one of the two optimizers has."""
-  if source.kind != target.kind:
+  if {source.kind, target.kind} == _SGD:
     keeps, lacks = (source, target) if source.kind == "Momentum" else (target, source)
     return [
       f"{keeps} has momentum and {lacks} has none"
@@ -266,6 +280,64 @@ def _formula_problems(
       "squares their sum too"
     )
   return problems
+
+
+def correction(steps: int, beta_1: float, beta_2: float) -> float:
+  """Bounds how much Adam's correction for the start at zero changes a step.
+
+  Args:
+    steps: how many steps were made.
+    beta_1: the decay of the first moment.
+    beta_2: that of the second.
+
+  Returns:
+    The largest part of the size of a step by which the next one, or any later one, is
+    larger or smaller without the correction.
+
+  Example:
+    >>> round(correction(9, 0.9, 0.999), 2), correction(20000, 0.9, 0.999) < 1e-8
+    (0.9, True)
+  """
+  first, second = beta_1 ** (steps + 1), beta_2 ** (steps + 1)
+  if first >= 1.0 or second >= 1.0:
+    return 1.0
+  return max(first / (1.0 - first), 1.0 - (1.0 - second) ** 0.5)
+
+
+def _correction_problems(source: Optimizer, target: Optimizer, steps: int) -> list[str]:
+  """Lists what BERT's and ALBERT's optimizers do in another way than Keras'."""
+  uncorrected = [o for o in (source, target) if _is_uncorrected(o)]
+  if len(uncorrected) != 1:
+    return []
+  [one] = uncorrected
+  other = target if one is source else source
+  problems = []
+  if one.kind == "LAMB":
+    problems.append(
+      f"{one} adds weight decay to the step that it scales by norms, and {other} decays "
+      "weights apart from it"
+    )
+    problems.append(
+      f"{one} scales no variable that it excludes, such as a bias, and {other} scales "
+      "every variable"
+    )
+  betas = [float(other.settings.get(f"beta_{n}") or b) for n, b in _BETAS.items()]
+  size = correction(steps, *betas)
+  if size >= _CORRECTED:
+    problems.append(
+      f"{other} corrects its slots for their start at zero, and {one} does not: after "
+      f"{steps} steps, with beta_1={betas[0]:g} and beta_2={betas[1]:g}, that changes "
+      f"steps by up to {size:.2g} of their size, and is negligible below {_CORRECTED:g}"
+    )
+  return problems
+
+
+# Keras' defaults.
+_BETAS = {1: 0.9, 2: 0.999}
+
+
+def _is_uncorrected(optimizer: Optimizer) -> bool:
+  return optimizer.flavor is Flavor.TF1 and optimizer.kind in _UNCORRECTED
 
 
 def _few(names: Collection[str]) -> str:
@@ -332,4 +404,26 @@ def _notes(source: Optimizer, target: Optimizer) -> list[str]:
         f"{keras} has epsilon={epsilon:g}; {tf1} has {default:g} by default, and its "
         "checkpoints do not store it"
       )
+  if tf1.flavor is Flavor.TF1 and family(tf1.kind) == "Adam":
+    notes += _decay_notes(tf1, keras)
   return notes
+
+
+def _decay_notes(tf1: Optimizer, keras: Optimizer) -> list[str]:
+  """What a program has to set, since no checkpoint stores how weights decay."""
+  decay = keras.settings.get("weight_decay")
+  note = ""
+  if tf1.kind == "AdamWeightDecay":
+    note = (
+      f"{tf1} decays weights by its weight_decay_rate, but not those that it excludes, and "
+      f"BERT clips gradients: give {keras} the same, with weight_decay=, "
+      "exclude_from_weight_decay() and global_clipnorm="
+    )
+  elif tf1.kind == "AdamW":
+    note = (
+      f"{tf1} subtracts weight_decay times the weights, and {keras} multiplies that by the "
+      "learning rate too: pass weight_decay=weight_decay / learning_rate"
+    )
+  elif decay:
+    note = f"{keras} decays weights by weight_decay={decay:g}, and {tf1} does not"
+  return [note] if note else []

@@ -17,6 +17,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.new_tensors import NewTensor
 from estimator_ckpt.checkpoint.name_map import NameMap
+from estimator_ckpt.checkpoint.optimizers import CONVERTED, family
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import matching as keras_matching
@@ -143,7 +144,8 @@ class ToTf1:
       )
     if optimizer is not None:
       kind = parse_kind(optimizer, [state.optimizer.kind for state in states])
-      if not states or states[0].optimizer.kind != kind:
+      same = states and family(states[0].optimizer.kind) == family(kind)
+      if not same or family(kind) == "SGD" and states[0].optimizer.kind != kind:
         raise errors.OptionError(
           f"{prefix}: optimizer={optimizer!r} was asked for, and {found}."
         )
@@ -306,12 +308,16 @@ class ToTf1:
       return None
     state.check_clear(self._prefix)
     kind = state.optimizer.kind
+    if self._options.optimizer is not None:
+      kind = parse_kind(self._options.optimizer, [kind])
     settings: dict[str, Any] = {}
     if self._like is not None:
       kinds = {other.optimizer.kind for other in self._like.contents.states}
       if kind == "Momentum" and not kinds:
         # Keras 2's SGD keeps momentums even when it has none.
         kind = "GradientDescent"
+      elif len(kinds) == 1 and family(kind) == family(*kinds) != "SGD":
+        [kind] = kinds
       elif kinds and kinds != {kind}:
         raise errors.UnsupportedCheckpointError(
           f"{self._prefix}: its optimizer is {state.optimizer}, and the names in "
@@ -323,7 +329,7 @@ class ToTf1:
     known = {"sums_sparse_gradients": True, **self._options.settings}
     given = Optimizer(state.optimizer.kind, state.optimizer.flavor, known)
     source = keras_source.source_optimizer(state, self._reader, given)
-    if source.kind != kind and source.flavor is Flavor.KERAS_2:
+    if family(kind) == "SGD" and source.flavor is Flavor.KERAS_2:
       source = Optimizer(kind, source.flavor, source.settings)
     present = tuple(state.slots) if source.kind == state.optimizer.kind else ()
     return plan_state(
@@ -332,6 +338,7 @@ class ToTf1:
       present,
       sparse=keras_source.embeddings(self._contents.variables),
       smallest=keras_source.smallest_of(state, self._reader),
+      steps=int(keras_source.scalar(self._reader, state.iterations) or 0),
       allow_approximate=self._options.allow_approximate,
     )
 
@@ -397,13 +404,13 @@ class ToTf1:
         self._made_of[key] = "zeros"
 
   def _make_powers(self, plan: StatePlan, steps: int) -> list[str]:
-    if plan.target.kind != "Adam":
-      return []
+    kept = [name for name, _, _ in CONVERTED[plan.target.kind].powers]
     assert self._state is not None
     notes = []
     like = self._like.state if self._like is not None else None
     known = like.powers if like is not None else {}
-    for name, (setting, default) in BETAS.items():
+    for name in kept:
+      setting, default = BETAS[name]
       stored = keras_source.scalar(self._reader, self._state.settings.get(setting))
       beta = self._options.settings.get(setting, stored)
       if beta is None:

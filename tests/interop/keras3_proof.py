@@ -46,7 +46,11 @@ def test_a_converted_checkpoint_is_consumed_and_leads_back(name, tmp_path):
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
   like = checkpoint.write(str(tmp_path / "like"))
   target, back = str(tmp_path / "out" / "m"), str(tmp_path / "back")
-  keras_conversion.convert_to_keras(prefix, target, KerasOptions(keras="3", like=like))
+  known = ("epsilon", "beta_1", "beta_2")
+  settings = {k: v for k, v in case.keras_arguments.items() if k in known}
+  keras_conversion.convert_to_keras(
+    prefix, target, KerasOptions(keras="3", like=like, settings=settings)
+  )
   model, optimizer = keras_proof.keras_model(), _optimizer(case)
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
   status = checkpoint.restore(target)
@@ -55,8 +59,6 @@ def test_a_converted_checkpoint_is_consumed_and_leads_back(name, tmp_path):
   losses, _ = keras_proof.train_in_keras(model, optimizer, data)
   status.assert_consumed()
   np.testing.assert_allclose(losses, in_tf1["losses"][before:], rtol=1e-5)
-  known = ("epsilon", "beta_1", "beta_2")
-  settings = {k: v for k, v in case.keras_arguments.items() if k in known}
   keras_conversion.convert_from_keras(
     checkpoint.write(str(tmp_path / "k")),
     back,

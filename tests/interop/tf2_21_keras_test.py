@@ -7,6 +7,7 @@ import pytest
 from tests.interop import readers, suites
 
 _FILES = [
+  "tests/keras/adam_family_test.py",
   "tests/keras/cells_test.py",
   "tests/keras/checkpoint_manager_test.py",
   "tests/keras/layer_shapes_test.py",

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 import estimator_ckpt.keras
 from estimator_ckpt.cli import main as cli
+from tests.keras.published_optimizers import OPTIMIZERS
 
 tf1 = tf.compat.v1
 STEPS_BEFORE = 7
@@ -29,7 +30,7 @@ class Case:
   """An optimizer in TensorFlow 1 and in Keras.
 
   Attributes:
-    tf1_class: its class in `tf.compat.v1.train`.
+    tf1_class: its class in `tf.compat.v1.train`, or one of `published_optimizers`.
     tf1_arguments: its arguments.
     keras_class: its class in Keras.
     keras_arguments: its arguments there.
@@ -85,7 +86,9 @@ def train_in_tf1(case: Case, prefix: str, learning_rates: Any = None) -> dict[st
     arguments = dict(case.tf1_arguments)
     rate = tf1.placeholder_with_default(arguments["learning_rate"], ())
     arguments["learning_rate"] = rate
-    optimizer = getattr(tf1.train, case.tf1_class)(**arguments)
+    optimizer = (OPTIMIZERS.get(case.tf1_class) or getattr(tf1.train, case.tf1_class))(
+      **arguments
+    )
     train = optimizer.minimize(loss, global_step=step)
     variables = {v.op.name: v for v in tf1.trainable_variables()}
     saver = tf1.train.Saver()
@@ -206,7 +209,7 @@ FLAGS = [
   "--name_map=net/:",
   *(f"--trainable=dense_{i}/{leaf}" for i in range(3) for leaf in ("kernel", "bias")),
 ]
-_SETTINGS = ("learning_rate", "momentum", "epsilon", "beta_1", "beta_2")
+_SETTINGS = ("learning_rate", "momentum", "epsilon", "beta_1", "beta_2", "weight_decay")
 
 
 def prove_converted(
@@ -253,9 +256,15 @@ def _case(tf1_class: str, keras_class: str, tf1_only: Any = None, **both: Any) -
   renamed = {"decay": "rho", "beta1": "beta_1", "beta2": "beta_2"}
   renamed["use_nesterov"] = "nesterov"
   in_keras = {renamed.get(name, name): value for name, value in both.items()}
+  in_keras.update(_KERAS_ONLY.get(tf1_class, {}))
   return Case(tf1_class, {**both, **(tf1_only or {})}, keras_class, in_keras)
 
 
+# Where the two sides take other arguments.
+_KERAS_ONLY = {
+  "AdamWeightDecayOptimizer": {"weight_decay": 0.01},
+  "AdamWOptimizer": {"weight_decay": 0.01},
+}
 _RMS = ("RMSPropOptimizer", "RMSprop")
 CASES = {
   "adam": _case("AdamOptimizer", "Adam", learning_rate=0.05, epsilon=1e-8),
@@ -289,5 +298,23 @@ CASES = {
     l2_shrinkage_regularization_strength=0.01,
     beta=0.1,
   ),
+  # Betas by which the correction for the start at zero is negligible after seven steps.
+  "adamw_of_bert": _case(
+    "AdamWeightDecayOptimizer",
+    "AdamW",
+    {"weight_decay_rate": 0.01},
+    learning_rate=0.02,
+    epsilon=1e-6,
+    beta1=0.15,
+    beta2=0.2,
+  ),
+  "adamw_of_contrib": _case(
+    "AdamWOptimizer",
+    "AdamW",
+    {"weight_decay": 0.05 * 0.01},
+    learning_rate=0.05,
+    epsilon=1e-8,
+  ),
+  "adamax": _case("AdaMaxOptimizer", "Adamax", learning_rate=0.05, epsilon=1e-8),
   "adadelta": _case("AdadeltaOptimizer", "Adadelta", learning_rate=1.0, epsilon=1e-6),
 }

@@ -20,6 +20,7 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.object_graph_edit import copy_graph
+from estimator_ckpt.checkpoint.optimizers import CONVERTED, family, of_class
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.files import rewrite_plan
@@ -110,6 +111,7 @@ class ToKeras:
       tuple(self._state.slots) if self._state else (),
       sparse=self._embeddings(),
       smallest=keras_source.smallest_of(self._state, self._reader),
+      steps=self._iterations.value,
       allow_approximate=self._options.allow_approximate,
     )
 
@@ -164,7 +166,7 @@ class ToKeras:
       if {kind, state.optimizer.kind} == {"Momentum", "GradientDescent"}:
         # Keras 2's SGD has momentums in any case; the source tells what it is.
         settings["momentum"] = 0.9 if kind == "Momentum" else 0.0
-      elif kind != state.optimizer.kind:
+      elif family(kind) != family(state.optimizer.kind):
         raise errors.OptionError(
           f"{template.reader.prefix}: its optimizer is {state.optimizer}, and "
           f"{kind} was asked for."
@@ -176,6 +178,9 @@ class ToKeras:
     # Of its program nothing is known; the report says what that has to do.
     settings["sums_sparse_gradients"] = True
     settings.update(self._options.settings)
+    if family(kind) != "SGD":
+      # Of Keras' own optimizers; TensorFlow 1's may have several for one of them.
+      kind = of_class(CONVERTED[kind].keras) or kind
     return Optimizer(kind, flavor, settings)
 
   def match(self) -> None:

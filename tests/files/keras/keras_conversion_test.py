@@ -110,8 +110,8 @@ def test_two_optimizers_of_one_kind_are_an_error_that_lists_both(tmp_path):
 @pytest.mark.parametrize(
   ("names", "message"),
   [
-    (["w", "w/adam_m", "w/adam_v"], "AdamWeightDecay .there are no rules"),
-    (["w", "w/AdamW", "w/AdamW_1"], "AdamW .there are no rules"),
+    (["w", "w/LARSOptimizer"], "LARSOptimizer .there are no rules"),
+    (["w", "w/Nadam", "w/Nadam_1"], "Nadam .Keras' Nadam has a schedule"),
     (
       ["w", *(f"w/RMSProp{n}" for n in ("", "_1", "_2", "_3", "_4", "_5"))],
       "RMSProp .the names do not tell",
