@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from estimator_ckpt import errors
-from estimator_ckpt.keras.layers import Recipe, Shape
+from estimator_ckpt.keras.recipes import Recipe, Shape
 
 if TYPE_CHECKING:
   import numpy as np

@@ -6,7 +6,8 @@ scope's variables. A name map has been applied before. A layer takes, in this or
 1.  the scope of one of its own names. A variable called `net/dense/kernel`, or an
     attribute `model.dense.kernel`, gives the layer the names `net/dense` and `dense`;
 2.  the only scope that ends in one of the layer's names, or that one of the names ends
-    in: `dense` and `encoder/dense`;
+    in: `dense` and `encoder/dense`; a layer of one weight, as Embedding, also the only
+    variable that does: `position_embeddings` and `bert/embeddings/position_embeddings`;
 3.  where names differ only in numbers, the scope of the same rank: `dense_7` and
     `dense_8` take `dense` and `dense_1`, if there are as many scopes as layers and
     their shapes agree. Rank goes before equal names where some layers have no scope
@@ -23,7 +24,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from estimator_ckpt.keras.layers import Recipe, Shape, Stored, is_cell
+from estimator_ckpt.keras.layers import is_cell
+from estimator_ckpt.keras.recipes import Recipe, Shape, Stored
 from estimator_ckpt.keras.scopes import Layer, Scopes, Weight, may_be
 
 _NUMBER = re.compile(r"\d+")
@@ -107,6 +109,7 @@ class _Matcher:
     for step in (
       self._same_name,
       self._same_ending,
+      self._same_ending_of_variable,
       self._same_rank,
       self._same_shapes,
     ):
@@ -257,6 +260,29 @@ class _Matcher:
     for i, scope in wanted.items():
       if claims[scope] == 1 and i not in out_of_rank:
         self._take(i, scope, "end of the name", whole=True)
+
+  def _same_ending_of_variable(self) -> None:
+    """Gives layers of one weight the only variable that ends as their names do."""
+    names = self._names()
+    endings: dict[str, list[str]] = collections.defaultdict(list)
+    free = [n for n, v in self._scopes.variables.items() if v.name in self._free]
+    for name in free:
+      for ending in _endings(name):
+        endings[ending].append(name)
+    wanted: dict[int, str] = {}
+    for i in self._left:
+      weights = self._layers[i].weights
+      if not weights or len(weights) != 1:
+        continue
+      for name in names[i]:
+        longer = endings.get(name, [])
+        shorter = [ending for ending in _endings(name) if ending in free]
+        if len(longer) == 1 or (not longer and shorter):
+          wanted.setdefault(i, (longer or shorter)[0])
+    claims = collections.Counter(wanted.values())
+    for i, name in wanted.items():
+      if claims[name] == 1:
+        self._take_variable(i, name, "end of the name")
 
   def _same_rank(self) -> None:
     ours: dict[tuple[str, str], list[int]] = collections.defaultdict(list)

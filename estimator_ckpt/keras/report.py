@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from estimator_ckpt import errors
 from estimator_ckpt.keras.forms import form_between
 from estimator_ckpt.keras.iterations import Iterations
+from estimator_ckpt.keras.layers import lstm_refusal
 from estimator_ckpt.keras.scopes import REFUSED
 from estimator_ckpt.keras.state_plan import StatePlan
 from estimator_ckpt.text_table import Column, format_table
@@ -205,7 +206,8 @@ def mismatch_message(
     for name in report.unused
     if variables[name].remark
   ]
-  cells = _suggest_cells(missing, report.unused, variables)
+  cells, refused = _suggest_cells(missing, report.unused, variables)
+  lines += [f"{scope} cannot be taken: {reason}" for scope, reason in refused.items()]
   in_cells = (*cells, *cells.values())
   rows = [row for row in missing if not _is_of_cell(row, missing)]
   names = [name for name in report.unused if not name.startswith(in_cells)]
@@ -255,8 +257,13 @@ def _is_of_cell(row: Row, missing: Iterable[Row]) -> bool:
 
 def _suggest_cells(
   missing: Sequence[Row], unused: Sequence[str], variables: Mapping[str, Variable]
-) -> dict[str, str]:
-  """Rules for whole recurrent cells, whose weights differ in shape from TF1's."""
+) -> tuple[dict[str, str], dict[str, str]]:
+  """Rules for whole recurrent cells, whose weights differ in shape from TF1's.
+
+  Returns:
+    The rules, and the reasons why cells of other scopes cannot be taken.
+  """
+  refused: dict[str, str] = {}
   shapes = {row.variable: row.shape for row in missing}
   rules: dict[str, str] = {}
   for row in missing:
@@ -272,10 +279,15 @@ def _suggest_cells(
       for end, columns in wanted.items()
       if name.endswith(end) and variables[name].shape == (inputs[0] + units, columns)
     ]
-    fitting = [found for found in fitting if found not in rules]
+    for found in list(fitting):
+      inside = [n[len(found) :] for n in variables if n.startswith(found)]
+      reason = lstm_refusal(inside)
+      if reason:
+        refused[found] = reason
+    fitting = [found for found in fitting if found not in {*rules, *refused}]
     if fitting:
       rules[errors.nearest(f"{scope}/", fitting) or fitting[0]] = f"{scope}/"
-  return rules
+  return rules, refused
 
 
 def _suggest(

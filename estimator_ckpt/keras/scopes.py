@@ -15,7 +15,14 @@ from typing import Any, Union
 from estimator_ckpt import errors
 from estimator_ckpt.keras import layers as keras_layers
 from estimator_ckpt.keras.layer_shapes import shape_form
-from estimator_ckpt.keras.layers import Recipe, Refusal, Shape, Stored
+from estimator_ckpt.keras.recipes import (
+  Recipe,
+  Refusal,
+  Shape,
+  Stored,
+  rearranged,
+  with_forms,
+)
 
 # Names that mean the same, in Keras, tf.layers, slim and Sonnet.
 _SYNONYMS = [
@@ -192,7 +199,7 @@ class Scopes:
       if isinstance(found, Refusal):
         return {}, dict.fromkeys(weights, f"{REFUSED} {scope}: {found.reason}")
       if found is not None:
-        return {k: keras_layers.with_forms(r, inside) for k, r in found.items()}, {}
+        return {k: with_forms(r, inside) for k, r in found.items()}, {}
     return recipes, {
       leaf: _why_not(leaf, shape, scope, direct)
       for leaf, shape in weights.items()
@@ -220,7 +227,7 @@ class Scopes:
     if form is None:
       return None
     form = dataclasses.replace(form, mod_parts=stored.form.mod_parts)
-    recipe = keras_layers.rearranged(stored.name, form, weight.shape)
+    recipe = rearranged(stored.name, form, weight.shape)
     why = layer.settings.get("equation", layer.kind)
     return dataclasses.replace(recipe, how=f"{recipe.how} by {why}")
 
@@ -282,6 +289,21 @@ def may_be(leaf: str, name: str) -> bool:
     for plain in (leaf, name)
   )
   return not ours or not theirs or any(names in theirs for names in ours)
+
+
+def mean_the_same(one: str, other: str) -> bool:
+  """Whether two names of variables in their scopes mean the same, as far as is known.
+
+  Args:
+    one: a name, without its scope.
+    other: another.
+
+  Example:
+    >>> mean_the_same("kernel", "weights"), mean_the_same("kernel", "q")
+    (True, False)
+  """
+  pair = {one.lstrip("_"), other.lstrip("_")}
+  return len(pair) == 1 or any(pair <= names for names in _SYNONYMS)
 
 
 def _same_meaning(leaf: str) -> list[str]:

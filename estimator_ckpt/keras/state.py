@@ -11,7 +11,6 @@ import numpy as np
 
 from estimator_ckpt import errors
 from estimator_ckpt.keras import source as keras_source
-from estimator_ckpt.keras.layers import Recipe
 from estimator_ckpt.keras.model import (
   KerasOptimizer,
   after_build,
@@ -19,6 +18,7 @@ from estimator_ckpt.keras.model import (
   dtype_name,
   variable_path,
 )
+from estimator_ckpt.keras.recipes import Recipe
 from estimator_ckpt.keras.report import OptimizerReport
 from estimator_ckpt.keras.slot_formulas import Optimizer
 from estimator_ckpt.keras.state_plan import SlotMove, plan_state

@@ -31,7 +31,7 @@ from estimator_ckpt.keras.iterations import (
   is_power,
 )
 from estimator_ckpt.keras.keras_options import KerasOptions
-from estimator_ckpt.keras.layers import Recipe, Stored
+from estimator_ckpt.keras.recipes import Recipe, Stored
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,

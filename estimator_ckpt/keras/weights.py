@@ -20,9 +20,9 @@ from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.forms import Form, untold_notes, variable_forms
-from estimator_ckpt.keras.layers import Recipe, Stored
 from estimator_ckpt.keras.matching import Match
 from estimator_ckpt.keras.model import KerasModel, ModelLayer, after_build, assign
+from estimator_ckpt.keras.recipes import Recipe, Stored
 from estimator_ckpt.keras.report import LoadReport, Row, mismatch_message
 from estimator_ckpt.keras.scopes import ForgetBias, Layer, Scopes
 

@@ -163,3 +163,19 @@ def test_a_scope_of_a_forget_bias_that_nothing_uses_is_an_error(key, message, te
 def test_what_keras_has_no_cell_for_is_refused_by_name(scope, reason, testdata):
   with pytest.raises(errors.VariableMismatchError, match=reason):
     _load_cell(scope, tf.keras.layers.LSTM(3, return_sequences=True), testdata)
+
+
+@pytest.mark.parametrize("scope", ["rnn/layer_norm_basic_lstm_cell", "encoder/cell"])
+def test_a_layer_norm_cell_is_refused_and_no_map_is_proposed(scope, tmp_path):
+  n, u = 5, 3
+  builder = BundleBuilder()
+  builder.numbers(f"{scope}/kernel", np.ones((n + u, 4 * u)))
+  for gate in ("input", "transform", "forget", "output", "state"):
+    for leaf in ("gamma", "beta"):
+      builder.numbers(f"{scope}/{gate}/{leaf}", np.ones(u))
+  prefix = builder.write(str(tmp_path / "m"))
+  model = tf.keras.Sequential([tf.keras.Input((4, n)), tf.keras.layers.LSTM(u)])
+  with pytest.raises(errors.VariableMismatchError) as caught:
+    estimator_ckpt.keras.load(model, prefix)
+  assert "normalizes its gates (layer normalization)" in str(caught.value)
+  assert "name_map=" not in str(caught.value)

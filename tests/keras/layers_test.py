@@ -434,3 +434,32 @@ def test_layers_built_one_by_one_keep_the_order_too(tmp_path):
   assert report.is_complete, report
   for scope, layer in zip(("dense", "dense_1", "dense_2"), model.layers):
     np.testing.assert_array_equal(layer.get_weights()[0], values[f"{scope}/kernel"])
+
+
+def test_names_that_end_alike_find_each_other_where_only_one_does(tmp_path):
+  rng = np.random.RandomState(3)
+  names = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+  values = {f"bert/embeddings/{name}": rng.rand(4, 3).astype("f") for name in names}
+  prefix = _write(tmp_path / "m", values)
+  ids = tf.keras.Input((2,), dtype="int32")
+  # In another order than in the checkpoint, and all of one shape.
+  made = {
+    name: _layers.Embedding(4, 3, name=name)
+    for name in ("token_type_embeddings", "word_embeddings", "position_embeddings")
+  }
+  total = _layers.Add()([embedding(ids) for embedding in made.values()])
+  report = estimator_ckpt.keras.load(tf.keras.Model(ids, total), prefix)
+  assert {row.how for row in report.rows} == {"end of the name"}
+  for name, embedding in made.items():
+    np.testing.assert_array_equal(
+      embedding.get_weights()[0], values[f"bert/embeddings/{name}"]
+    )
+
+
+def test_a_name_that_two_variables_end_in_is_not_guessed(tmp_path):
+  values = {f"{scope}/table": np.ones((4, 3), np.float32) for scope in ("a", "b")}
+  prefix = _write(tmp_path / "m", values)
+  ids = tf.keras.Input((2,), dtype="int32")
+  model = tf.keras.Model(ids, _layers.Embedding(4, 3, name="table")(ids))
+  with pytest.raises(errors.VariableMismatchError):
+    estimator_ckpt.keras.load(model, prefix)

@@ -29,7 +29,7 @@ from estimator_ckpt.keras import graph as keras_graph
 from estimator_ckpt.keras import source as keras_source
 from estimator_ckpt.keras.forms import Form, untold_notes, variable_forms
 from estimator_ckpt.keras.keras_options import KerasOptions
-from estimator_ckpt.keras.layers import Recipe, Stored, rearranged
+from estimator_ckpt.keras.recipes import Recipe, Stored, rearranged
 from estimator_ckpt.keras.report import (
   LoadReport,
   OptimizerReport,
