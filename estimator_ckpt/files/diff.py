@@ -17,11 +17,11 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import check_sizes
 from estimator_ckpt.checkpoint import formats, layout, tensor_names
-from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
-from estimator_ckpt.checkpoint.reader import open_checkpoint
 from estimator_ckpt.errors import CorruptCheckpointError, OptionError
+from estimator_ckpt.files import weights_file
+from estimator_ckpt.files.weights_file import NO_CHECKSUM, WeightsFile, WeightsFormat
 from estimator_ckpt.html_table import html_table
 from estimator_ckpt.text_table import Column
 
@@ -87,8 +87,8 @@ class Comparison:
 
   a: str
   b: str
-  format_a: formats.CheckpointFormat
-  format_b: formats.CheckpointFormat
+  format_a: formats.CheckpointFormat | WeightsFormat
+  format_b: formats.CheckpointFormat | WeightsFormat
   differences: tuple[Difference, ...]
   matched: int
   values_compared: bool
@@ -138,7 +138,9 @@ def diff(
   counter of saves count only if neither checkpoint is name-based.
 
   Args:
-    a: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes.
+    a: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes. Or a
+      file of weights that Keras wrote, `.weights.h5` or `.keras`, which needs the package
+      h5py.
     b: the other.
     name_map: rules that turn names of `a` into those of `b`; see
       `estimator_ckpt.checkpoint.name_map`.
@@ -158,6 +160,7 @@ def diff(
     CheckpointNotFoundError: there is no checkpoint, or a data file is missing.
     CorruptCheckpointError: an index or an object graph is damaged; with `values`, a
       data file is too short.
+    MissingDependencyError: for a file of weights, h5py is not installed.
 
   Example:
     if not diff("before/model.ckpt-3", "after/model.ckpt-3", values=True).equal:
@@ -177,7 +180,7 @@ def diff(
   problems: list[str] = []
   if values:
     for side in (one, other):
-      check_sizes(side.index, Shards.of(side.prefix, side.index))
+      side.check_sizes()
     comparer = _ValueComparer(one.prefix, other.prefix, atol, rtol, progress)
     comparable = [
       p for p in pairs if _difference(*p, same_format) is not DifferenceKind.SHAPE
@@ -204,15 +207,31 @@ class _Side:
   """One of the two checkpoints."""
 
   def __init__(self, path: str | os.PathLike[str], name_map: NameMap | None = None):
-    self.prefix = prefix_lib.resolve(path)
-    self.index = Index.read(self.prefix)
-    graph = formats.read_object_graph(self.prefix, self.index)
-    self.format = formats.format_of(self.index, graph)
-    self.tensors = list(_with_own_counter(saved_tensors(self.index, graph)))
+    self.prefix = weights_file.resolve(path)
+    self.format: formats.CheckpointFormat | WeightsFormat
+    self._index: Index | None = None
+    if weights_file.is_weights_file(path):
+      with weights_file.WeightsFile(path) as weights:
+        self.format, self.tensors = weights.format, list(weights.tensors)
+    else:
+      self._index = Index.read(self.prefix)
+      graph = formats.read_object_graph(self.prefix, self._index)
+      self.format = formats.format_of(self._index, graph)
+      self.tensors = list(_with_own_counter(saved_tensors(self._index, graph)))
     # For each name here, the name on the other side.
     self.names = {tensor.name: tensor.name for tensor in self.tensors}
     if name_map:
       self.names = name_map.apply(self.names)
+
+  @property
+  def has_objects(self) -> bool:
+    """Whether there is an object graph, and a counter of saves."""
+    return self.format in (formats.CheckpointFormat.TF2, formats.CheckpointFormat.DUAL)
+
+  def check_sizes(self) -> None:
+    """Raises an error for a data file that is too short."""
+    if self._index is not None:
+      check_sizes(self._index, Shards.of(self.prefix, self._index))
 
   def name(self, tensor: SavedTensor) -> str:
     """The name that the other side has for a tensor."""
@@ -264,14 +283,12 @@ def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:
     if len(named) == 1 and own[name] == 1:
       taken.add(id(named[0]))
       pairs.append((tensor, named[0]))
-    elif not _is_bookkeeping(tensor) or other.format != formats.CheckpointFormat.TF1:
+    elif not _is_bookkeeping(tensor) or other.has_objects:
       differences.append(
         Difference(DifferenceKind.ONLY_IN_A, tensor.name, tensor, None)
       )
   for tensor in other.tensors:
-    if id(tensor) not in taken and (
-      not _is_bookkeeping(tensor) or one.format != formats.CheckpointFormat.TF1
-    ):
+    if id(tensor) not in taken and (not _is_bookkeeping(tensor) or one.has_objects):
       differences.append(
         Difference(DifferenceKind.ONLY_IN_B, tensor.name, None, tensor)
       )
@@ -317,8 +334,8 @@ class _ValueComparer:
       return []
     total = sum(a.size + b.size for a, b in undecided)
     found = []
-    with open_checkpoint(self._prefixes[0]) as reader_a:
-      with open_checkpoint(self._prefixes[1]) as reader_b:
+    with weights_file.open_tensors(self._prefixes[0]) as reader_a:
+      with weights_file.open_tensors(self._prefixes[1]) as reader_b:
         for a, b in undecided:
           difference = self._compare(a, b, reader_a, reader_b)
           if difference is not None:
@@ -332,8 +349,8 @@ class _ValueComparer:
     self,
     a: SavedTensor,
     b: SavedTensor,
-    reader_a: CheckpointReader,
-    reader_b: CheckpointReader,
+    reader_a: CheckpointReader | WeightsFile,
+    reader_b: CheckpointReader | WeightsFile,
   ) -> Difference | None:
     if a.dtype in ("variant", "resource"):
       # Nobody else can read them, and their checksums differ.
@@ -352,6 +369,8 @@ class _ValueComparer:
 def _same_checksums(a: SavedTensor, b: SavedTensor) -> bool:
   """Whether the checksums say that two tensors of one shape are equal."""
   if a.dtype != b.dtype or len(a.parts) != len(b.parts):
+    return False
+  if NO_CHECKSUM in (a.entry.crc32c, b.entry.crc32c):
     return False
   one = {str(p.tensor_slice): (p.entry.size, p.entry.crc32c) for p in a.parts}
   other = {str(p.tensor_slice): (p.entry.size, p.entry.crc32c) for p in b.parts}

@@ -9,11 +9,11 @@ from typing import Any, Callable
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.listing import SavedTensor
-from estimator_ckpt.checkpoint.reader import open_checkpoint
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.errors import CheckpointError
 from estimator_ckpt.files.summary import CheckpointSummary, inspect_checkpoint
 from estimator_ckpt.files.tensor_values import ValueSummary, summarize
+from estimator_ckpt.files.weights_file import WeightsFormat, open_tensors
 from estimator_ckpt.html_table import html_table
 from estimator_ckpt.text_table import Column, format_table
 
@@ -114,7 +114,7 @@ class Inspection:
 
   Attributes:
     path: its prefix.
-    format: `TF1`, `TF2` or `DUAL`.
+    format: `TF1`, `TF2` or `DUAL`; or the kind of a file of weights.
     step: the training step; None when no tensor is known to be it.
     tensors: what it holds, by name.
     problems: what could not be read, in words. `verify` looks closer.
@@ -122,7 +122,7 @@ class Inspection:
   """
 
   path: str
-  format: CheckpointFormat
+  format: CheckpointFormat | WeightsFormat
   step: int | None
   tensors: tuple[InspectedTensor, ...]
   problems: tuple[str, ...]
@@ -171,7 +171,8 @@ def inspect(
 
   Args:
     path: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes: a
-      directory, one of a checkpoint's files, a SavedModel.
+      directory, one of a checkpoint's files, a SavedModel. Or a file of weights that
+      Keras wrote, `.weights.h5` or `.keras`, which needs the package h5py.
     values: whether to read the tensors. Without it, the index, the object graph and the
       step are read, so data files may be missing.
     progress: is called with the bytes of tensors that were read, and all.
@@ -184,6 +185,7 @@ def inspect(
     CheckpointNotFoundError: there is no checkpoint.
     CorruptCheckpointError: its index is damaged.
     UnsupportedCheckpointError: its version or byte order is not supported.
+    MissingDependencyError: for a file of weights, h5py is not installed.
 
   Example:
     inspection = inspect("model_dir")
@@ -195,7 +197,7 @@ def inspect(
   if values:
     total = sum(tensor.size for tensor in summary.tensors)
     done = 0
-    with open_checkpoint(summary.prefix) as reader:
+    with open_tensors(summary.prefix) as reader:
       for tensor in summary.tensors:
         if tensor.entry.dtype not in _OPAQUE:
           try:

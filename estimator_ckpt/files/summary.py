@@ -24,6 +24,11 @@ from estimator_ckpt.checkpoint.meta_file import tensorflow_version
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.errors import CheckpointError
+from estimator_ckpt.files.weights_file import (
+  WeightsFile,
+  WeightsFormat,
+  is_weights_file,
+)
 
 # Where a step is kept, the best place first: Estimator's, the guide's, Keras's.
 _STEP_PATHS = (roles_lib.GLOBAL_STEP, "step", "optimizer/_iterations", "optimizer/iter")
@@ -63,7 +68,7 @@ class CheckpointSummary:
 
   Attributes:
     prefix: its path.
-    format: `TF1`, `TF2` or `DUAL`.
+    format: `TF1`, `TF2` or `DUAL`; or the kind of a file of weights.
     tensorflow_version: the TensorFlow that wrote it, where a file beside it says so.
     producer: the bundle format's version that its writer states.
     step: the training step; None when no tensor is known to be it.
@@ -79,7 +84,7 @@ class CheckpointSummary:
   """
 
   prefix: str
-  format: formats.CheckpointFormat
+  format: formats.CheckpointFormat | WeightsFormat
   tensorflow_version: str | None
   producer: int
   step: int | None
@@ -157,7 +162,8 @@ def inspect_checkpoint(
 
   Args:
     path: a prefix, or anything else that `estimator_ckpt.checkpoint.prefix.resolve` takes: a
-      directory, one of a checkpoint's files, a SavedModel.
+      directory, one of a checkpoint's files, a SavedModel. Or a file of weights that
+      Keras wrote, `.weights.h5` or `.keras`.
     names: what is in the checkpoint's directory, where that has been listed; otherwise
       it is listed.
 
@@ -168,11 +174,14 @@ def inspect_checkpoint(
     CheckpointNotFoundError: there is no checkpoint.
     CorruptCheckpointError: its index is damaged.
     UnsupportedCheckpointError: its version or byte order is not supported.
+    MissingDependencyError: for a file of weights, h5py is not installed.
 
   Example:
     summary = inspect_checkpoint("model_dir")
     print(summary.format, summary.step, summary.total.size)
   """
+  if is_weights_file(path):
+    return _weights_summary(path)
   prefix = prefix_lib.resolve(path)
   index = Index.read(prefix)
   shards = Shards.of(prefix, index)
@@ -206,6 +215,24 @@ def inspect_checkpoint(
     tuple(problems),
     index.v1 is not None,
   )
+
+
+def _weights_summary(path: str | os.PathLike[str]) -> CheckpointSummary:
+  with WeightsFile(path) as weights:
+    step = weights.step_name()
+    return CheckpointSummary(
+      weights.path,
+      weights.format,
+      None,
+      0,
+      None if step is None else int(weights[step]),
+      step,
+      0,
+      (DataFile(weights.path, weights.size, weights.size),),
+      weights.tensors,
+      tuple(weights.roles()),
+      None,
+    )
 
 
 def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[Role]:

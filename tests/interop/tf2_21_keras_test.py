@@ -14,6 +14,7 @@ _FILES = [
   "tests/keras/layers_test.py",
   "tests/keras/save_checkpoints_test.py",
   "tests/keras/partitioned_embedding_test.py",
+  "tests/keras/weights_file_by_keras_test.py",
   *sorted(
     path.relative_to(suites.ROOT).as_posix()
     for path in readers.HERE.glob("keras3_*.py")

@@ -24,7 +24,9 @@ estimator-ckpt diff old_dir renamed_dir --name_map=old_net/:net/ --values
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  parser.add_argument("a", metavar="A", help="a checkpoint")
+  parser.add_argument(
+    "a", metavar="A", help="a checkpoint; or Keras' .weights.h5 or .keras"
+  )
   parser.add_argument("b", metavar="B", help="the other")
   parser.add_argument(
     "--values",

@@ -34,6 +34,8 @@ _FORMATS = {
   "tf1": "name-based (TF1)",
   "tf2": "object-based (TF2)",
   "dual": "dual: by name (TF1) and by object (TF2)",
+  "weights.h5": "weights of Keras (HDF5)",
+  "keras": "a model of Keras (.keras), its weights",
 }
 _KINDS = {
   "variable": "variables",
@@ -57,7 +59,9 @@ Row = tuple["SavedTensor", "Role"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  parser.add_argument("path", metavar="PATH", help="the checkpoint")
+  parser.add_argument(
+    "path", metavar="PATH", help="the checkpoint; or Keras' .weights.h5 or .keras"
+  )
   parser.add_argument(
     "--tree",
     action="store_true",
@@ -108,8 +112,8 @@ def run(args: argparse.Namespace) -> int:
   Raises:
     OptionError: flags that do not go together, or a damaged expression.
   """
-  from estimator_ckpt.checkpoint import prefix as prefix_lib
   from estimator_ckpt.checkpoint.model_dir import ModelDir
+  from estimator_ckpt.files import weights_file
   from estimator_ckpt.files.summary import inspect_checkpoint
 
   if args.depth and not args.tree:
@@ -118,8 +122,9 @@ def run(args: argparse.Namespace) -> int:
     raise OptionError("--tree shows sizes, and --values a table; choose one of them")
   pattern = _compile(args.filter)
   kinds = {kind for flag in args.kind or () for kind in _KIND_FLAGS[flag]}
-  prefix = prefix_lib.resolve(args.path)
-  directory = ModelDir.of(prefix)
+  prefix = weights_file.resolve(args.path)
+  is_weights = weights_file.is_weights_file(prefix)
+  directory = None if is_weights else ModelDir.of(prefix)
   summary = inspect_checkpoint(prefix, directory.names if directory else None)
   best = _best(prefix, directory)
   rows = [
@@ -217,7 +222,7 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
     text += f"; {cut:,} CUT"
   if summary.is_v1:
     text += "; no index"
-  else:
+  elif summary.index_size:
     text += f"; index {terminal.human_bytes(summary.index_size)}"
   yield line("files", text)
   totals: dict[str, tuple[int, int]] = {}
@@ -397,13 +402,13 @@ def _read_values(
 ) -> tuple[dict[str, ValueSummary], list[str]]:
   """Summaries of the tensors that have values, by key; and why others cannot be read."""
   from estimator_ckpt.bundle import dtypes
-  from estimator_ckpt.checkpoint.reader import open_checkpoint
   from estimator_ckpt.files.tensor_values import summarize
+  from estimator_ckpt.files.weights_file import open_tensors
 
   found = {}
   problems = []
   total = sum(tensor.size for tensor, _ in rows)
-  with open_checkpoint(prefix) as reader:
+  with open_tensors(prefix) as reader:
     with terminal.ProgressBar("reading", total) as bar:
       for tensor, _ in rows:
         if tensor.entry.dtype not in (dtypes.VARIANT, dtypes.RESOURCE):
