@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import List, Tuple
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import checksum, copies, dtypes
@@ -13,7 +14,7 @@ from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import stored_entries
 
-_Run = list[tuple[str, BundleEntry]]
+_Run = List[Tuple[str, BundleEntry]]
 
 
 @dataclasses.dataclass(frozen=True)

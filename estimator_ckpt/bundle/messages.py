@@ -256,7 +256,8 @@ class BundleEntry(NamedTuple):
         shape = _cached_shape(data[start:position])
       elif tag in (0x08, 0x18, 0x20, 0x28):
         position += 1
-        if position < end and (value := data[position]) < 128:
+        if position < end and data[position] < 128:
+          value = data[position]
           position += 1
         else:
           value, position = coding.read_varint(data, position, end)

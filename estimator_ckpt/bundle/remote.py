@@ -20,9 +20,10 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from estimator_ckpt.errors import MissingDependencyError
+from estimator_ckpt.older_pythons import Protocol
 
 
 class RemoteFiles(Protocol):

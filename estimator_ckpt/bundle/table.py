@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Callable, NamedTuple, Union
+from typing import Callable, List, NamedTuple, Tuple, Union
 
 from estimator_ckpt.bundle import checksum, coding, snappy
 from estimator_ckpt.errors import CorruptCheckpointError
@@ -39,8 +39,8 @@ _MAX_EXPANSION = 64
 _ALLOWANCE = 1 << 16
 _ENTRY_COST = 64
 
-Items = list[tuple[bytes, bytes]]
-Handle = tuple[int, int]
+Items = List[Tuple[bytes, bytes]]
+Handle = Tuple[int, int]
 
 
 class LazyBytes:

@@ -177,7 +177,8 @@ class V1Checkpoint:
       piece = pieces[number]
       data = self._value(shard_id, piece)
       begin = max(offset - piece.offset, 0)
-      if part := data[begin : end - piece.offset]:
+      part = data[begin : end - piece.offset]
+      if part:
         yield part
       number += 1
 

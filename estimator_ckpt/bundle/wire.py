@@ -85,7 +85,8 @@ def scan(message: bytes | memoryview, position: int = 0) -> list[tuple[int, Any,
       raise CorruptCheckpointError(f"field number {tag >> 3} in a message")
     wire_type = tag & 7
     if wire_type == LENGTH_DELIMITED or wire_type == VARINT:
-      if position < end and (number := message[position]) < 128:
+      if position < end and message[position] < 128:
+        number = message[position]
         position += 1
       else:
         number, position = read_varint(message, position, end)

@@ -22,8 +22,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 from estimator_ckpt.bundle import files
 from estimator_ckpt.errors import CheckpointNotFoundError, CorruptCheckpointError

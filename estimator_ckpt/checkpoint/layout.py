@@ -12,8 +12,8 @@ by `.S`, so that distinct names stay distinct.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Callable, NamedTuple, Union
+from collections.abc import Collection, Iterable
+from typing import Callable, NamedTuple, Sequence, Tuple, Union
 
 from estimator_ckpt import errors
 
@@ -24,7 +24,7 @@ SAVE_COUNTER = "save_counter"
 _ATTRIBUTES = "/.ATTRIBUTES/"
 _SLOT = "/.OPTIMIZER_SLOT/"
 
-Path = tuple[str, ...]
+Path = Tuple[str, ...]
 LayoutFunction = Callable[[str], Sequence[Sequence[str]]]
 Layout = Union[str, LayoutFunction]
 

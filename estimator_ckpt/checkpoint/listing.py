@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import List, NamedTuple, Tuple
 
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
@@ -27,7 +27,7 @@ _MAX_PATHS = 8
 _ATTRIBUTES = "/.ATTRIBUTES/"
 _VALUE_SUFFIX = _ATTRIBUTES + layout.VARIABLE_VALUE
 
-_Group = tuple[list[str], BundleEntry]
+_Group = Tuple[List[str], BundleEntry]
 
 
 class StoredPart(NamedTuple):

@@ -7,7 +7,6 @@ once and asks this value.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 from estimator_ckpt.bundle import files, paths
@@ -15,6 +14,7 @@ from estimator_ckpt.bundle.file_names import parse_data_path
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.errors import CheckpointError
+from estimator_ckpt.older_pythons import cached_property
 
 # Where a job with separate=True keeps the TF2 half of its pairs, in its model_dir.
 KEPT_APART = "tf2"
@@ -86,7 +86,7 @@ class ModelDir:
     listed = (*self.state.all_model_checkpoint_paths, self.state.model_checkpoint_path)
     return tuple(dict.fromkeys(listed))
 
-  @functools.cached_property
+  @cached_property
   def _data_names(self) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(self.names):

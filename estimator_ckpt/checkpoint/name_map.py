@@ -25,8 +25,8 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Union
+from collections.abc import Iterable
+from typing import Mapping, Sequence, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import files

@@ -18,8 +18,8 @@ place, and the root is node 0. In TensorFlow's trackable_object_graph.proto:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from collections.abc import Iterator
+from typing import Any, Optional, Sequence, Tuple
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import coding, wire
@@ -98,7 +98,7 @@ class Node:
   unknown: bytes = b""
 
 
-class Paths(Sequence[Optional[tuple[str, ...]]]):
+class Paths(Sequence[Optional[Tuple[str, ...]]]):
   """The paths of an object graph's nodes, by node number; each is made when asked for.
 
   Keeping them all would take a deep graph's size squared.

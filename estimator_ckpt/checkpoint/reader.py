@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, TypeVar
 
 from estimator_ckpt.bundle import dtypes as dtypes_lib
 from estimator_ckpt.bundle import files, slices

@@ -22,6 +22,7 @@ import dataclasses
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Tuple
 
 from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
 
@@ -62,7 +63,7 @@ _PART = re.compile(r"/(?:part|t)_\d+$")
 
 _MAX_SCOPES = 32
 
-Shape = tuple[int, ...]
+Shape = Tuple[int, ...]
 
 
 class RoleKind(enum.Enum):

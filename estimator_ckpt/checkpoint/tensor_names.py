@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import bisect
 import collections
-import functools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -34,6 +33,7 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as optimizer_names
 from estimator_ckpt.checkpoint.object_graph import Attribute, ObjectGraph
 from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
+from estimator_ckpt.older_pythons import cached_property
 
 SAVE_COUNTER_KEY = layout_lib.object_key([layout_lib.SAVE_COUNTER])
 
@@ -223,7 +223,7 @@ class _ObjectTensors:
       for name, node_id in graph.nodes[graph.nodes[0].children[own]].children.items()
     }
 
-  @functools.cached_property
+  @cached_property
   def _paths(self) -> Sequence[layout_lib.Path | None]:
     return self._graph.paths()
 

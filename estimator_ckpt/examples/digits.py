@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable
+from typing import Any, Callable, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +12,7 @@ _DATA = os.path.join("testdata", "digits", "digits.npz")
 _TRAIN = tf.estimator.ModeKeys.TRAIN
 _PREDICT = tf.estimator.ModeKeys.PREDICT
 
-Arrays = tuple[np.ndarray, np.ndarray]
+Arrays = Tuple[np.ndarray, np.ndarray]
 
 
 def load() -> tuple[Arrays, Arrays]:

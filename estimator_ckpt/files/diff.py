@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Tuple
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
@@ -238,7 +238,7 @@ class _Side:
     return self.names[tensor.name]
 
 
-_Pair = tuple[SavedTensor, SavedTensor]
+_Pair = Tuple[SavedTensor, SavedTensor]
 
 
 def _with_own_counter(tensors: Iterable[SavedTensor]) -> Iterator[SavedTensor]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Union
+from collections.abc import Iterable, Mapping
+from typing import Sequence, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index

@@ -14,6 +14,7 @@ import dataclasses
 import math
 import struct
 from collections.abc import Mapping
+from typing import Tuple
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.optimizers import CONVERTED
@@ -146,7 +147,7 @@ def is_power(power: float, beta: float) -> bool:
   return _span(power, beta) != _NONE
 
 
-Span = tuple[float, float]
+Span = Tuple[float, float]
 
 
 def _told_by_powers(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Tuple
 
 from estimator_ckpt.bundle.shards import num_elements
 from estimator_ckpt.keras.forms import Form
@@ -17,7 +17,7 @@ from estimator_ckpt.keras.forms import Form
 if TYPE_CHECKING:
   import numpy as np
 
-Shape = tuple[int, ...]
+Shape = Tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -274,7 +274,7 @@ def _suggest_cells(
     units, width = row.shape
     wanted = {"/kernel": width, "/gates/kernel": 2 * units}
     fitting = [
-      name.removesuffix(end) + "/"
+      name[: -len(end)] + "/"
       for name in unused
       for end, columns in wanted.items()
       if name.endswith(end) and variables[name].shape == (inputs[0] + units, columns)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, Union
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Mapping, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.keras import layers as keras_layers

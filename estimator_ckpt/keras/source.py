@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from estimator_ckpt.checkpoint.roles import RoleKind
 from estimator_ckpt.keras.iterations import Iterations, iterations
 from estimator_ckpt.keras.objects import find_optimizers
 from estimator_ckpt.keras.slot_formulas import KINDS, Flavor, Optimizer
+from estimator_ckpt.older_pythons import cached_property
 
 if TYPE_CHECKING:
   import numpy as np
@@ -231,7 +231,7 @@ class _Contents:
       (path for path in paths if not path.startswith(optimizers)), tensor.name
     )
 
-  @functools.cached_property
+  @cached_property
   def _paths(self) -> ObjectPaths:
     assert self._graph is not None
     return ObjectPaths(self._graph)
@@ -437,11 +437,9 @@ def read_iterations(
   if own is not None and given is None:
     return Iterations(int(own), "the optimizer's own")
   step = scalar(reader, contents.global_step)
-  powers = {
-    name: float(value)
-    for name, key in (state.powers if state is not None else {}).items()
-    if (value := scalar(reader, key)) is not None
-  }
+  keys = state.powers if state is not None else {}
+  values = {name: scalar(reader, key) for name, key in keys.items()}
+  powers = {name: float(value) for name, value in values.items() if value is not None}
   betas = {
     name: float(target.settings[name])
     for name in ("beta_1", "beta_2")

@@ -107,9 +107,9 @@ class StateLoader:
     missing = []
     for variable in trainable:
       recipe = self._weights.recipes.get(id(variable))
-      problems = dict.fromkeys(
-        problem for move in self._plan.moves if (problem := self._problem(move, recipe))
-      )
+      moves = self._plan.moves
+      problems = dict.fromkeys(self._problem(move, recipe) for move in moves)
+      problems.pop("", None)
       if problems:
         missing.append(f"{variable_path(variable)}: {'; '.join(problems)}")
     return missing
@@ -147,8 +147,10 @@ class StateLoader:
     trainable = list(self._weights.model.model.trainable_variables)
     if self._strict:
       self._check_slots(trainable)
-    elif missing := self._missing_slots(trainable):
-      _logger.warning("Slots that keep the values they have: %s", "; ".join(missing))
+    else:
+      missing = self._missing_slots(trainable)
+      if missing:
+        _logger.warning("Slots that keep the values they have: %s", "; ".join(missing))
     values = self._values(trainable)
     for variable, value in values:
       assign(variable, value)

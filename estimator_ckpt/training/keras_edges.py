@@ -57,13 +57,13 @@ def add_keras_edges(
   step = _step_node(graph)
   if not found or step is None:
     return []
-  keys = [key for o in found if (key := _add_iterations(graph, o, step)) is not None]
+  added = [_add_iterations(graph, o, step) for o in found]
   for optimizer in found:
     _add_settings(graph, optimizer)
     if _is_same_in_keras(optimizer):
       _add_lists(graph, optimizer, orders)
   _add_layers(graph)
-  return keys
+  return [key for key in added if key is not None]
 
 
 def _is_same_in_keras(optimizer: OptimizerObject) -> bool:

@@ -90,7 +90,8 @@ def replace(
   """
   own = index.header.num_shards
   present = files.glob_prefix(prefix + ".data-")
-  names = {path: name for path in present if (name := parse_data_path(path))}
+  parsed = {path: parse_data_path(path) for path in present}
+  names = {path: name for path, name in parsed.items() if name}
   taken = {name.num_shards for name in names.values()}
   is_same = index.serialize() == files.read(index_path(prefix))
   if is_same and _are_as_long(prefix, written, own):

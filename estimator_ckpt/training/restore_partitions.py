@@ -10,7 +10,6 @@ pieces  `tf.train.Checkpoint` stores each part as a tensor: `w/part_0`, `w/part_
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from estimator_ckpt.bundle import slice_specs, slices
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import part_names
+from estimator_ckpt.older_pythons import cached_property
 from estimator_ckpt.training.restore_targets import RestoreSource, RestoreTarget
 
 
@@ -55,7 +55,7 @@ class StoredPartitions:
     """
     return self._find_slot_parts(target) or self._find_pieces(target)
 
-  @functools.cached_property
+  @cached_property
   def _slot_parts(self) -> list[str]:
     return [key for key in self._index.keys() if part_names.may_be_slot_part(key)]
 
@@ -101,7 +101,7 @@ class StoredPartitions:
     source = RestoreSource(pieces[0], target.slice_spec, pieces, axis)
     return FoundParts(source, pieces)
 
-  @functools.cached_property
+  @cached_property
   def _pieces(self) -> dict[str, tuple[str, ...]]:
     numbered: dict[str, dict[int, str]] = {}
     for key in self._index.keys():

@@ -20,8 +20,8 @@ import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Union
+from collections.abc import Iterable
+from typing import Any, Mapping, NamedTuple, Sequence, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.name_map import NameMap, Rule

@@ -7,12 +7,13 @@ warm start carries them out.
 from __future__ import annotations
 
 import dataclasses
+from typing import Tuple
 
 from estimator_ckpt.bundle.dtypes import describe
 from estimator_ckpt.warm_start.source_tensors import SourceTensor
 from estimator_ckpt.warm_start.vocabulary import VocabularyChange
 
-Shape = tuple[int, ...]
+Shape = Tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)

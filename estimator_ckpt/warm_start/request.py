@@ -14,8 +14,8 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Union
+from collections.abc import Iterable, Mapping
+from typing import Any, Sequence, Union
 
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.partition_strategy import (

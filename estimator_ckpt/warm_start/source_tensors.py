@@ -12,7 +12,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
@@ -31,7 +31,7 @@ _PART = re.compile(r"(.*)/part_(\d+)(/.*)?")
 _AVERAGE = re.compile(r".*/ExponentialMovingAverage(_\d+)?")
 _NO_VARIABLES = frozenset([dtypes.VARIANT, dtypes.RESOURCE])
 
-Shape = tuple[int, ...]
+Shape = Tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

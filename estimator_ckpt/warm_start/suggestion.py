@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Tuple
 
 from estimator_ckpt.warm_start.assignment_map import ROOT
 from estimator_ckpt.warm_start.nearest import tails
@@ -13,7 +13,7 @@ from estimator_ckpt.warm_start.source_tensors import SourceTensor
 # Where more names than this end alike, none of them is suggested.
 _ALIKE = 50
 
-_Kind = tuple[int, "tuple[int, ...] | None"]
+_Kind = Tuple[int, Optional[Tuple[int, ...]]]
 
 
 class Wanted(NamedTuple):

@@ -7,11 +7,11 @@ or assigned. It needs no TensorFlow, so it can be printed and tested as a value.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 from estimator_ckpt import errors
 from estimator_ckpt.html_table import html_table
+from estimator_ckpt.older_pythons import cached_property
 from estimator_ckpt.warm_start import assignment_map as assignment_map_lib
 from estimator_ckpt.warm_start import warm_start_report
 from estimator_ckpt.warm_start.assignment_map import Entry
@@ -41,7 +41,7 @@ class WarmStartPlan(Matches):
     repr=False, compare=False
   )
 
-  @functools.cached_property
+  @cached_property
   def suggested_map(self) -> tuple[Entry, ...]:
     """An assignment map that starts more than this plan, and all that it starts.
 
@@ -58,7 +58,7 @@ class WarmStartPlan(Matches):
         kept.append(entry)
     return tuple(kept) if len(kept) > len(self.entries) else ()
 
-  @functools.cached_property
+  @cached_property
   def stays_new(self) -> tuple[str, ...]:
     """Variables that a map could start, and the suggested one does not."""
     left = self.with_map(self.suggested_map).left_in_graph

@@ -17,10 +17,12 @@ from tests.packaging import imports
 
 _PACKAGE = imports.ROOT / imports.PACKAGE
 
-# What each room imports, besides itself, `errors`, `text_table` and `html_table`. A room
-# is a directory of the package, or a module beside the facade.
+# What each room imports, besides itself and these. A room is a directory of the package,
+# or a module beside the facade.
+_FOR_ALL = {"errors", "older_pythons", "text_table", "html_table"}
 _MAY_USE = {
   "errors": set(),
+  "older_pythons": set(),
   "text_table": set(),
   "html_table": set(),
   "bundle": set(),
@@ -51,7 +53,7 @@ def rooms_used(module: pathlib.Path) -> set[str]:
   dotted = (name.split(".") for name in imports.modules(_PACKAGE / module))
   return {
     room_of(tuple(parts[1:])) for parts in dotted if parts[0] == imports.PACKAGE
-  } - {"errors", "text_table", "html_table", room_of(module.parts)}
+  } - {*_FOR_ALL, room_of(module.parts)}
 
 
 @pytest.mark.parametrize("module", _MODULES, ids=str)

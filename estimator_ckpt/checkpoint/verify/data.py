@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Callable, Protocol
+from typing import Callable
 
 from estimator_ckpt.bundle import checksum, coding, dtypes, files
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -23,6 +23,7 @@ from estimator_ckpt.bundle.shards import Shards, num_elements
 from estimator_ckpt.checkpoint.verify.entries import Extent
 from estimator_ckpt.checkpoint.verify.findings import Findings
 from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError
+from estimator_ckpt.older_pythons import Protocol
 
 Progress = Callable[[int, int], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Tuple
 
 from estimator_ckpt.bundle.paths import as_directory
 from estimator_ckpt.cli import terminal
@@ -54,7 +54,7 @@ _KIND_FLAGS = {
 }
 _LABEL_WIDTH = 22
 
-Row = tuple["SavedTensor", "Role"]
+Row = Tuple["SavedTensor", "Role"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

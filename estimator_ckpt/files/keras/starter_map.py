@@ -13,8 +13,8 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Sequence, Tuple
 
 from estimator_ckpt.checkpoint import meta_file
 from estimator_ckpt.checkpoint import prefix as prefix_lib
@@ -190,7 +190,7 @@ class _Side:
     return {name: self.shapes[name] for name in ordered}
 
 
-_Pair = tuple[Sequence[str], Sequence[str], str]
+_Pair = Tuple[Sequence[str], Sequence[str], str]
 
 
 def _match(source: _Side, target: _Side) -> list[_Pair]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any, List, Union
 
 from estimator_ckpt.files.size_tree import Branch
 
-_Own = Union[None, int, list[int]]
+_Own = Union[None, int, List[int]]
 
 
 def flatten(root: Branch, rows: Mapping[str, int]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Tuple
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, slice_specs, slices
@@ -33,7 +33,7 @@ _STITCHED = frozenset(
   ).split()
 )
 
-Bounds = tuple[tuple[int, int], ...]
+Bounds = Tuple[Tuple[int, int], ...]
 
 
 class WarmStartOps(NamedTuple):
