@@ -12,10 +12,11 @@ except ImportError as e:
     + errors.tensorflow_advice()
   ) from e
 
-if not (2, 12) <= tuple(map(int, tf.__version__.split(".")[:2])) < (2, 16):
+_VERSION = tuple(map(int, tf.__version__.split(".")[:2]))
+if not (1, 15) <= _VERSION < (2, 16):
   raise errors.MissingDependencyError(
-    "This part of estimator_ckpt needs TensorFlow 2.12 to 2.15, which have Estimator; "
-    f"this is {tf.__version__}. Reading and converting checkpoints, and "
+    "This part of estimator_ckpt needs TensorFlow 1.15 or 2.12 to 2.15, which have "
+    f"Estimator; this is {tf.__version__}. Reading and converting checkpoints, and "
     "estimator_ckpt.keras, do not need it."
   )
 try:

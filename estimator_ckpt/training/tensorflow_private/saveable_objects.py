@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensorflow.python.ops import variables
-from tensorflow.python.trackable import base as trackable_base
 from tensorflow.python.training.saving import saveable_object_util
 from tensorflow.python.training.saving.saveable_object import (
   SaveableObject as SaveableObject,
@@ -15,6 +14,7 @@ from tensorflow.python.training.saving.saveable_object import SaveSpec as SaveSp
 
 from estimator_ckpt import errors
 from estimator_ckpt.training.tensorflow_private.installed import tf
+from estimator_ckpt.training.tensorflow_private.moved_modules import trackable_base
 
 
 def all_saveable_objects() -> list[Any]:

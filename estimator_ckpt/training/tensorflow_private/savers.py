@@ -50,7 +50,13 @@ class SaverBase(tf.compat.v1.train.Saver):
       keep_checkpoint_every_n_hours: as for Saver; None leaves the saver's own.
     """
     # `Saver` takes a var_list or defers its build, not both.
-    self._var_list = dict(var_list)
+    # One saveable a name, since TensorFlow 1.15 takes no list of saveables; the files
+    # have the saveables' own names.
+    self._var_list = {
+      f"{name}:{number:05d}": saveable
+      for name, saveables in var_list.items()
+      for number, saveable in enumerate(saveables)
+    }
     self._builder = builder
     if max_to_keep is not None:
       self._max_to_keep = max_to_keep

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorflow.python.checkpoint import graph_view, save_util_v1
-from tensorflow.python.trackable import base as trackable_base
 from tensorflow.python.training.saving.saveable_object import SaveableObject
 from tensorflow.python.util import object_identity
 
 from estimator_ckpt import errors
 from estimator_ckpt.training.tensorflow_private.installed import tf
+from estimator_ckpt.training.tensorflow_private.moved_modules import (
+  graph_view,
+  save_util_v1,
+  trackable_base,
+)
 
 
 class PythonState:
@@ -51,10 +54,15 @@ def serialize_objects(
     OptionError: an object has a registered saver of its own.
   """
   # With a cache, Python state is fed at each save. Without one it would be a constant.
-  saveables, graph, _, registered = save_util_v1.serialize_gathered_objects(
-    graph_view.ObjectGraphView(root),
-    saveables_cache=object_identity.ObjectIdentityWeakKeyDictionary(),
-  )
+  cache = object_identity.ObjectIdentityWeakKeyDictionary()
+  if save_util_v1 is None:
+    view = graph_view.ObjectGraphView(root, saveables_cache=cache)
+    saveables, graph, _ = view.serialize_object_graph()
+    registered = None
+  else:
+    saveables, graph, _, registered = save_util_v1.serialize_gathered_objects(
+      graph_view.ObjectGraphView(root), saveables_cache=cache
+    )
   if registered:
     names = sorted(name for objects in registered.values() for name in objects)
     raise errors.OptionError(
