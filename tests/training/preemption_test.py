@@ -60,6 +60,14 @@ class _At(tf.estimator.SessionRunHook):
 
 
 @pytest.fixture(autouse=True)
+def default_handlers():
+  """What a shell that starts tests in the background sets is not a user's default."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def handler():
   """The Python handler that was there before; it lists the signals it hears of."""
   heard = []
