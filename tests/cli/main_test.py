@@ -317,7 +317,7 @@ def test_help_loads_nothing_that_reads_checkpoints():
   )
   out, _ = child.communicate()
   # The facade loads bundle.remote, to hand it file systems.
-  assert out.decode().splitlines()[-1] == "bundle cli errors text_table"
+  assert out.decode().splitlines()[-1] == "bundle cli errors older_pythons text_table"
 
 
 def test_the_program_runs_as_a_file_though_its_directory_has_a_keras():
