@@ -63,7 +63,8 @@ class Answer:
 
 def environ(**changes: str) -> dict[str, str]:
   """The environment variables of another Python's process."""
-  unwanted = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")
+  # A TensorFlow 2 that this process has imported sets the last for every other one.
+  unwanted = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "TF2_BEHAVIOR")
   kept = {k: v for k, v in os.environ.items() if k not in unwanted}
   return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **changes}
 
