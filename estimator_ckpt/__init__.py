@@ -45,6 +45,9 @@ if TYPE_CHECKING:
   from estimator_ckpt.training.scaffolds import dual_scaffold as dual_scaffold
   from estimator_ckpt.training.scaffolds import tf1_scaffold as tf1_scaffold
   from estimator_ckpt.training.scaffolds import tf2_scaffold as tf2_scaffold
+  from estimator_ckpt.training.standalone_saver import dual_saver as dual_saver
+  from estimator_ckpt.training.standalone_saver import tf1_saver as tf1_saver
+  from estimator_ckpt.training.standalone_saver import tf2_saver as tf2_saver
   from estimator_ckpt.training.warm_start.settings import (
     warm_start_settings as warm_start_settings,
   )
@@ -64,6 +67,7 @@ _MODULES = {
   "detect_format": "checkpoint.formats",
   "diff": "files.diff",
   "dual_checkpointing": "training.decorators",
+  "dual_saver": "training.standalone_saver",
   "dual_scaffold": "training.scaffolds",
   "inspect": "files.inspection",
   "merge": "files.merge",
@@ -71,8 +75,10 @@ _MODULES = {
   "rename": "files.rename",
   "stopped_by_signal": "training.preemption",
   "strip": "files.strip",
+  "tf1_saver": "training.standalone_saver",
   "tf1_scaffold": "training.scaffolds",
   "tf2_checkpointing": "training.decorators",
+  "tf2_saver": "training.standalone_saver",
   "tf2_scaffold": "training.scaffolds",
   "verify": "checkpoint.verify",
   "warm_start_settings": "training.warm_start.settings",
@@ -90,6 +96,7 @@ __all__ = [
   "detect_format",
   "diff",
   "dual_checkpointing",
+  "dual_saver",
   "dual_scaffold",
   "inspect",
   "merge",
@@ -97,8 +104,10 @@ __all__ = [
   "rename",
   "stopped_by_signal",
   "strip",
+  "tf1_saver",
   "tf1_scaffold",
   "tf2_checkpointing",
+  "tf2_saver",
   "tf2_scaffold",
   "verify",
   "warm_start_settings",

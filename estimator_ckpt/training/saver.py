@@ -99,6 +99,8 @@ class CheckpointSaver(tfp.SaverBase):
 
   # The MadeWith of a decorator or factory; see `estimator_ckpt.training.scaffolds`.
   made_with: Any = None
+  # Whether it replaces the Saver of RunConfig's settings in the graph's collection.
+  _replaces_collected = True
 
   def __init__(
     self,
@@ -172,7 +174,9 @@ class CheckpointSaver(tfp.SaverBase):
       preemption.attach(self, self._signals)
 
   def _build_as(self, checkpoint_format: CheckpointFormat, asynchronous: bool) -> None:
-    settings = self._settings.completed()
+    settings = self._settings
+    if self._replaces_collected:
+      settings = settings.completed()
     objects = saver_graph.gather(
       settings.var_list, self._root, self._layout, self._sharded
     )
@@ -196,8 +200,9 @@ class CheckpointSaver(tfp.SaverBase):
       AsynchronousSaves(Snapshot(builder.written)) if saves_behind else None,
     )
     saver_graph.say_name_only(plan)
-    savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
-    savers[:] = [self]
+    if self._replaces_collected:
+      savers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.SAVERS)
+      savers[:] = [self]
 
   @_one_at_a_time
   def save(  # type: ignore[override]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+from collections.abc import Collection
 from typing import Any, Callable, TypeVar
 
 from estimator_ckpt import errors
@@ -38,7 +39,7 @@ _SCAFFOLD_OPTIONS = frozenset(
     "summary_op",
   ]
 )
-_SAVER_OPTIONS = frozenset(
+SAVER_OPTIONS = frozenset(
   [
     "var_list",
     "checkpoint",
@@ -65,13 +66,14 @@ _SAVER_OPTIONS = frozenset(
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def shows_options(function: _F) -> _F:
+def shows_options(function: _F, without: Collection[str] = ()) -> _F:
   """Puts the options that a function passes to a saver into its signature.
 
   `help` then shows their names and defaults, rather than `**options` alone.
 
   Args:
     function: its last parameter is `**options`.
+    without: options that the function does not take.
 
   Returns:
     The same function, with another signature.
@@ -82,7 +84,7 @@ def shows_options(function: _F) -> _F:
   options = [
     inspect.Parameter(p.name, keyword, default=p.default)
     for p in inspect.signature(CheckpointSaver).parameters.values()
-    if p.kind is keyword
+    if p.kind is keyword and p.name not in {*without, *signature.parameters}
   ]
   options.append(inspect.Parameter("warm_start", keyword, default=None))
   # The rest stands for other arguments of a Saver and, in a factory, of a Scaffold.
@@ -165,12 +167,12 @@ def make_scaffold(
     OptionError: an unknown option or value.
   """
   scaffold = options.pop("scaffold", None)
-  check_options(options, _SAVER_OPTIONS | _SCAFFOLD_OPTIONS)
+  check_options(options, SAVER_OPTIONS | _SCAFFOLD_OPTIONS)
   found = saver_of(scaffold)
   saver = make_saver(
     checkpoint_format,
     found,
-    **{k: v for k, v in options.items() if k in _SAVER_OPTIONS},
+    **{k: v for k, v in options.items() if k in SAVER_OPTIONS},
   )
   settings = {k: v for k, v in options.items() if k in _SCAFFOLD_OPTIONS}
   init_fn = settings.pop("init_fn", None)
@@ -229,7 +231,7 @@ def make_init_fn(
 
 
 def check_options(
-  options: dict[str, Any], known: frozenset[str] = _SAVER_OPTIONS
+  options: dict[str, Any], known: frozenset[str] = SAVER_OPTIONS
 ) -> None:
   """Checks that all options exist.
 
@@ -289,7 +291,7 @@ def make_saver(
       "the saver out, or give its settings as options."
     )
   given = dict(options)
-  called = _called(options)
+  called = call_functions(options)
   warm_start = called.pop("warm_start", None)
   settings.update(called)
   if warm_start is None:
@@ -363,8 +365,15 @@ def _is_same(a: Any, b: Any) -> bool:
   return isinstance(a, plain) and isinstance(b, plain) and a == b
 
 
-def _called(options: dict[str, Any]) -> dict[str, Any]:
-  """The options; functions for `checkpoint` and `warm_start` are called."""
+def call_functions(options: dict[str, Any]) -> dict[str, Any]:
+  """Calls the functions that stand for the values of `checkpoint` and `warm_start`.
+
+  Args:
+    options: options of a saver.
+
+  Returns:
+    The options, with what the functions have returned.
+  """
   called = dict(options)
   for name in ("checkpoint", "warm_start"):
     value = options.get(name)

@@ -6,7 +6,10 @@ import pytest
 
 from tests.interop import suites
 
-_FILES = ("tests/training/every_tensorflow_test.py",)
+_FILES = (
+  "tests/training/every_tensorflow_test.py",
+  "tests/training/savers_test.py",
+)
 
 
 @pytest.fixture(scope="module")
