@@ -40,6 +40,7 @@ _PAGES = (
 _NAVIGATION = {
   "For users": (
     "README",
+    "walk_through",
     "migrating",
     "training",
     "keras",
@@ -107,7 +108,9 @@ def _renderer() -> object:
   from pygments.lexers import get_lexer_by_name
 
   def colour(code: str, language: str, _: object) -> str:
-    lexer = get_lexer_by_name(language if language in ("python", "bash") else "text")
+    lexer = get_lexer_by_name(
+      language if language in ("python", "bash", "diff") else "text"
+    )
     inner = highlight(code, lexer, HtmlFormatter(nowrap=True))
     return f'<pre class="pdoc-code codehilite"><code>{inner}</code></pre>\n'
 

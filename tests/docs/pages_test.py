@@ -1,4 +1,7 @@
-"""Every block of code in the pages of docs/ runs, and prints the page's output."""
+"""Every block of code in the pages of docs/ runs, and prints the page's output.
+
+`//tests/interop:walk_through_test` runs the blocks that need another TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _BLOCKS = [
   pytest.param(page, block, id=f"{page.name} line {block.line}")
   for page in _PAGES
   for block in blocks(page.read_text(encoding="utf-8"))
-  if block.runs
+  if block.runs and not block.words  # Others have a test of their own.
 ]
 
 
@@ -70,6 +73,9 @@ Words.
 ```text
 of nothing
 ```
+```diff job.py
++a = 1
+```
 """
 
 
@@ -80,6 +86,7 @@ def test_blocks_and_what_they_print_are_found():
     Block("bash", 13, "ls\n"),
     Block("bash", 19, "rm\n", False),
     Block("python", 22, "a = 2\n\nb = 3\n", True, "what it prints\n"),
+    Block("diff", 38, "+a = 1\n", words=("job.py",)),
   ]
 
 
