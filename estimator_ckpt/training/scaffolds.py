@@ -321,17 +321,17 @@ def _made_again(
   saver: CheckpointSaver, checkpoint_format: CheckpointFormat, options: dict[str, Any]
 ) -> CheckpointSaver:
   """Makes the saver of two decorators or factories, which may agree or add options."""
+  made = saver.made_with
+  if made is None:
+    raise errors.OptionError(
+      "The Scaffold has a saver of estimator_ckpt of its own. Leave out that saver, or the "
+      "decorator or factory."
+    )
   if saver.checkpoint_format is not checkpoint_format:
     raise errors.OptionError(
       f"The Scaffold writes {saver.checkpoint_format.value!r} checkpoints already, by a "
       f"factory or decorator of estimator_ckpt, and another decorator or factory asks for "
       f"{checkpoint_format.value!r}. Leave one of them out."
-    )
-  made = saver.made_with
-  if made is None:
-    raise errors.OptionError(
-      "The Scaffold has a CheckpointSaver of its own. Leave out that saver, or the "
-      "decorator or factory."
     )
   for name in options.keys() & made.options.keys():
     if not _is_same(options[name], made.options[name]):

@@ -280,6 +280,13 @@ def test_an_estimator_that_is_not_decorated(tmp_path):
       np.testing.assert_array_equal(value, stored[name])
 
 
+def test_a_decorator_does_not_take_it_over():
+  with tf.Graph().as_default():
+    scaffold = v1.train.Scaffold(saver=eckpt.dual_saver())
+    with pytest.raises(errors.OptionError, match="a saver .* of its own"):
+      eckpt.tf2_scaffold(scaffold=scaffold)
+
+
 @pytest.mark.parametrize("when", _WHEN)
 def test_slim_learning_train(tmp_path, when):
   slim = pytest.importorskip(
