@@ -139,10 +139,12 @@ def _remove(path: str) -> None:
 def _is_left(path: str, before: float) -> bool:
   """Whether nobody writes what is there."""
   try:
-    paths = [path]
+    checked = [path]
     if files.is_dir(path):
-      paths += [os.path.join(path, name) for name in files.list_dir(path)]
-    times = [files.settled_since(each) for each in paths]
+      inner = [os.path.join(path, name) for name in files.list_dir(path)]
+      # A store has no directories: what it shows as one has no time.
+      checked = [path, *inner] if files.is_local(path) else inner
+    times = [files.settled_since(each) for each in checked]
   except errors.CheckpointError:
     return False
   # 0 is a time that is not known.

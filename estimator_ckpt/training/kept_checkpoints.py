@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from estimator_ckpt import errors
+from estimator_ckpt.bundle import file_names, files
 from estimator_ckpt.checkpoint import formats
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
@@ -114,7 +115,7 @@ class KeptCheckpoints:
     if plan.deleted:
       write(prefix, plan.prefixes_before_deletion)
     for old in plan.deleted:
-      tfp.delete_checkpoint(old, request.meta_graph_suffix)
+      _delete(old, request.meta_graph_suffix)
     write(prefix, plan.prefixes)
     saver.set_last_checkpoints_with_time(list(plan.kept))
     saver.preserve_after = plan.preserve_after
@@ -161,6 +162,28 @@ class KeptCheckpoints:
         stale,
         os.path.dirname(stale),
       )
+
+
+def _delete(prefix: str, meta_graph_suffix: str) -> None:
+  """Deletes the files of a checkpoint; logs and leaves what cannot be deleted.
+
+  A store is asked once what there is. The index goes before the data files, so what is
+  left of an interrupted deletion is no checkpoint.
+  """
+  try:
+    found = files.glob_prefix(f"{prefix}.")
+    first = [f"{prefix}.{meta_graph_suffix}", file_names.index_path(prefix)]
+    data = [path for path in found if _is_data_of(prefix, path)]
+    for path in [*(path for path in first if path in found), *data]:
+      with contextlib.suppress(errors.CheckpointNotFoundError):
+        files.remove(path)
+  except errors.CheckpointError as error:
+    _logger.warning("%s was not deleted: %s", prefix, error)
+
+
+def _is_data_of(prefix: str, path: str) -> bool:
+  name = file_names.parse_data_path(path)
+  return name is not None and name.prefix == prefix
 
 
 def _real_path(directory: str) -> str:

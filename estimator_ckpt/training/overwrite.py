@@ -118,10 +118,12 @@ def replace(
 def _are_as_long(prefix: str, written: str, num_shards: int) -> bool:
   """Whether all data files of a checkpoint are there, and none was truncated."""
   for shard in range(num_shards):
-    path = data_path(prefix, shard, num_shards)
-    if not files.exists(path):
+    new = files.size(data_path(written, shard, num_shards))
+    try:
+      old = files.size(data_path(prefix, shard, num_shards))
+    except errors.CheckpointNotFoundError:
       return False
-    if files.size(path) != files.size(data_path(written, shard, num_shards)):
+    if old != new:
       return False
   return True
 

@@ -9,7 +9,8 @@ import os
 import re
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files
+from estimator_ckpt.bundle import files, stored_entries
+from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
 
@@ -64,7 +65,7 @@ def report(
   size = None
   # In a cluster, the chief may not see the files that the servers wrote.
   with contextlib.suppress(errors.CheckpointError):
-    size = sum(map(files.size, files.glob_prefix(prefix + ".data-")))
+    size = _data_size(prefix)
   costs = SaveCosts(waiting, snapshot, write, size, is_asynchronous)
   _logger.info("Saved %s: %s.", prefix, costs)
   writer = tfp.cached_summary_writer(os.path.dirname(prefix))
@@ -82,8 +83,18 @@ def report(
       continue
     summary.value.add(tag=f"checkpoint/{name}", simple_value=value)
   writer.add_summary(summary, int(match[1]))
-  # After the last save nobody else flushes.
-  writer.flush()
+  # After the last save nobody else may flush. In a store that would send the whole file
+  # with each save; TensorFlow does so every two minutes, and SummarySaverHook at the end.
+  if files.is_local(prefix):
+    writer.flush()
+
+
+def _data_size(prefix: str) -> int:
+  if files.is_local(prefix):
+    return sum(map(files.size, files.glob_prefix(prefix + ".data-")))
+  # A store would have to be asked for each data file.
+  entries = stored_entries.stored_entries(Index.read(prefix), aliases=False)
+  return sum(entry.size for _, _, entry in entries)
 
 
 def _megabytes(size: int) -> str:

@@ -13,6 +13,10 @@ import tensorflow as tf
 
 from estimator_ckpt.bundle.remote import TensorFlowFiles
 
+_CHUNK_SIZE = 4 << 20
+# An object is there when all of it has arrived. TensorFlow sends it when it is closed.
+_OBJECT_STORES = ("gs", "s3")
+
 
 def gfile_files() -> TensorFlowFiles:
   """TensorFlow's file systems, by `tf.io.gfile`.
@@ -32,10 +36,17 @@ class _GfileFiles(TensorFlowFiles):
 
   def read_range(self, path: str, offset: int, size: int | None) -> bytes:
     with _gfile_errors(), tf.io.gfile.GFile(path, "rb") as file:
-      # GFile opens on first use; a missing file should show also without bytes to read.
-      file.size()
+      if size == 0:
+        file.size()  # GFile opens on first use, and a missing file should show.
+        return b""
       file.seek(offset)
-      return file.read(-1 if size is None else size)
+      if size is not None:
+        return file.read(size)
+      # To read the rest in one go, GFile asks the store for the size first.
+      parts: list[bytes] = []
+      while not parts or len(parts[-1]) == _CHUNK_SIZE:
+        parts.append(file.read(_CHUNK_SIZE))
+      return b"".join(parts)
 
   def size(self, path: str) -> int:
     with _gfile_errors():
@@ -62,8 +73,11 @@ class _GfileFiles(TensorFlowFiles):
       tf.io.gfile.makedirs(path)
 
   def replace(self, path: str, data: bytes) -> bool:
-    del path, data  # What GFile has written, a reader may see too early.
-    return False
+    if path.partition("://")[0] not in _OBJECT_STORES:
+      return False  # What GFile has written, a reader may see too early.
+    with _gfile_errors(), tf.io.gfile.GFile(path, "wb") as file:
+      file.write(data)
+    return True
 
   def rename(self, path: str, to: str) -> None:
     with _gfile_errors():

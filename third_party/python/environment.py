@@ -70,7 +70,7 @@ ENVIRONMENTS = {
   # tests/browser; the browser itself is the machine's.
   "browser": Environment("browser_lock.txt", ("3.11", "3.12", "3.10", "3.9"), 75, 300),
   # tests/stores: clients of object stores, and a server that plays one.
-  "stores": Environment("stores_lock.txt", ("3.11", "3.12", "3.13"), 70, 420),
+  "stores": Environment("stores_lock.txt", ("3.11", "3.12", "3.13"), 85, 465),
   # Other consumers and producers of checkpoints, for tests/interop.
   "tf115": Environment("tf115_lock.txt", ("3.7",), 140, 600, source_only=("gast",)),
   # Not 3.11: the Estimator of TensorFlow 2.12 calls inspect.getargspec, which went.

@@ -121,21 +121,6 @@ def saver_settings(saver: tf.compat.v1.train.Saver) -> dict[str, Any]:
   }
 
 
-def delete_checkpoint(prefix: str, meta_graph_suffix: str) -> None:
-  """Deletes the files of a checkpoint; logs and leaves files that cannot be deleted.
-
-  TensorFlow's function is public, and deprecated without a replacement.
-
-  Args:
-    prefix: the path of the checkpoint.
-    meta_graph_suffix: what follows the dot in the name of the MetaGraph's file.
-  """
-  try:
-    tf.compat.v1.train.remove_checkpoint(prefix, meta_graph_suffix=meta_graph_suffix)
-  except (tf.errors.OpError, OSError) as error:
-    tf.compat.v1.logging.warning("%s was not deleted: %s", prefix, error)
-
-
 def save_v2(
   filename: Any, names: list[str], slices: list[str], tensors: list[Any]
 ) -> Any:

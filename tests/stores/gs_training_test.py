@@ -1,0 +1,210 @@
+"""Training whose model_dir is in `gs://`, by TensorFlow's own file system."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import pathlib
+import subprocess
+import urllib.request
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import estimator_ckpt as eckpt
+from estimator_ckpt.bundle import files
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_SCAFFOLDS = {
+  "stock": lambda **options: tf.compat.v1.train.Scaffold(
+    saver=tf.compat.v1.train.Saver(sharded=True, **options)
+  ),
+  "tf2": eckpt.tf2_scaffold,
+  "dual": eckpt.dual_scaffold,
+}
+
+
+class Store:
+  """The server that plays Google Cloud Storage, in a process of its own."""
+
+  def __init__(self, url: str):
+    self._url = url
+    self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+  def _control(self, action: str, **arguments: int) -> dict:
+    body = json.dumps(arguments).encode()
+    with self._opener.open(f"{self._url}/control/{action}", body) as answer:
+      return json.load(answer)
+
+  def requests(self) -> list[tuple]:
+    """What was asked since the last call: method, path, bytes read and written."""
+    return [tuple(each) for each in self._control("requests")["requests"]]
+
+  def refuse(self, status: int, number: int) -> None:
+    """Refuses one request, counted from 0 from now on."""
+    self.requests()
+    self._control("refuse", **{str(number): status})
+
+  def refuse_nothing(self) -> None:
+    self._control("refuse")
+
+
+@pytest.fixture(scope="module")
+def store(interpreter):
+  server = subprocess.Popen(
+    [interpreter("stores"), "-m", "tests.stores.gcs_server"],
+    cwd=_ROOT,
+    env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
+  try:
+    started = json.loads(server.stdout.readline())
+    with pytest.MonkeyPatch.context() as environment:
+      for name, value in {
+        # TensorFlow has Google's addresses built in: the server is the way to them.
+        "https_proxy": started["url"],
+        "no_proxy": "",
+        "CURL_CA_BUNDLE": started["certificate"],
+        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token",
+        # What it has asked a moment ago, it would not ask again, or would: as time is.
+        "GCS_STAT_CACHE_MAX_AGE": "0",
+        "GCS_RETRY_CONFIG_INIT_DELAY_TIME_US": "1000",
+        "GCS_RETRY_CONFIG_MAX_DELAY_TIME_US": "1000",
+      }.items():
+        environment.setenv(name, value)
+      yield Store(started["url"])
+  finally:
+    server.communicate()
+
+
+class Job:
+  """Saves of one graph, by the saver of a Scaffold."""
+
+  def __init__(self, kind: str, directory: str, **options):
+    self.directory = directory
+    with tf.Graph().as_default():
+      names = [f"net/layer_{i}/kernel" for i in range(5)]
+      for name in names:
+        tf.compat.v1.get_variable(name, [20], initializer=tf.zeros_initializer())
+      step = tf.compat.v1.train.get_or_create_global_step()
+      variables = tf.compat.v1.global_variables()
+      self._add = [
+        tf.compat.v1.assign_add(each, tf.ones_like(each)) for each in variables
+      ]
+      scaffold = _SCAFFOLDS[kind](**options)
+      scaffold.finalize()
+      self.saver, self._step = scaffold.saver, step
+      self.session = tf.compat.v1.Session()
+      self.session.run(scaffold.init_op)
+
+  def save(self) -> str:
+    """Adds 1 to each variable, and saves."""
+    with self.session.graph.as_default():
+      self.session.run(self._add)
+      return self.saver.save(self.session, f"{self.directory}/model.ckpt", self._step)
+
+
+def _kinds(requests):
+  return dict(collections.Counter(method for method, *_ in requests))
+
+
+def _values(directory):
+  """Of the latest checkpoint, by name: the value of each variable."""
+  reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(directory))
+  names = [f"net/layer_{i}/kernel" for i in range(5)]
+  return {int(value) for name in names for value in reader.get_tensor(name)} | {
+    int(reader.get_tensor("global_step"))
+  }
+
+
+def _counted(store, kind, directory):
+  """The requests of a save that deletes nothing, and of one that deletes the oldest."""
+  job = Job(kind, f"gs://bucket/{directory}", max_to_keep=3)
+  counted = []
+  for _ in range(5):
+    store.requests()
+    job.save()
+    counted.append(store.requests())
+  # The first that finds a state file looks for leftovers, too.
+  return counted[2], counted[4]
+
+
+def test_a_save_asks_for_at_most_two_things_more_than_stock(store):
+  stock, stock_deletes = _counted(store, "stock", "counted_stock")
+  for kind in ("tf2", "dual"):
+    save, deletes = _counted(store, kind, f"counted_{kind}")
+    assert len(save) <= len(stock) + 2, (_kinds(save), _kinds(stock))
+    assert len(deletes) <= len(stock_deletes) + 2, (
+      _kinds(deletes),
+      _kinds(stock_deletes),
+    )
+
+
+def test_the_index_is_read_and_sent_once_more_and_no_data_file_is(store):
+  save, _ = _counted(store, "dual", "counted_dual_again")
+  prefix = "bucket/counted_dual_again/model.ckpt-3"
+  ours = [r for r in save if r[1].startswith((f"{prefix}.index", f"{prefix}.data"))]
+  # TensorFlow's own, ours, and what the save cost.
+  assert [r[0] for r in ours] == ["START", "GET", "START", "GET"]
+  assert {r[1] for r in ours} == {f"{prefix}.index"}
+
+
+def test_a_job_resumes_and_values_are_equal(store):
+  directory = "gs://bucket/resumed"
+  job = Job("dual", directory)
+  for _ in range(3):
+    job.save()
+  again = Job("dual", directory)
+  again.saver.restore(again.session, tf.train.latest_checkpoint(directory))
+  again.save()
+  assert _values(directory) == {4}
+  assert eckpt.verify(directory).findings == ()
+
+
+# TensorFlow asks again after a 500: it takes longer.
+@pytest.mark.parametrize("status, every", [(403, 1), (500, 6)])
+def test_a_request_that_is_refused_is_one_error_and_loses_nothing(store, status, every):
+  directory = f"gs://bucket/refused_{status}"
+  job = Job("dual", directory, max_to_keep=2)
+  saved = 0
+  for _ in range(3):
+    job.save()
+    saved += 1
+  store.requests()
+  job.save()
+  count = len(store.requests())
+  assert count > 40
+  saved += 1
+  failures = 0
+  for number in range(0, count, every):
+    store.refuse(status, number)
+    try:
+      job.save()
+    except (tf.errors.OpError, OSError):
+      failures += 1
+    except RuntimeError as error:
+      # This is how TensorFlow reports a refused upload of a MetaGraph.
+      assert str(status) in str(error)
+      failures += 1
+    finally:
+      store.refuse_nothing()
+    saved += 1
+    # The save before, or this one, where only its clean-up was refused.
+    assert _values(directory) in ({saved}, *({n} for n in range(4, saved))), number
+  assert failures > count // 2 if status == 403 else failures == 0
+  # A new job removes what is left, and goes on.
+  again = Job("dual", directory, max_to_keep=2)
+  again.saver.restore(again.session, tf.train.latest_checkpoint(directory))
+  (last,) = _values(directory)
+  again.save()
+  assert _values(directory) == {last + 1}
+  # What is whole stays, also where the state file that would name it was refused, or the
+  # deletion that it announced.
+  codes = {each.code for each in eckpt.verify(directory).findings}
+  assert codes <= {"state-not-latest", "state-entry-missing"}
+  names = files.list_dir(directory)
+  assert not [name for name in names if "temp" in name or "tmp" in name], names
+  assert np.isclose(again.session.run(again._step), last + 1)
