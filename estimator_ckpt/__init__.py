@@ -13,11 +13,13 @@ and loads it on first use.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt.bundle import remote
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import Any
+
   from estimator_ckpt.checkpoint.formats import CheckpointFormat as CheckpointFormat
   from estimator_ckpt.checkpoint.formats import detect_format as detect_format
   from estimator_ckpt.checkpoint.reader import CheckpointReader as CheckpointReader

@@ -7,8 +7,9 @@ and of loading into Keras.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Callable, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from estimator_ckpt.value_classes import NamedTuple
 
 _GAP = "  "
 _NARROWEST = 12

@@ -19,12 +19,11 @@ what is there, and write that file, one after the other: in their turns
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import re
 from collections.abc import Collection, Iterator
-from typing import IO
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import copies, files, locks, paths, shards
 from estimator_ckpt.bundle.file_names import (
   INDEX_SUFFIX,
@@ -42,7 +41,11 @@ from estimator_ckpt.errors import (
   CorruptCheckpointError,
 )
 
-_INTENT = re.compile(r"\.tmp-eckpt-of-(\d{5})-[0-9a-f]{8}$")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import IO
+
+_INTENT = r"\.tmp-eckpt-of-(\d{5})-[0-9a-f]{8}$"
 
 
 class BundleWriter:
@@ -215,7 +218,7 @@ class BundleWriter:
     """
     while len(self.placed) < self.num_shards:
       self.add_bytes(b"")
-    index.header = dataclasses.replace(index.header, num_shards=self.num_shards)
+    index.header = value_classes.replace(index.header, num_shards=self.num_shards)
     self._write_index(index)
     self._committed = True
     # Only when the new index is sure to stay may the data of the old one go.
@@ -239,12 +242,12 @@ class BundleWriter:
       with contextlib.suppress(CheckpointError):
         unneeded = new
         if all(copies.hard_link(path, to) for path, to in zip(old, new)):
-          index.header = dataclasses.replace(index.header, num_shards=count)
+          index.header = value_classes.replace(index.header, num_shards=count)
           self._write_index(index)
           self.num_shards, unneeded = count, []
           self._sync_names()
           unneeded = old
-      index.header = dataclasses.replace(index.header, num_shards=self.num_shards)
+      index.header = value_classes.replace(index.header, num_shards=self.num_shards)
       del self.placed[self.num_shards :]
       is_clean = bool(unneeded)
       for path in unneeded:
@@ -301,7 +304,8 @@ def find_leftovers(prefix: str) -> list[str]:
     CheckpointExistsError: a writer is at work.
   """
   temporaries = check_no_writer(prefix)
-  intents = [match for match in map(_INTENT.search, temporaries) if match]
+  matches = [re.search(_INTENT, temporary) for temporary in temporaries]
+  intents = [match for match in matches if match]
   if not intents:
     return temporaries
   try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import List, Tuple
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import checksum, copies, dtypes
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
@@ -14,10 +12,14 @@ from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import stored_entries
 
-_Run = List[Tuple[str, BundleEntry]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+_Run: TypeAlias = "list[tuple[str, BundleEntry]]"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Compaction:
   """The contents of data files that are to be written anew.
 

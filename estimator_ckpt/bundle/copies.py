@@ -12,19 +12,25 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Callable
+from collections.abc import Callable
 
 from estimator_ckpt.bundle import files, remote
 from estimator_ckpt.bundle.file_errors import file_errors
 from estimator_ckpt.bundle.paths import is_local, local_path
 from estimator_ckpt.errors import CheckpointIOError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+Progress: TypeAlias = "Callable[[int], None]"
+
+
 try:
   import fcntl
 except ImportError:  # Not a POSIX system: no reflinks.
   fcntl = None  # type: ignore[assignment]
 
-Progress = Callable[[int], None]
 
 # Linux: make a file share another's blocks.
 _FICLONE = 0x40049409

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from estimator_ckpt.errors import (
   MissingDependencyError,
@@ -11,6 +10,7 @@ from estimator_ckpt.errors import (
   UnsupportedCheckpointError,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
   import numpy as np
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from estimator_ckpt.value_classes import NamedTuple
 
 INDEX_SUFFIX = ".index"
 
-_DATA = re.compile(
-  r"(?P<prefix>.*)\.data-(?P<shard>\d{5})-of-(?P<count>\d{5})", re.DOTALL
-)
+_DATA = r"(?s)(?P<prefix>.*)\.data-(?P<shard>\d{5})-of-(?P<count>\d{5})"
 
 
 class DataName(NamedTuple):
@@ -57,7 +56,7 @@ def parse_data_path(path: str) -> DataName | None:
   >>> parse_data_path("model.ckpt-3.data-00000-of-00002")
   DataName(prefix='model.ckpt-3', shard=0, num_shards=2)
   """
-  match = _DATA.fullmatch(path)
+  match = re.fullmatch(_DATA, path)
   if match is None:
     return None
   return DataName(match["prefix"], int(match["shard"]), int(match["count"]))

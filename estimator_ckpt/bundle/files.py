@@ -15,8 +15,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Iterable, Iterator
-from typing import IO, Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from estimator_ckpt.bundle import locks, remote
 from estimator_ckpt.bundle.file_errors import file_errors
@@ -26,6 +25,10 @@ from estimator_ckpt.bundle.paths import local_path as local_path
 from estimator_ckpt.bundle.paths import parent
 from estimator_ckpt.bundle.paths import temporary_path as temporary_path
 from estimator_ckpt.errors import CheckpointNotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import IO
 
 CHUNK_SIZE = 4 << 20
 # How many parts of a file in a store are read at once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator_ckpt.bundle import files, slices, table, table_writer, v1_checkpoint
+from estimator_ckpt.bundle import files, slices, table, v1_files
 from estimator_ckpt.bundle.file_names import data_path, index_path
 from estimator_ckpt.bundle.messages import (
   BIG_ENDIAN,
@@ -20,6 +20,10 @@ from estimator_ckpt.errors import (
   UnsupportedCheckpointError,
   nearest,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 
 _HEADER_KEY = b""
 # The version of the bundle format this package reads, as TensorFlow's own readers.
@@ -57,7 +61,7 @@ class Index:
     """
     self.header = header or BundleHeader()
     self.name = name
-    self.v1: v1_checkpoint.V1Checkpoint | None = None
+    self.v1: V1Checkpoint | None = None
     self._header_bytes: tuple[BundleHeader, bytes] | None = None
     # Of tensors, and of slices; and for a partitioned tensor its slices' keys.
     self._values: dict[bytes, bytes] = {}
@@ -85,13 +89,15 @@ class Index:
     try:
       data = files.read(path)
     except CheckpointNotFoundError:
-      if not v1_checkpoint.is_v1(prefix):
+      if not v1_files.is_v1(prefix):
         raise
-      return cls._of_v1(v1_checkpoint.V1Checkpoint(prefix))
+      from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
+
+      return cls._of_v1(V1Checkpoint(prefix))
     return cls.parse(data, path)
 
   @classmethod
-  def _of_v1(cls, v1: v1_checkpoint.V1Checkpoint) -> Index:
+  def _of_v1(cls, v1: V1Checkpoint) -> Index:
     index = cls(BundleHeader(num_shards=len(v1.paths)), v1.prefix)
     index.v1 = v1
     for key, entry, tensor_slice in v1.entries:
@@ -351,6 +357,8 @@ class Index:
     # Slice keys start with a zero byte, which no tensor's key does.
     for values in (self._slice_values, self._values):
       items.extend((key, values[key]) for key in sorted(values))
+    from estimator_ckpt.bundle import table_writer
+
     return table_writer.write_table(items)
 
   def write(self, prefix: str, sync: bool = True) -> None:

@@ -11,10 +11,13 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from typing import IO
 
 from estimator_ckpt.bundle.paths import is_local, local_path
 from estimator_ckpt.errors import CheckpointExistsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import IO
 
 try:
   import fcntl
@@ -139,9 +142,10 @@ def _wait_for(descriptor: int, directory: str) -> bool:
 def owner_line() -> bytes:
   """A line for a file that a process holds, which says whose it is."""
   # Most commands lock nothing, and the import takes a twentieth of their time.
-  import socket
+  # As socket.gethostname says, without a module that takes longer than the lock.
+  host = os.uname().nodename
 
-  return f"{_OWNER}{os.getpid()}/{socket.gethostname()}\n".encode()
+  return f"{_OWNER}{os.getpid()}/{host}\n".encode()
 
 
 def owner(path: str) -> str:

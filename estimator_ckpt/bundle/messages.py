@@ -13,13 +13,13 @@ is wrong; whoever knows the file and the key adds them.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
-from typing import NamedTuple
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import coding, wire
 from estimator_ckpt.errors import CorruptCheckpointError
+from estimator_ckpt.value_classes import NamedTuple
 
 _ENTRY = "BundleEntryProto"
 _HEADER = "BundleHeaderProto"
@@ -34,15 +34,14 @@ BIG_ENDIAN = 1
 _MAX_RANK = 254
 # What stands behind dtype and shape in most tensors' entries: shard if not the first,
 # offset, size, crc32c.
-_PLAIN_END = re.compile(
-  rb"(?:\x18[\x80-\xff]{0,3}[\0-\x7f])?\x20[\x80-\xff]{0,8}[\0-\x7f]"
-  rb"\x28[\x80-\xff]{0,8}[\0-\x7f]\x35.{4}",
-  re.DOTALL,
+_PLAIN_END = (
+  rb"(?s)(?:\x18[\x80-\xff]{0,3}[\0-\x7f])?\x20[\x80-\xff]{0,8}[\0-\x7f]"
+  rb"\x28[\x80-\xff]{0,8}[\0-\x7f]\x35.{4}"
 )
 _INT32_MAX = 2**31 - 1
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class BundleHeader:
   """The header of a bundle, under the key `""`.
 
@@ -121,7 +120,7 @@ class BundleHeader:
     return bytes(out) + self.unknown
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class TensorSlice:
   """A box cut out of a tensor.
 
@@ -356,7 +355,7 @@ def is_plain(data: bytes, dtype: int, shape: tuple[int, ...]) -> bool:
   return (
     beginning is not None
     and data.startswith(beginning)
-    and _PLAIN_END.fullmatch(data, len(beginning)) is not None
+    and re.fullmatch(_PLAIN_END, data[len(beginning) :]) is not None
   )
 
 

@@ -5,21 +5,21 @@ Each is made when it is written, so that only one at a time is in memory.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable, Mapping
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import checksum, dtypes
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
   import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class NewTensor:
   """A tensor that is made when it is written.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-_TEMPORARY = re.compile(r"\.tmp-eckpt-(?:of-\d{5}-)?[0-9a-f]{8}$")
+_TEMPORARY = r"\.tmp-eckpt-(?:of-\d{5}-)?[0-9a-f]{8}$"
 _LOCAL_SCHEME = "file://"
 
 
@@ -70,4 +70,4 @@ def temporary_path(path: str, note: str = "") -> str:
 
 def is_temporary(path: str) -> bool:
   """Whether a name is one that this package gives to an incomplete file."""
-  return _TEMPORARY.search(path) is not None
+  return re.search(_TEMPORARY, path) is not None

@@ -7,15 +7,17 @@ same checks and counts bytes where the other writes them.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterator
-from typing import IO, cast
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import copies, files, paths, shards
 from estimator_ckpt.bundle.commit import check_replaceable
-from estimator_ckpt.bundle.compaction import plan_compaction
 from estimator_ckpt.bundle.index import Index
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import IO
 
 
 class BundleRehearsal:
@@ -108,7 +110,7 @@ class BundleRehearsal:
       A file object with `write`, which keeps nothing.
     """
     counter = _Counting()
-    yield cast("IO[bytes]", counter)
+    yield counter  # type: ignore[misc]
     self._count("write", counter.size)
 
   def add_compacted(self, index: Index) -> Index:
@@ -120,6 +122,8 @@ class BundleRehearsal:
     Returns:
       An index for the new files.
     """
+    from estimator_ckpt.bundle.compaction import plan_compaction
+
     plan = plan_compaction(index)
     for size in plan.sizes:
       self._count("write", size)
@@ -132,7 +136,7 @@ class BundleRehearsal:
       index: which tensors there are, and where. The number of data files is set in
         its header.
     """
-    index.header = dataclasses.replace(index.header, num_shards=self._num_shards)
+    index.header = value_classes.replace(index.header, num_shards=self._num_shards)
     self.bytes_by["write"] += len(index.serialize())
 
   def _count(self, how: str, size: int) -> None:

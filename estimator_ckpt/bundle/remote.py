@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
 
 from estimator_ckpt.errors import MissingDependencyError
-from estimator_ckpt.older_pythons import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import IO, Any, Protocol
+else:
+  Protocol = object  # to what runs, a class as any other
 
 
 class RemoteFiles(Protocol):
@@ -100,7 +103,7 @@ def file_system(path: str) -> RemoteFiles:
     MissingDependencyError: nothing that is installed knows the scheme.
   """
   scheme = path.partition("://")[0]
-  has_fsspec = importlib.util.find_spec("fsspec") is not None
+  has_fsspec = _is_installed("fsspec")
   load = _load_tensorflow_files
   if load is not None and "tensorflow" in sys.modules:
     tensorflow_files = load()
@@ -108,12 +111,18 @@ def file_system(path: str) -> RemoteFiles:
       return tensorflow_files
   if has_fsspec:
     return FsspecFiles()
-  if load is not None and importlib.util.find_spec("tensorflow") is not None:
+  if load is not None and _is_installed("tensorflow"):
     return load()
   raise MissingDependencyError(
     f"{path}: paths with {scheme}:// need the package fsspec"
     f" (pip install fsspec, and its package for {scheme}) or TensorFlow"
   )
+
+
+def _is_installed(package: str) -> bool:
+  import importlib.util
+
+  return importlib.util.find_spec(package) is not None
 
 
 def copy_on_server(path: str, to: str) -> bool:
@@ -130,7 +139,7 @@ def copy_on_server(path: str, to: str) -> bool:
   Raises:
     FileNotFoundError: no such file.
   """
-  if importlib.util.find_spec("fsspec") is None:
+  if not _is_installed("fsspec"):
     return False
   try:
     with _fsspec(path) as (system, inner):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator_ckpt.bundle import checksum, copies, dtypes, files, strings
+from estimator_ckpt.bundle import checksum, dtypes, files, strings
 from estimator_ckpt.bundle.file_names import data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 from estimator_ckpt.errors import (
   CheckpointIOError,
   CheckpointNotFoundError,
   CorruptCheckpointError,
   OptionError,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from estimator_ckpt.bundle import copies
+  from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 
 PLACEMENTS = ("auto", "link", "reflink", "copy")
 
@@ -263,6 +267,8 @@ def place(
     CheckpointNotFoundError: no such data file.
     CheckpointIOError: the file system refused, or cannot do what was asked for.
   """
+  from estimator_ckpt.bundle import copies
+
   check_placement(how)
   if how in ("auto", "link") and copies.hard_link(path, to):
     return "link"

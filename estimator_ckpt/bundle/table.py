@@ -19,11 +19,20 @@ Reading is here; `estimator_ckpt.bundle.table_writer` writes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Callable, List, NamedTuple, Tuple, Union
+from collections.abc import Callable, Iterator
 
-from estimator_ckpt.bundle import checksum, coding, snappy
+from estimator_ckpt.bundle import checksum, coding
 from estimator_ckpt.errors import CorruptCheckpointError
+from estimator_ckpt.value_classes import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+Items: TypeAlias = "list[tuple[bytes, bytes]]"
+Handle: TypeAlias = "tuple[int, int]"
+Data: TypeAlias = "bytes | LazyBytes"
+
 
 FOOTER_SIZE = 48
 HANDLES_SIZE = 40
@@ -38,9 +47,6 @@ SNAPPY = 1
 _MAX_EXPANSION = 64
 _ALLOWANCE = 1 << 16
 _ENTRY_COST = 64
-
-Items = List[Tuple[bytes, bytes]]
-Handle = Tuple[int, int]
 
 
 class LazyBytes:
@@ -62,9 +68,6 @@ class LazyBytes:
   def __getitem__(self, part: slice) -> bytes:
     start, stop, _ = part.indices(self._size)
     return self._read(start, stop - start)
-
-
-Data = Union[bytes, LazyBytes]
 
 
 def read_table(data: bytes, name: str) -> Items:
@@ -272,6 +275,8 @@ def _read_block(data: Data, handle: Handle, body_size: int, what: str) -> bytes:
   block = stored[:size]
   kind = stored[size]
   if kind == SNAPPY:
+    from estimator_ckpt.bundle import snappy
+
     return snappy.decompress(block)
   if kind != PLAIN:
     raise CorruptCheckpointError(f"{what}: unknown compression {kind}")

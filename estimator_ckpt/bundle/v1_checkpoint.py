@@ -26,26 +26,23 @@ the checksums that its index would have; so whatever reads a bundle reads them.
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from estimator_ckpt.bundle import (
   checksum,
   dtypes,
-  files,
   slices,
   strings,
   table,
+  v1_files,
   wire,
 )
-from estimator_ckpt.bundle import paths as paths_lib
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice, parse_shape
 from estimator_ckpt.errors import (
-  CheckpointError,
   CorruptCheckpointError,
   UnsupportedCheckpointError,
 )
+from estimator_ckpt.value_classes import NamedTuple
 
 # The version of the format that this reads, as TensorFlow's own reader.
 _VERSION = 1
@@ -65,10 +62,6 @@ _VARINTS = {
   "uint64": 17,
 }
 _STRINGS = 8
-
-_SHARD = re.compile(r"(?P<stem>.*)-(?:\d{5}|\?{5})-of-(?P<count>\d{5})", re.DOTALL)
-# How a checkpoint's file may be called: model.ckpt-300, model-300, model.ckpt.
-_NAME = re.compile(r"(?!events\.out\.).*(?:-\d+|\.ckpt)", re.DOTALL)
 
 
 class _Piece(NamedTuple):
@@ -103,7 +96,7 @@ class V1Checkpoint:
     """Reads the whole checkpoint, one block at a time, and keeps no values.
 
     Args:
-      prefix: the checkpoint's path, for which `is_v1` is true.
+      prefix: the checkpoint's path, for which `v1_files.is_v1` is true.
 
     Raises:
       CheckpointNotFoundError: a file is missing.
@@ -111,8 +104,8 @@ class V1Checkpoint:
       UnsupportedCheckpointError: its version is not supported, or a tensor's type.
     """
     self.prefix = prefix
-    self.paths = paths(prefix)
-    self._files = [_lazy(path) for path in self.paths]
+    self.paths = v1_files.paths(prefix)
+    self._files = [v1_files.read_lazily(path) for path in self.paths]
     self._pieces: list[list[_Piece]] = []
     self._cached: tuple[int, table.Handle, table.Items] | None = None
     self._metas: dict[bytes, _Meta] = {}
@@ -223,98 +216,6 @@ class V1Checkpoint:
         if len(data) == piece.size:
           return data
     raise CorruptCheckpointError(f"{path}: it is another file than before")
-
-
-def is_v1(prefix: str) -> bool:
-  """Whether there is a checkpoint of the format V1 at a prefix, sound or damaged.
-
-  Args:
-    prefix: a path; for a sharded one with `?????` in place of the number.
-
-  Returns:
-    Whether its first file is there, and is a table other than a bundle's index.
-  """
-  if prefix_of(prefix) != prefix:
-    return False  # One file of several.
-  path = paths(prefix)[0]
-  try:
-    if files.is_dir(path) or not files.exists(path):
-      return False
-    data = _lazy(path)
-    return table.has_end(data) and not _begins_as_index(data[:4])
-  except CheckpointError:
-    return False
-
-
-def _begins_as_index(head: bytes) -> bool:
-  # An index begins with the empty key and a short value, the bundle's header, whose
-  # first field is a number. In the format V1 a message stands there.
-  return head[:2] == b"\0\0" and head[3:4] == b"\x08"
-
-
-def prefix_of(path: str) -> str:
-  """The prefix of the checkpoint that a file belongs to: its own path unless sharded.
-
-  >>> prefix_of("model.ckpt-3"), prefix_of("model.ckpt-3-00001-of-00002")
-  ('model.ckpt-3', 'model.ckpt-3-?????-of-00002')
-  """
-  match = _SHARD.fullmatch(path)
-  return f"{match['stem']}-?????-of-{match['count']}" if match else path
-
-
-def base(prefix: str) -> str:
-  """A prefix without the mark of a sharded checkpoint, as a bundle has it.
-
-  >>> base("model.ckpt-7-?????-of-00002"), base("model.ckpt-7")
-  ('model.ckpt-7', 'model.ckpt-7')
-  """
-  match = _SHARD.fullmatch(prefix) if "?" in prefix else None
-  return match["stem"] if match else prefix
-
-
-def prefixes_among(directory: str, names: list[str]) -> list[str]:
-  """The checkpoints of the format V1 among the files of a directory.
-
-  Looks only into files that are named as checkpoints: with a step or `.ckpt` at the end.
-
-  Args:
-    directory: where the files are.
-    names: what is in it.
-
-  Returns:
-    The prefixes.
-  """
-  candidates = dict.fromkeys(
-    prefix_of(paths_lib.join(directory, name))
-    for name in names
-    if _NAME.fullmatch(name)
-  )
-  return [prefix for prefix in candidates if is_v1(prefix)]
-
-
-def modified_time(prefix: str) -> float:
-  """When the last of a checkpoint's files was changed, in seconds since 1970.
-
-  Raises:
-    CheckpointNotFoundError: one is missing.
-    CheckpointIOError: the file system refused.
-  """
-  return max(map(files.modified_time, paths(prefix)))
-
-
-def paths(prefix: str) -> tuple[str, ...]:
-  """The files that a checkpoint at a prefix has."""
-  match = _SHARD.fullmatch(prefix)
-  if match is None or "?" not in prefix:
-    return (prefix,)
-  count = int(match["count"])
-  return tuple(f"{match['stem']}-{i:05d}-of-{count:05d}" for i in range(max(count, 1)))
-
-
-def _lazy(path: str) -> table.LazyBytes:
-  return table.LazyBytes(
-    files.size(path), lambda offset, size: files.read_range(path, offset, size)
-  )
 
 
 def _read_meta(data: bytes) -> dict[bytes, _Meta]:

@@ -17,10 +17,14 @@ Errors here name only what is wrong; whoever knows the file and the key adds the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from estimator_ckpt.bundle import coding
 from estimator_ckpt.errors import CorruptCheckpointError
+from estimator_ckpt.value_classes import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
 
 VARINT = 0
 FIXED64 = 1

@@ -19,21 +19,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import files
 from estimator_ckpt.errors import CheckpointNotFoundError, CorruptCheckpointError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any, TypeAlias
+
+Metrics: TypeAlias = "Mapping[str, float | None]"
+
 
 BEST_FILE = "best.json"
 MODES = ("min", "max")
 
-Metrics = Mapping[str, Optional[float]]
 
-
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class BestCheckpoint:
   """A checkpoint that is kept.
 
@@ -48,7 +52,7 @@ class BestCheckpoint:
   metrics: Metrics
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class BestCheckpoints:
   """What `best.json` says.
 
@@ -96,7 +100,7 @@ class BestCheckpoints:
     if self.value(new) is not None:
       others.append(new)
     ranked = sorted(others, key=self._rank)
-    return dataclasses.replace(self, checkpoints=tuple(ranked[: self.keep]))
+    return value_classes.replace(self, checkpoints=tuple(ranked[: self.keep]))
 
   def _rank(self, checkpoint: BestCheckpoint) -> tuple[bool, float]:
     value = self.value(checkpoint)
@@ -140,6 +144,8 @@ def read_best(directory: str) -> BestCheckpoints | None:
     CorruptCheckpointError: the file is something else.
     CheckpointIOError: the file system refused.
   """
+  import json
+
   path = _path(directory)
   try:
     data = files.read(path)
@@ -174,6 +180,8 @@ def write_best(directory: str, best: BestCheckpoints) -> None:
     ],
     "unfinished": list(best.unfinished),
   }
+  import json  # not at the top: few directories have such a file
+
   text = json.dumps(said, indent=1, allow_nan=False) + "\n"
   files.write_atomic(_path(directory), text.encode())
 

@@ -6,10 +6,9 @@ TensorFlow, so it can be printed and tested as a value.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
@@ -18,7 +17,7 @@ from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 _TABLE_SUFFIXES = frozenset(["-keys", "-values"])
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Saved:
   """One thing that is saved: a variable, a partitioned variable, a table, other state.
 
@@ -74,7 +73,7 @@ class Saved:
     return "table" if set(self.suffixes) == _TABLE_SUFFIXES else None
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class SavePlan:
   """The keys of a checkpoint that is to be written.
 
@@ -104,12 +103,14 @@ class SavePlan:
   name_only: tuple[str, ...] = ()
   needs_step_key: bool = False
   needs_save_counter: bool = False
-  part_aliases: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
-  partial_aliases: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(
+  part_aliases: Mapping[str, tuple[str, str]] = value_classes.field(
     default_factory=dict
   )
-  joined: Mapping[str, str] = dataclasses.field(default_factory=dict)
-  wholes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  partial_aliases: Mapping[str, tuple[str, tuple[str, ...]]] = value_classes.field(
+    default_factory=dict
+  )
+  joined: Mapping[str, str] = value_classes.field(default_factory=dict)
+  wholes: Mapping[str, str] = value_classes.field(default_factory=dict)
   unwritten: frozenset[str] = frozenset()
   tf1_names: frozenset[str] = frozenset()
   tf2_names: frozenset[str] = frozenset()
@@ -222,7 +223,7 @@ def _with_names(
   """Adds to a plan the names that its format has beside the object keys."""
   step = frozenset([GLOBAL_STEP] if has_global_step else [])
   name_only = set(plan.name_only)
-  plan = dataclasses.replace(
+  plan = value_classes.replace(
     plan,
     tf1_names=step.union(*[item.tensor_names for item in saved]),
     tf2_names=step.union(
@@ -232,14 +233,14 @@ def _with_names(
   if plan.checkpoint_format.has_names:
     plan = _with_aliases(plan, saved)
   else:
-    plan = dataclasses.replace(
+    plan = value_classes.replace(
       plan,
       unwritten=frozenset(
         s.name for s in saved if s.name in plan.wholes and not s.part_keys
       ),
     )
   written = {plan.keys[s.name] + suffix for s in saved for suffix in s.suffixes}
-  return dataclasses.replace(
+  return value_classes.replace(
     plan, needs_step_key=bool(step - set(plan.aliases) - written)
   )
 
@@ -251,7 +252,7 @@ def _with_aliases(plan: SavePlan, saved: Sequence[Saved]) -> SavePlan:
     for name, slice_spec in item.part_names:
       _, specs = incomplete.get(name, ("", ()))
       incomplete[name] = plan.keys[item.name], (*specs, slice_spec)
-  return dataclasses.replace(
+  return value_classes.replace(
     plan,
     aliases={
       item.base + suffix: plan.keys[item.name] + suffix

@@ -12,10 +12,19 @@ by `.S`, so that distinct names stay distinct.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Callable, NamedTuple, Sequence, Tuple, Union
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from estimator_ckpt import errors
+from estimator_ckpt.value_classes import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+Path: TypeAlias = "tuple[str, ...]"
+LayoutFunction: TypeAlias = "Callable[[str], Sequence[Sequence[str]]]"
+Layout: TypeAlias = "str | LayoutFunction"
+
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VARIABLE_VALUE = "VARIABLE_VALUE"
@@ -24,9 +33,6 @@ SAVE_COUNTER = "save_counter"
 _ATTRIBUTES = "/.ATTRIBUTES/"
 _SLOT = "/.OPTIMIZER_SLOT/"
 
-Path = Tuple[str, ...]
-LayoutFunction = Callable[[str], Sequence[Sequence[str]]]
-Layout = Union[str, LayoutFunction]
 
 _FLAT, _NESTED = "flat", "nested"
 

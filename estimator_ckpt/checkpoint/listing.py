@@ -8,17 +8,24 @@ compared, alike.
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 from collections.abc import Iterable, Iterator
-from typing import List, NamedTuple, Tuple
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.checkpoint import layout, tensor_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.value_classes import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+_Group: TypeAlias = "tuple[list[str], BundleEntry]"
+
 
 # An object graph is data: a few bytes of it can spell very long and very many paths.
 _MAX_PATH_LENGTH = 1024
@@ -26,8 +33,6 @@ _MAX_PATHS = 8
 
 _ATTRIBUTES = "/.ATTRIBUTES/"
 _VALUE_SUFFIX = _ATTRIBUTES + layout.VARIABLE_VALUE
-
-_Group = Tuple[List[str], BundleEntry]
 
 
 class StoredPart(NamedTuple):
@@ -42,7 +47,7 @@ class StoredPart(NamedTuple):
   entry: BundleEntry
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class SavedTensor:
   """One tensor of a checkpoint.
 

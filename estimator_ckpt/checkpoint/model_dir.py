@@ -6,9 +6,9 @@ once and asks this value.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.bundle.file_names import parse_data_path
 from estimator_ckpt.checkpoint import prefix as prefix_lib
@@ -20,7 +20,7 @@ from estimator_ckpt.older_pythons import cached_property
 KEPT_APART = "tf2"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class ModelDir:
   """What is in a directory of checkpoints.
 

@@ -22,27 +22,30 @@ wanted, with the same bytes, and `w:dense/kernel transpose=1,0` exchanges its ax
 from __future__ import annotations
 
 import collections
-import dataclasses
 import os
 import re
-from collections.abc import Iterable
-from typing import Mapping, Sequence, Union
+from collections.abc import Iterable, Mapping, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import files
 from estimator_ckpt.checkpoint import roles as optimizer_names
 
-NameMapLike = Union[
-  "NameMap", str, "os.PathLike[str]", Mapping[str, str], Sequence[str], None
-]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+NameMapLike: TypeAlias = (
+  "NameMap | str | os.PathLike[str] | Mapping[str, str] | Sequence[str] | None"
+)
+
 
 # A colon between the two names: not `\:`, and not the one in `(?:...)`.
-_COLON = re.compile(r"(?<!\\)(?<!\(\?):")
-_COMMENT = re.compile(r"\s#")
-_FORM = re.compile(r"(.*\S)\s+(?:(reshape)|transpose=([\d,\s]*))", re.DOTALL)
+_COLON = r"(?<!\\)(?<!\(\?):"
+_COMMENT = r"\s#"
+_FORM = r"(?s)(.*\S)\s+(?:(reshape)|transpose=([\d,\s]*))"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Rule:
   """One rule of a name map.
 
@@ -84,7 +87,7 @@ class Rule:
     >>> print(Rule.of("a:0", "b"))
     a\:0:b
     """
-    return cls(_COLON.sub(r"\\:", old), new.replace(":", r"\:"))
+    return cls(re.sub(_COLON, r"\\:", old), new.replace(":", r"\:"))
 
 
 class NameMap:
@@ -324,7 +327,7 @@ def _rule(old: str, new: str, source: str) -> Rule:
     raise errors.OptionError(
       f"{source}: '{old}:' says no new name; to leave a variable out, use strip"
     )
-  form = _FORM.fullmatch(new)
+  form = re.fullmatch(_FORM, new)
   if form is None:
     return Rule(old, new, source)
   axes = tuple(int(axis) for axis in (form[3] or "").split(",") if axis.strip())
@@ -337,7 +340,7 @@ def _rule(old: str, new: str, source: str) -> Rule:
 
 
 def _parse_rule(text: str, source: str) -> Rule:
-  parts = _COLON.split(text)
+  parts = re.split(_COLON, text)
   if len(parts) != 2:
     raise errors.OptionError(
       f"{source}: {text!r} is no rule 'old:new'; it has {len(parts) - 1} colons"
@@ -349,7 +352,7 @@ def _parse_rule(text: str, source: str) -> Rule:
 def _parse_item(item: str, called: str) -> list[Rule]:
   if files.exists(item) and not files.is_dir(item):
     return _parse_file(item)
-  if not _COLON.search(item):
+  if not re.search(_COLON, item):
     looks_like_a_path = "/" in item or os.path.splitext(item)[1] != ""
     if looks_like_a_path and not files.exists(item):
       raise errors.OptionError(
@@ -379,7 +382,7 @@ def _parse_file(path: str) -> list[Rule]:
   for number, line in enumerate(text.splitlines(), 1):
     line = line.strip()
     if line and not line.startswith("#"):
-      if _COMMENT.search(line):
+      if re.search(_COMMENT, line):
         raise errors.OptionError(
           f"{path}:{number}: {line!r} seems to end in a comment, which would become part"
           " of the name; comments have lines of their own"

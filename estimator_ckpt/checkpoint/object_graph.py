@@ -17,13 +17,21 @@ place, and the root is node 0. In TensorFlow's trackable_object_graph.proto:
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from typing import Any, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import coding, wire
 from estimator_ckpt.checkpoint import layout as layout_lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any, Optional, Sequence, Tuple
+
+  _Paths = Sequence[Optional[Tuple[str, ...]]]
+else:
+  from collections.abc import Sequence
+
+  _Paths = Sequence
 
 # Tags: field number * 8 + wire type (0 a varint, 2 length-delimited).
 _NODES = 1 << 3 | 2
@@ -45,7 +53,7 @@ _VALUE_START = bytes([_TEXT_1, len(_VALUE)]) + _VALUE + bytes([_TEXT_2])
 _MAX_DEPTH = 1000
 
 
-@dataclasses.dataclass
+@value_classes.dataclass
 class Attribute:
   """One stored value of an object.
 
@@ -60,7 +68,7 @@ class Attribute:
   checkpoint_key: str
 
 
-@dataclasses.dataclass
+@value_classes.dataclass
 class SlotVariable:
   """An optimizer's variable that belongs to another variable.
 
@@ -75,7 +83,7 @@ class SlotVariable:
   slot_variable_node_id: int
 
 
-@dataclasses.dataclass
+@value_classes.dataclass
 class Node:
   """One object.
 
@@ -90,15 +98,15 @@ class Node:
     unknown: fields of newer versions, as they stood.
   """
 
-  children: dict[str, int] = dataclasses.field(default_factory=dict)
-  attributes: list[Attribute] = dataclasses.field(default_factory=list)
-  slot_variables: list[SlotVariable] = dataclasses.field(default_factory=list)
+  children: dict[str, int] = value_classes.field(default_factory=dict)
+  attributes: list[Attribute] = value_classes.field(default_factory=list)
+  slot_variables: list[SlotVariable] = value_classes.field(default_factory=list)
   registered_saver: tuple[str, str] | None = None
   has_checkpoint_values: bool | None = None
   unknown: bytes = b""
 
 
-class Paths(Sequence[Optional[Tuple[str, ...]]]):
+class Paths(_Paths):
   """The paths of an object graph's nodes, by node number; each is made when asked for.
 
   Keeping them all would take a deep graph's size squared.

@@ -6,10 +6,9 @@ All of these change the graph they are given; `copy_graph` makes one to change.
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.object_graph import (
   Attribute,
@@ -49,7 +48,7 @@ def set_full_names(graph: ObjectGraph, names: Mapping[str, str]) -> None:
     for position, attribute in enumerate(node.attributes):
       name = names.get(attribute.checkpoint_key)
       if name is not None:
-        node.attributes[position] = dataclasses.replace(attribute, full_name=name)
+        node.attributes[position] = value_classes.replace(attribute, full_name=name)
 
 
 def rename_variables(

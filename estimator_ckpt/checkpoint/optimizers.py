@@ -11,8 +11,8 @@ Keras 2.12, 2.15 and 3.15, BERT's `optimization.py` and ALBERT's `lamb_optimizer
 
 from __future__ import annotations
 
-import dataclasses
-from typing import NamedTuple
+from estimator_ckpt import value_classes
+from estimator_ckpt.value_classes import NamedTuple
 
 
 class SlotNames(NamedTuple):
@@ -33,7 +33,7 @@ class SlotNames(NamedTuple):
   word_3: str
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class OptimizerKind:
   """What is known of an optimizer, and of its counterpart in Keras.
 

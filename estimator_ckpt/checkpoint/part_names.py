@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from estimator_ckpt.value_classes import NamedTuple
 
 _PART = re.compile(r"(?P<before>.+)/part_(?P<number>\d+)(?P<after>(/.*)?)", re.DOTALL)
 _SLOT_PART = re.compile(r"(?:^|/)(?:(?:part|art|rt|t)?_)?\d+/")

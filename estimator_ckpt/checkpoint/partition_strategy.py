@@ -9,26 +9,28 @@ are in the order of ids for `"div"` alone.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import slices
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import Any, TypeAlias
+
   import numpy as np
 
   from estimator_ckpt.bundle.index import Index
   from estimator_ckpt.bundle.messages import TensorSlice
 
+PartitionStrategyLike: TypeAlias = "PartitionStrategy | Mapping[str, str] | None"
+
+
 MOD = "mod"
 DIV = "div"
 
-PartitionStrategyLike = Union["PartitionStrategy", "Mapping[str, str]", None]
 
-
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class PartitionStrategy:
   """The strategies of a checkpoint's partitioned variables.
 
@@ -41,7 +43,7 @@ class PartitionStrategy:
     'mod'
   """
 
-  by_scope: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  by_scope: Mapping[str, str] = value_classes.field(default_factory=dict)
 
   @classmethod
   def parse(cls, given: Any) -> PartitionStrategy:

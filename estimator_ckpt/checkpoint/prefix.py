@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Collection
 
-from estimator_ckpt.bundle import files, paths, v1_checkpoint
+from estimator_ckpt.bundle import files, paths, v1_files
 from estimator_ckpt.bundle.file_names import (
   INDEX_SUFFIX,
   data_path,
@@ -121,7 +121,7 @@ def checkpoints_among(directory: str, names: Collection[str]) -> list[str]:
   others = [
     name for name, each in data.items() if not each or each.prefix not in bundles
   ]
-  v1 = set(v1_checkpoint.prefixes_among(directory, others)) - bundles
+  v1 = set(v1_files.prefixes_among(directory, others)) - bundles
   prefixes += sorted(v1)
   steps = {prefix: _STEP.fullmatch(base(prefix)) for prefix in prefixes}
   if all(steps.values()) and len({m["stem"] for m in steps.values() if m}) == 1:
@@ -143,7 +143,7 @@ def modified_time(prefix: str, is_v1: bool) -> float:
     CheckpointIOError: the file system refused.
   """
   if is_v1:
-    return v1_checkpoint.modified_time(prefix)
+    return v1_files.modified_time(prefix)
   return files.modified_time(index_path(prefix))
 
 
@@ -153,19 +153,19 @@ def base(prefix: str) -> str:
   >>> base("model_dir/model.ckpt-7-?????-of-00002"), base("model_dir/model.ckpt-7")
   ('model_dir/model.ckpt-7', 'model_dir/model.ckpt-7')
   """
-  return v1_checkpoint.base(prefix)
+  return v1_files.base(prefix)
 
 
 def v1_paths(prefix: str) -> tuple[str, ...]:
   """The files of a checkpoint of the format V1; none where there is no such one."""
-  if not v1_checkpoint.is_v1(prefix):
+  if not v1_files.is_v1(prefix):
     return ()
-  return v1_checkpoint.paths(prefix)
+  return v1_files.paths(prefix)
 
 
 def is_checkpoint(prefix: str) -> bool:
   """Whether there is a checkpoint at a prefix: its index, or a file of the format V1."""
-  return files.exists(index_path(prefix)) or v1_checkpoint.is_v1(prefix)
+  return files.exists(index_path(prefix)) or v1_files.is_v1(prefix)
 
 
 def _prefix_of_file(path: str) -> str | None:
@@ -234,8 +234,8 @@ def _resolve_file(path: str) -> str:
   prefix = _prefix_of_file(path)
   if prefix is not None and is_checkpoint(prefix):
     return prefix
-  if is_checkpoint(v1_checkpoint.prefix_of(path)):
-    return v1_checkpoint.prefix_of(path)
+  if is_checkpoint(v1_files.prefix_of(path)):
+    return v1_files.prefix_of(path)
   if name == state_lib.STATE_FILE:
     state = state_lib.read_state(directory)
     if state is not None:

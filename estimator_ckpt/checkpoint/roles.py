@@ -18,13 +18,19 @@ is, or with another shape, stays a variable whose role says what is unclear.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Tuple
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+Shape: TypeAlias = "tuple[int, ...]"
+
 
 # The step of an Estimator: its variable's name, and its key in every format.
 GLOBAL_STEP = "global_step"
@@ -38,32 +44,28 @@ _SPELLED_SLOTS = {
 _NON_SLOTS = {
   name: kind.tf1 for kind in reversed(OPTIMIZERS) for name, _, _ in kind.powers
 }
-_KERAS_SLOTS = {
-  keras: frozenset(
-    word for kind in OPTIMIZERS if kind.keras == keras for word in kind.keras_2_words
-  )
-  for keras in [kind.keras for kind in OPTIMIZERS if kind.keras_2_words]
-}
+_KERAS_SLOTS: dict[str, frozenset[str]] = {}
+for _kind in OPTIMIZERS:
+  if _kind.keras_2_words:
+    _KERAS_SLOTS[_kind.keras] = (
+      _KERAS_SLOTS.get(_kind.keras, frozenset()) | _kind.keras_2_words
+    )
 _KERAS_NON_SLOTS = frozenset(
   "iter iteration decay learning_rate current_learning_rate beta_1 beta_2 rho momentum"
   " epsilon l1_regularization_strength l2_regularization_strength beta"
   " learning_rate_power".split()
 )
 
-_KERAS_SCOPE = re.compile(
-  r"(?:^|/)(?:" + "|".join(_KERAS_SLOTS) + r")(?:_\d+)?/", re.MULTILINE
-)
+_KERAS_SCOPE = r"(?m)(?:^|/)(?:" + "|".join(_KERAS_SLOTS) + r")(?:_\d+)?/"
 _MOVING_AVERAGE = "ExponentialMovingAverage"
 # What a moving average keeps beside itself to correct its start.
 _DEBIAS = frozenset(["biased", "local_step"])
 _NUMBERED = re.compile(r"(.*?)(?:_([1-9][0-9]{0,8}))?", re.DOTALL)
 # Names in a file may be of any length; what is looked up takes their length squared.
 _MAX_LENGTH = 1000
-_PART = re.compile(r"/(?:part|t)_\d+$")
+_PART = r"/(?:part|t)_\d+$"
 
 _MAX_SCOPES = 32
-
-Shape = Tuple[int, ...]
 
 
 class RoleKind(enum.Enum):
@@ -77,7 +79,7 @@ class RoleKind(enum.Enum):
   OTHER = "other"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Role:
   """What a saved tensor is for.
 
@@ -145,7 +147,10 @@ def mention_keras(names: Iterable[str]) -> bool:
   Returns:
     False if none can be; `classify` need not be asked then.
   """
-  return _KERAS_SCOPE.search("\n".join(names)) is not None
+  text = "\n".join(names)
+  if not any(word in text for word in _KERAS_SLOTS):
+    return False  # without the time that the expression takes
+  return re.search(_KERAS_SCOPE, text) is not None
 
 
 class _Classifier:
@@ -272,7 +277,7 @@ class _Classifier:
     for candidate in _scopes_dropped(stem):
       if candidate in self._known:
         return candidate
-      whole = _PART.sub("", candidate)
+      whole = re.sub(_PART, "", candidate)
       if whole != candidate and whole in self._known:
         return whole
     return None
@@ -296,7 +301,7 @@ class _Classifier:
     if not complete:
       return
     for number, name in members:
-      roles[name] = dataclasses.replace(
+      roles[name] = value_classes.replace(
         roles[name], slot=slots[number % len(slots)], instance=number // len(slots)
       )
 
@@ -321,4 +326,4 @@ def _number(last: str) -> tuple[str, int]:
 
 
 def _unclear(reason: str) -> Role:
-  return dataclasses.replace(_VARIABLE, unclear=reason)
+  return value_classes.replace(_VARIABLE, unclear=reason)

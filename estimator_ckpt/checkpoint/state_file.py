@@ -18,27 +18,21 @@ has none, and no TensorFlow from 1.15 to 2.21 writes one.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.errors import CheckpointNotFoundError, CorruptCheckpointError
 
 STATE_FILE = "checkpoint"
 
-_TOKEN = re.compile(
-  r"""(?P<space>\s+|\#[^\n]*)
+_TOKEN = r"""(?xs)(?P<space>\s+|\#[^\n]*)
   |(?P<name>[A-Za-z_][A-Za-z0-9_.]*)
   |(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
   |(?P<number>[-+.0-9][-+.0-9A-Za-z]*)
-  |(?P<sign>[:\[\],;])""",
-  re.VERBOSE | re.DOTALL,
-)
-_ESCAPE = re.compile(
-  r"\\(?:([0-7]{1,3})|[xX]([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))",
-  re.DOTALL,
-)
+  |(?P<sign>[:\[\],;])"""
+_ESCAPE = r"(?s)\\(?:([0-7]{1,3})|[xX]([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))"
 _SIMPLE_ESCAPES = {
   "a": b"\a",
   "b": b"\b",
@@ -54,7 +48,7 @@ _SIMPLE_ESCAPES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class CheckpointState:
   """What a `checkpoint` file says; paths are those a reader can open.
 
@@ -178,8 +172,9 @@ def _tokens(data: bytes) -> list[tuple[str, str]]:
   text = data.decode("utf-8", "surrogateescape")
   tokens = []
   position = 0
+  token = re.compile(_TOKEN)
   while position < len(text):
-    match = _TOKEN.match(text, position)
+    match = token.match(text, position)
     if match is None:
       line = text.count("\n", 0, position) + 1
       raise CorruptCheckpointError(
@@ -227,7 +222,7 @@ def _unquote(token: str) -> str:
   ):
     body = match[1] if match[1] is not None else match[2]
     position = 0
-    for escape in _ESCAPE.finditer(body):
+    for escape in re.finditer(_ESCAPE, body):
       parts.append(body[position : escape.start()].encode("utf-8", "surrogateescape"))
       parts.append(_unescape(escape))
       position = escape.end()

@@ -25,7 +25,6 @@ import bisect
 import collections
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
@@ -34,6 +33,7 @@ from estimator_ckpt.checkpoint import roles as optimizer_names
 from estimator_ckpt.checkpoint.object_graph import Attribute, ObjectGraph
 from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
 from estimator_ckpt.older_pythons import cached_property
+from estimator_ckpt.value_classes import NamedTuple
 
 SAVE_COUNTER_KEY = layout_lib.object_key([layout_lib.SAVE_COUNTER])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from estimator_ckpt.cli import exit_statuses, terminal
 from estimator_ckpt.errors import OptionError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
   from estimator_ckpt.files.rewrite import RewriteReport
 

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
 
 from estimator_ckpt import text_table
 from estimator_ckpt.text_table import Column as Column
@@ -19,7 +18,10 @@ from estimator_ckpt.text_table import elide as elide
 from estimator_ckpt.text_table import printable as printable
 from estimator_ckpt.text_table import text_width as text_width
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import TextIO
+
   import tqdm
 
 # On a terminal it leaves no room for the rest.

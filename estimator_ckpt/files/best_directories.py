@@ -7,10 +7,9 @@ Such a directory is a model_dir with a `best.json`; see
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.checkpoint import best_file
 from estimator_ckpt.checkpoint.best_file import BestCheckpoint, BestCheckpoints
@@ -18,11 +17,15 @@ from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.state_file import STATE_FILE
 from estimator_ckpt.errors import CheckpointError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
+
 # What else often stands in a model_dir under a name without a dot.
 _OTHERS = frozenset([STATE_FILE, "eval", "export"])
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class BestDirectory:
   """A directory of best checkpoints.
 

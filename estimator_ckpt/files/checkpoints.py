@@ -5,10 +5,9 @@ Of each checkpoint the index is read, and of its tensors only the step.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.bundle.file_names import INDEX_SUFFIX, index_path
 from estimator_ckpt.checkpoint import leftovers
@@ -19,8 +18,12 @@ from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
 from estimator_ckpt.files.best_directories import BestDirectory, find_best_directories
 from estimator_ckpt.files.summary import inspect_checkpoint
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
 
-@dataclasses.dataclass(frozen=True)
+
+@value_classes.dataclass(frozen=True)
 class FoundCheckpoint:
   """One checkpoint of a directory.
 
@@ -45,7 +48,7 @@ class FoundCheckpoint:
   problems: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class CheckpointList:
   """The checkpoints of a directory, and what is wrong there.
 

@@ -7,10 +7,9 @@ may be lost that the plan does not list as left out.
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
@@ -68,7 +67,7 @@ def plan_conversion(
     plan = _plan_from_graph(index, graph, renamed, to, step)
   notes = _notes(index, plan, renamed)
   left_out = {**plan.left_out, **_other_form(index, plan, tensors)}
-  plan = dataclasses.replace(
+  plan = value_classes.replace(
     rewrite_plan.with_notes(plan, notes), names=names, left_out=left_out
   )
   rewrite_plan.check_complete(plan, index)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
@@ -23,6 +22,10 @@ from estimator_ckpt.checkpoint.partition_strategy import (
 from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan, row_order
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.rewrite import RewriteReport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
 
 
 def convert(

@@ -7,12 +7,12 @@ variable is its name in a name-based checkpoint.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import enum
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Callable, Tuple
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import check_sizes
@@ -46,7 +46,7 @@ class DifferenceKind(enum.Enum):
   VALUES = "values"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Difference:
   """One tensor that differs.
 
@@ -67,7 +67,7 @@ class Difference:
   largest: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Comparison:
   """How two checkpoints differ.
 
@@ -249,12 +249,14 @@ def _with_own_counter(tensors: Iterable[SavedTensor]) -> Iterator[SavedTensor]:
       yield tensor
       continue
     name = layout.SAVE_COUNTER
-    yield dataclasses.replace(
+    yield value_classes.replace(
       tensor,
       keys=tuple(key for key in tensor.keys if key != counter),
       object_paths=tuple(path for path in tensor.object_paths if path != name),
     )
-    yield dataclasses.replace(tensor, name=name, keys=(counter,), object_paths=(name,))
+    yield value_classes.replace(
+      tensor, name=name, keys=(counter,), object_paths=(name,)
+    )
 
 
 def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:

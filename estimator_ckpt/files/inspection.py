@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any, Callable
+from collections.abc import Callable
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.listing import SavedTensor
@@ -17,13 +17,18 @@ from estimator_ckpt.files.weights_file import WeightsFormat, open_tensors
 from estimator_ckpt.html_table import html_table
 from estimator_ckpt.text_table import Column, format_table
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any, TypeAlias
+
 # Is called with the bytes that were read, and all.
-Progress = Callable[[int, int], None]
+Progress: TypeAlias = "Callable[[int, int], None]"
+
 
 _OPAQUE = (dtypes.VARIANT, dtypes.RESOURCE)
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class InspectedTensor:
   """A tensor of a checkpoint.
 
@@ -106,7 +111,7 @@ class InspectedTensor:
     return described
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Inspection:
   """A checkpoint.
 
@@ -126,7 +131,7 @@ class Inspection:
   step: int | None
   tensors: tuple[InspectedTensor, ...]
   problems: tuple[str, ...]
-  summary: CheckpointSummary = dataclasses.field(repr=False)
+  summary: CheckpointSummary = value_classes.field(repr=False)
 
   @property
   def size(self) -> int:
@@ -149,7 +154,7 @@ class Inspection:
   def _repr_html_(self) -> str:
     # The largest say most where not all are shown.
     largest = sorted(self.tensors, key=lambda tensor: -tensor.size)
-    shown = dataclasses.replace(self, tensors=tuple(largest))
+    shown = value_classes.replace(self, tensors=tuple(largest))
     text = html_table(self._heading(), _columns(shown), _rows(shown))
     if self.problems:
       text += html_table("Problems", [Column("")], [[each] for each in self.problems])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 from estimator_ckpt.bundle.shards import check_placement
@@ -94,7 +93,7 @@ def merge(
   return RewriteReport((report,))
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class MergePlan:
   """What a merged checkpoint will be.
 

@@ -9,13 +9,11 @@ keys of the checkpoint that it was written with.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import files, locks, paths
 from estimator_ckpt.bundle.commit import check_no_writer, clean_leftovers
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
@@ -26,12 +24,16 @@ from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.model_dir import ModelDir
 from estimator_ckpt.files import write as write_lib
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
+
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 # Lists the checkpoints of a directory that is being written; see `_Unfinished`.
 _UNFINISHED = "checkpoint.unfinished"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class RewriteReport:
   """What was written.
 

@@ -7,21 +7,23 @@ lists the small tensors that are new, and what is left out, with the reason.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.bundle.new_tensors import NewTensor
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from estimator_ckpt.bundle.new_tensors import NewTensor
 
-@dataclasses.dataclass(frozen=True)
+
+@value_classes.dataclass(frozen=True)
 class RewritePlan:
   """What is written for one checkpoint.
 
@@ -40,12 +42,12 @@ class RewritePlan:
   checkpoint_format: CheckpointFormat
   keys: Mapping[str, str]
   object_graph: ObjectGraph | None = None
-  scalars: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-  left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  scalars: Mapping[str, int] = value_classes.field(default_factory=dict)
+  names: Mapping[str, str] = value_classes.field(default_factory=dict)
+  left_out: Mapping[str, str] = value_classes.field(default_factory=dict)
   notes: tuple[str, ...] = ()
-  tensors: Mapping[str, NewTensor] = dataclasses.field(default_factory=dict)
-  shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+  tensors: Mapping[str, NewTensor] = value_classes.field(default_factory=dict)
+  shapes: Mapping[str, tuple[int, ...]] = value_classes.field(default_factory=dict)
 
   def __str__(self) -> str:
     lines = [
@@ -81,7 +83,7 @@ def claim(keys: dict[str, str], key: str, source: str) -> None:
 
 def with_notes(plan: RewritePlan, notes: Sequence[str]) -> RewritePlan:
   """The plan with further notes."""
-  return dataclasses.replace(plan, notes=(*plan.notes, *notes))
+  return value_classes.replace(plan, notes=(*plan.notes, *notes))
 
 
 def check_complete(plan: RewritePlan, index: Index) -> None:

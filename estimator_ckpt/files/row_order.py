@@ -5,11 +5,9 @@ Names keep the parts that TensorFlow 1 looks rows up in. Objects get the whole e
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
-from estimator_ckpt import errors
-from estimator_ckpt.bundle.new_tensors import NewTensor
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
@@ -64,6 +62,7 @@ def _in_order_of_ids(
   strategy: PartitionStrategy,
 ) -> RewritePlan:
   # NumPy is loaded here, which no other conversion needs.
+  from estimator_ckpt.bundle.new_tensors import NewTensor
   from estimator_ckpt.checkpoint.reader import CheckpointReader
 
   reader = CheckpointReader(source.prefix, partition_strategy=strategy)
@@ -81,7 +80,7 @@ def _in_order_of_ids(
     for old in reader.mod_parts
     if source.index.location(old) not in kept
   }
-  plan = dataclasses.replace(
+  plan = value_classes.replace(
     plan, keys=keys, tensors=tensors, left_out={**plan.left_out, **left_out}
   )
   rewrite_plan.check_complete(plan, source.index)

@@ -5,18 +5,21 @@ Trees are built without recursion and to a limited depth, since a file may state
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
 
 MAX_DEPTH = 50
 _MAX_PATH_LENGTH = 1024
 
 
-@dataclasses.dataclass
+@value_classes.dataclass
 class Branch:
   """A scope or an object.
 
@@ -34,8 +37,8 @@ class Branch:
   label: str
   tensors: int = 0
   size: int = 0
-  own: list[SavedTensor] = dataclasses.field(default_factory=list)
-  children: dict[str, Branch] = dataclasses.field(default_factory=dict)
+  own: list[SavedTensor] = value_classes.field(default_factory=list)
+  children: dict[str, Branch] = value_classes.field(default_factory=dict)
   see: str = ""
   target: Branch | None = None
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import Sequence, Union
+from collections.abc import Iterable, Mapping, Sequence
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle.index import Index
@@ -21,7 +20,11 @@ from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.rewrite import RewriteReport
 from estimator_ckpt.files.rewrite_plan import RewritePlan
 
-Patterns = Union[str, Sequence[str]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeAlias
+
+Patterns: TypeAlias = "str | Sequence[str]"
 
 
 def strip(

@@ -7,11 +7,10 @@ checkpoint whose data files are missing can be inspected all the same.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Collection, Iterable
-from typing import Any
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import dtypes, files, paths
 from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.bundle.index import Index
@@ -30,11 +29,15 @@ from estimator_ckpt.files.weights_file import (
   is_weights_file,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
+
 # Where a step is kept, the best place first: Estimator's, the guide's, Keras's.
 _STEP_PATHS = (roles_lib.GLOBAL_STEP, "step", "optimizer/_iterations", "optimizer/iter")
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Total:
   """How many tensors of one kind there are, and how many bytes they take."""
 
@@ -42,7 +45,7 @@ class Total:
   size: int
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class DataFile:
   """A data file.
 
@@ -62,7 +65,7 @@ class DataFile:
     return self.size is not None and self.size < self.needed
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class CheckpointSummary:
   """What a checkpoint is and what it holds.
 
@@ -268,7 +271,7 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
 def _optimizer_role(said: Role, tensor: SavedTensor) -> Role:
   """The role by an optimizer's object, which does not tell slots; the shape does."""
   if said.kind is RoleKind.NON_SLOT and tensor.shape:
-    return dataclasses.replace(said, kind=RoleKind.SLOT, slot=None)
+    return value_classes.replace(said, kind=RoleKind.SLOT, slot=None)
   return said
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Union
 
+from estimator_ckpt import value_classes
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import Any, TypeAlias
+
   import numpy as np
 
-Value = Union[int, float, bytes]
+Value: TypeAlias = "int | float | bytes"
+
 
 _CHUNK_SIZE = 1 << 20
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class ValueSummary:
   """A tensor's values in a few numbers. Complex numbers count by their magnitude.
 

@@ -10,25 +10,23 @@ The package h5py reads them. It is imported when it is needed.
 from __future__ import annotations
 
 import enum
-import importlib
-import io
 import os
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, files
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.listing import SavedTensor, StoredPart
-from estimator_ckpt.checkpoint.reader import CheckpointReader, open_checkpoint
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import Any
+
   import numpy as np
+
+  from estimator_ckpt.checkpoint.reader import CheckpointReader
 
 # Of tensors whose checksum no index has.
 NO_CHECKSUM = -1
@@ -78,7 +76,11 @@ def open_tensors(path: str) -> CheckpointReader | WeightsFile:
   Raises:
     CheckpointError: it cannot be read.
   """
-  return WeightsFile(path) if is_weights_file(path) else open_checkpoint(path)
+  if is_weights_file(path):
+    return WeightsFile(path)
+  from estimator_ckpt.checkpoint.reader import open_checkpoint
+
+  return open_checkpoint(path)
 
 
 class WeightsFile:
@@ -107,6 +109,8 @@ class WeightsFile:
       raise errors.CheckpointNotFoundError(
         f"{self.path}: there is no such file of weights"
       )
+    import zipfile
+
     h5py = _import_h5py(self.path)
     self.size = files.size(self.path)
     try:
@@ -170,6 +174,11 @@ class WeightsFile:
 
   def _open(self) -> Any:
     """What h5py reads: a path, or a file."""
+    import io
+    import shutil
+    import tempfile
+    import zipfile
+
     if self.format is WeightsFormat.WEIGHTS:
       if files.is_local(self.path):
         return files.local_path(self.path)
@@ -210,6 +219,8 @@ def _dtype(dataset: Any) -> str:
 
 
 def _import_h5py(path: str) -> Any:
+  import importlib
+
   try:
     return importlib.import_module("h5py")
   except ImportError as error:

@@ -7,19 +7,15 @@ are written anew, with nothing but what the index needs.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from estimator_ckpt import errors
+from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import checksum, dtypes, files, paths, strings
 from estimator_ckpt.bundle.commit import BundleWriter
-from estimator_ckpt.bundle.compaction import compact_data
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.bundle.new_tensors import add_tensors
 from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import check_sizes as check_sizes
@@ -33,12 +29,16 @@ from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files.rewrite_plan import RewritePlan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any, TypeAlias
+
 # Called with the bytes that are done and those there are in all.
-Progress = Callable[[int, int], None]
-PlanMaker = Callable[["SourceCheckpoint"], RewritePlan]
+Progress: TypeAlias = "Callable[[int, int], None]"
+PlanMaker: TypeAlias = "Callable[[SourceCheckpoint], RewritePlan]"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class SourceCheckpoint:
   """A checkpoint that is read.
 
@@ -93,7 +93,7 @@ class SourceCheckpoint:
     return sum(map(self.shards.size, range(self.shards.num_shards)))
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class CheckpointReport:
   """How one checkpoint was written.
 
@@ -289,6 +289,8 @@ def write(
     if compact and isinstance(bundle, BundleRehearsal):
       index = bundle.add_compacted(index)
     elif compact and isinstance(bundle, BundleWriter):
+      from estimator_ckpt.bundle.compaction import compact_data
+
       index = compact_data(index, shards, bundle, counter.advance)
       counter.advance(sum(sizes) - counter.done)
     else:
@@ -297,7 +299,10 @@ def write(
         bundle.add_file(shards.path(shard_id), data, counter.advance)
         counter.advance(before + sizes[shard_id] - counter.done)
     add_extras(index, bundle, extras)
-    add_tensors(index, bundle, plan.tensors)
+    if plan.tensors:
+      from estimator_ckpt.bundle.new_tensors import add_tensors
+
+      add_tensors(index, bundle, plan.tensors)
     bundle.commit(index)
     # As soon as the lock is released, another process may replace what was written.
     written = written_size(bundle, index)

@@ -18,6 +18,7 @@ from estimator_ckpt.bundle import (
   table,
   table_writer,
   v1_checkpoint,
+  v1_files,
   wire,
 )
 from estimator_ckpt.bundle.index import Index
@@ -87,12 +88,12 @@ def test_any_part_can_be_read(name):
 @EVERY_GOLDEN
 def test_its_files_are_found_by_prefix_and_by_listing(name):
   prefix = golden.path(name)
-  assert v1_checkpoint.is_v1(prefix)
+  assert v1_files.is_v1(prefix)
   directory = golden.directory(name) + "/"
-  found = v1_checkpoint.prefixes_among(directory, os.listdir(directory))
+  found = v1_files.prefixes_among(directory, os.listdir(directory))
   assert found == [prefix]
   for path in v1_checkpoint.V1Checkpoint(prefix).paths:
-    assert v1_checkpoint.prefix_of(path) == prefix
+    assert v1_files.prefix_of(path) == prefix
 
 
 def test_other_files_are_none(tmp_path):
@@ -101,13 +102,13 @@ def test_other_files_are_none(tmp_path):
   (tmp_path / "text").write_text("model_checkpoint_path: 'x'\n" * 40)
   shutil.copy(bundle + ".index", tmp_path / "model.ckpt-7")
   for path in [bundle, bundle + ".index", *map(str, tmp_path.iterdir()), str(tmp_path)]:
-    assert not v1_checkpoint.is_v1(path), path
-  assert not v1_checkpoint.is_v1(str(tmp_path / "missing"))
+    assert not v1_files.is_v1(path), path
+  assert not v1_files.is_v1(str(tmp_path / "missing"))
 
 
 def test_one_of_several_files_is_no_checkpoint():
   prefix = golden.path("tf1.15/v1/sharded")
-  assert not v1_checkpoint.is_v1(prefix.replace("?????", "00000"))
+  assert not v1_files.is_v1(prefix.replace("?????", "00000"))
 
 
 def test_a_missing_file_of_several_is_named(tmp_path):

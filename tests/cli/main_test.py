@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from estimator_ckpt.cli import exit_statuses, main
+from estimator_ckpt.cli import exit_statuses, main, parsers
 from tests import golden
 
 _ADAM = golden.path("tf1.15/adam_dense")
@@ -52,7 +52,7 @@ def test_every_command_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", main.command_names())
 def test_every_command_has_json_and_flags_with_underscores(name):
-  flags = main.command_parser(main.load_command(name)).flags()
+  flags = parsers.command_parser(main.load_command(name)).flags()
   assert "--json" in flags
   assert [flag for flag in flags if "-" in flag.lstrip("-")] == []
 
@@ -69,7 +69,7 @@ def test_every_example_is_a_command_line_that_can_be_parsed(line):
   import shlex
 
   words = shlex.split(line.split(" | ")[0].split(" > ")[0])
-  main.command_parser(main.load_command(words[1])).parse_args(words[2:])
+  parsers.command_parser(main.load_command(words[1])).parse_args(words[2:])
 
 
 def test_the_version_is_the_packages(capsys):
@@ -228,7 +228,7 @@ def test_a_path_cannot_move_the_cursor(tmp_path, capsys):
 
 
 def test_hyphens_in_flags_are_understood():
-  spelled = main._with_underscores(["--name-map=a-b:c-d", "x-y", "--", "--no-flag"])
+  spelled = parsers._with_underscores(["--name-map=a-b:c-d", "x-y", "--", "--no-flag"])
   assert spelled == ["--name_map=a-b:c-d", "x-y", "--", "--no-flag"]
 
 
@@ -300,6 +300,7 @@ def test_only_the_command_that_was_asked_for_is_imported():
     "estimator_ckpt.cli.commands.inspect",
     "estimator_ckpt.cli.exit_statuses",
     "estimator_ckpt.cli.main",
+    "estimator_ckpt.cli.parsers",
     "estimator_ckpt.cli.terminal",
   ]
   assert libraries == "set()"
@@ -317,7 +318,7 @@ def test_help_loads_nothing_that_reads_checkpoints():
   )
   out, _ = child.communicate()
   # The facade loads bundle.remote, to hand it file systems.
-  assert out.decode().splitlines()[-1] == "bundle cli errors older_pythons text_table"
+  assert out.decode().splitlines()[-1] == "bundle cli errors text_table value_classes"
 
 
 def test_the_program_runs_as_a_file_though_its_directory_has_a_keras():

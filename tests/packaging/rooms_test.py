@@ -19,10 +19,11 @@ _PACKAGE = imports.ROOT / imports.PACKAGE
 
 # What each room imports, besides itself and these. A room is a directory of the package,
 # or a module beside the facade.
-_FOR_ALL = {"errors", "older_pythons", "text_table", "html_table"}
+_FOR_ALL = {"errors", "older_pythons", "text_table", "html_table", "value_classes"}
 _MAY_USE = {
   "errors": set(),
   "older_pythons": set(),
+  "value_classes": set(),
   "text_table": set(),
   "html_table": set(),
   "bundle": set(),

@@ -14,8 +14,7 @@ Three kinds of tensors have checksums of their own kind:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from estimator_ckpt.bundle import checksum, coding, dtypes, files
 from estimator_ckpt.bundle.messages import BundleEntry
@@ -23,9 +22,14 @@ from estimator_ckpt.bundle.shards import Shards, num_elements
 from estimator_ckpt.checkpoint.verify.entries import Extent
 from estimator_ckpt.checkpoint.verify.findings import Findings
 from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError
-from estimator_ckpt.older_pythons import Protocol
 
-Progress = Callable[[int, int], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Protocol, TypeAlias
+else:
+  Protocol = object  # to what runs, a class as any other
+
+Progress: TypeAlias = "Callable[[int, int], None]"
 
 _UINT32_MAX = 2**32 - 1
 _FIXED32_SIZE = 4

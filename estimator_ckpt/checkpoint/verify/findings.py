@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 
+from estimator_ckpt import value_classes
 from estimator_ckpt.html_table import html_table
 from estimator_ckpt.text_table import Column
 
@@ -16,7 +16,7 @@ class Severity(enum.Enum):
   WARNING = "warning"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class Finding:
   """One thing that is not as it should be.
 
@@ -40,7 +40,7 @@ class Finding:
     return f"{self.severity.value}: {where}: {self.message} [{self.code}]"
 
 
-@dataclasses.dataclass(frozen=True)
+@value_classes.dataclass(frozen=True)
 class VerifyReport:
   """What verifying a checkpoint, or a directory of them, found.
 

@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
       "completion scripts are written by the package shtab, which is not installed: pip"
       " install 'estimator-ckpt[completion]'"
     ) from error
-  from estimator_ckpt.cli import main
+  from estimator_ckpt.cli.parsers import PROGRAM
 
-  script = shtab.complete(_whole_parser(main.PROGRAM), args.shell)
+  script = shtab.complete(_whole_parser(PROGRAM), args.shell)
   if args.json:
     terminal.print_json({"shell": args.shell, "script": script})
   else:

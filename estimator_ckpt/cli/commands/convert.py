@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-from typing import Any
 
 from estimator_ckpt import errors
 from estimator_ckpt.cli import arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
 
 HELP = "Converts checkpoints between TF1 (names), TF2 (objects) and dual (both)."
 EXAMPLES = """\

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt.cli import arguments, terminal
 from estimator_ckpt.cli.exit_statuses import FAILED, FINE, NO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import Any
+
   from estimator_ckpt.checkpoint.listing import SavedTensor
   from estimator_ckpt.files.diff import Comparison, Difference
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Tuple
 
 from estimator_ckpt.bundle.paths import as_directory
 from estimator_ckpt.cli import terminal
 from estimator_ckpt.cli.exit_statuses import FAILED, FINE
 from estimator_ckpt.errors import CheckpointError, OptionError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import Any, TypeAlias
+
   from estimator_ckpt.checkpoint.listing import SavedTensor
   from estimator_ckpt.checkpoint.model_dir import ModelDir
   from estimator_ckpt.checkpoint.roles import Role
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
   from estimator_ckpt.files.size_tree import Branch
   from estimator_ckpt.files.summary import CheckpointSummary
   from estimator_ckpt.files.tensor_values import Value, ValueSummary
+
+Row: TypeAlias = "tuple[SavedTensor, Role]"
+
 
 HELP = "Shows what a checkpoint is and what it holds: names, shapes, sizes, objects."
 EXAMPLES = """\
@@ -53,8 +58,6 @@ _KIND_FLAGS = {
   "other": ("global_step", "other"),
 }
 _LABEL_WIDTH = 22
-
-Row = Tuple["SavedTensor", "Role"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,9 +141,9 @@ def run(args: argparse.Namespace) -> int:
   if args.values:
     values, unreadable = _read_values(summary.prefix, rows)
     problems = (*summary.problems, *unreadable)
-    import dataclasses
+    from estimator_ckpt import value_classes
 
-    summary = dataclasses.replace(summary, problems=problems)
+    summary = value_classes.replace(summary, problems=problems)
   # What could not be read was not shown; `verify` says more.
   status = FAILED if args.values and summary.problems else FINE
   if args.json:

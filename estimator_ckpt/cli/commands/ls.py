@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from estimator_ckpt.cli import terminal
 from estimator_ckpt.cli.exit_statuses import FINE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
   from estimator_ckpt.files.best_directories import BestDirectory
   from estimator_ckpt.files.checkpoints import CheckpointList, FoundCheckpoint

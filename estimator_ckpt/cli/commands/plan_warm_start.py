@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from estimator_ckpt.cli import arguments, terminal
 from estimator_ckpt.cli.exit_statuses import FINE, NO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
   from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 

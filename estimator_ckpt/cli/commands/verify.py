@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from estimator_ckpt.cli import terminal
 from estimator_ckpt.cli.exit_statuses import FAILED, FINE, NO
 from estimator_ckpt.errors import CheckpointError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from typing import Any
+
   from estimator_ckpt.checkpoint.verify.findings import Finding, VerifyReport
 
 HELP = "Checks a checkpoint, or all of a directory, down to every tensor's checksum."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 
 from estimator_ckpt.cli import terminal
 from estimator_ckpt.cli.exit_statuses import FAILED, FINE
@@ -76,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
   page = document.render(shown.title, shown.as_dict())
   path = args.output
   if path is None:
+    import tempfile
+
     path = os.path.join(tempfile.mkdtemp(prefix="estimator_ckpt_"), "page.html")
   document.write(path, page)
   if args.json:
