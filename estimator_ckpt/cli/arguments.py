@@ -114,6 +114,20 @@ def add_partition_strategy(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def means_several(path: str, recursive: bool) -> bool:
+  """Whether a path stands for several checkpoints or model_dirs.
+
+  Args:
+    path: as it was typed.
+    recursive: whether all below it is meant.
+  """
+  if recursive or not any(sign in path for sign in "*?["):
+    return recursive
+  from estimator_ckpt.files.selection import is_pattern
+
+  return is_pattern(path)
+
+
 def partition_strategy_of(args: argparse.Namespace) -> dict[str, str] | None:
   """The value of --partition_strategy as a dict.
 

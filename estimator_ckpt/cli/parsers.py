@@ -39,10 +39,14 @@ class _Parser(argparse.ArgumentParser):
   def format_help(self) -> str:
     """The help, which few runs print: its texts are made here."""
     examples = "\n".join(map(_example, self._command.EXAMPLES.strip().splitlines()))
-    self.description = wrapped(self._command.HELP)
     self.epilog = f"{PATHS}\n\nexamples:\n{examples}\n\n{exit_statuses.EXPLAINED}"
     self.formatter_class = argparse.RawDescriptionHelpFormatter
-    return super().format_help()
+    more = self.description
+    self.description = wrapped(self._command.HELP) + (f"\n{more}" if more else "")
+    try:
+      return super().format_help()
+    finally:
+      self.description = more
 
   def error(self, message: str) -> NoReturn:
     raise UsageError(f"{message}; see {self.prog} --help")

@@ -6,17 +6,20 @@ import argparse
 import functools
 
 from estimator_ckpt import errors
-from estimator_ckpt.cli import arguments
+from estimator_ckpt.cli import arguments, exit_statuses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
   from typing import Any
+
+  from estimator_ckpt.files.several import Outcome
 
 HELP = "Converts checkpoints between TF1 (names), TF2 (objects) and dual (both)."
 EXAMPLES = """\
 estimator-ckpt convert model_dir model_dir_dual --to=dual
 estimator-ckpt convert model_dir/model.ckpt-300 out/model.ckpt-300 --to=tf2
 estimator-ckpt convert keras/ckpt-7 tf1/ckpt-7 --to=tf1 --name_map=step:global_step
+estimator-ckpt convert 'gs://bucket/**/model_dir' gs://bucket/dual --to=dual
 estimator-ckpt convert old new --to=dual --name_map=old_net/:net/ --data=copy
 estimator-ckpt convert model_dir keras --to=tf2 --optimizer=adam --keras=3 --like=untrained/ckpt
 estimator-ckpt convert keras/ckpt-7 tf1/model.ckpt-7 --to=tf1 --like=old_model_dir
@@ -28,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   from estimator_ckpt.checkpoint.layout import LAYOUTS
 
   arguments.add_source_and_target(parser)
+  parser.add_argument(
+    "--recursive",
+    action="store_true",
+    help="convert every model_dir below SOURCE, to the same place below DEST. SOURCE may"
+    " also be a pattern, as 'runs/*/model_dir' or 'runs/**'. What was done before is"
+    " skipped, and one that fails does not stop the others",
+  )
   arguments.add_format(parser, required=True, help_text="the format to write")
   parser.add_argument(
     "--layout",
@@ -126,21 +136,98 @@ def run(args: argparse.Namespace) -> int:
   """
   from estimator_ckpt.files.convert import convert
 
-  options = _keras_options(args)
-  writer = functools.partial(
-    convert,
-    args.source,
-    arguments.target_of(args),
-    args.to,
-    layout=args.layout,
-    name_map=args.name_map,
-    optimizer=args.optimizer,
-    keras=args.keras,
-    like=args.like,
-    keras_options=options,
-    partition_strategy=arguments.partition_strategy_of(args),
-  )
+  target = arguments.target_of(args)
+  options = {
+    "layout": args.layout,
+    "name_map": args.name_map,
+    "optimizer": args.optimizer,
+    "keras": args.keras,
+    "like": args.like,
+    "keras_options": _keras_options(args),
+    "partition_strategy": arguments.partition_strategy_of(args),
+  }
+  if arguments.means_several(args.source, args.recursive):
+    return _convert_several(args, target, options)
+  writer = functools.partial(convert, args.source, target, args.to, **options)
   return arguments.write(args, "converting", writer)
+
+
+def _convert_several(
+  args: argparse.Namespace, target: str, options: dict[str, Any]
+) -> int:
+  from estimator_ckpt.cli import terminal
+  from estimator_ckpt.files.conversions import convert_several
+  from estimator_ckpt.files.selection import select
+
+  selected = select(args.source, args.recursive)
+  with terminal.ProgressBar("converting") as bar:
+    outcomes = convert_several(
+      selected,
+      target,
+      args.to,
+      data=args.data,
+      overwrite=args.overwrite,
+      dry_run=args.dry_run,
+      progress=bar.update,
+      **options,
+    )
+  words = [_outcome(outcome, args.dry_run) for outcome in outcomes]
+  counts = {word: words.count(word) for word in dict.fromkeys(words)}
+  if args.json:
+    terminal.print_json(
+      {
+        "conversions": [
+          _outcome_json(outcome, word) for outcome, word in zip(outcomes, words)
+        ],
+        "counts": counts,
+      }
+    )
+  else:
+    rows = []
+    for each, outcome, word in zip(selected, outcomes, words):
+      report = outcome.result.report if outcome.result is not None else None
+      checkpoints = report.checkpoints if report is not None else ()
+      size = terminal.human_bytes(sum(c.data_bytes for c in checkpoints))
+      row = [each.relative or each.path, word]
+      rows.append(
+        row + ([f"{len(checkpoints)}", size] if report is not None else ["", ""])
+      )
+    columns = [
+      terminal.Column("model_dir or checkpoint", elastic=True),
+      terminal.Column("result"),
+      terminal.Column("checkpoints", right=True),
+      terminal.Column("data", right=True),
+    ]
+    terminal.print_lines(terminal.format_table(columns, rows, terminal.width()))
+    print()
+    for outcome in outcomes:
+      if outcome.error is not None:
+        source, text = outcome.item.source, str(outcome.error)
+        text = text if text.startswith(source) else f"{source}: {text}"
+        for line in text.splitlines():
+          terminal.print_lines(terminal.wrap(terminal.printable(line)))
+    print("; ".join(f"{count:,} {word}" for word, count in counts.items()) + ".")
+  failed = any(outcome.error is not None for outcome in outcomes)
+  return exit_statuses.FAILED if failed else exit_statuses.FINE
+
+
+def _outcome(outcome: Outcome, dry_run: bool) -> str:
+  if outcome.error is not None:
+    return "failed"
+  if outcome.result.report is None:
+    return "done before"
+  return "would be converted" if dry_run else "converted"
+
+
+def _outcome_json(outcome: Outcome, word: str) -> dict[str, Any]:
+  report = outcome.result.report if outcome.result is not None else None
+  return {
+    "source": outcome.item.source,
+    "target": outcome.item.target,
+    "result": word,
+    "error": None if outcome.error is None else str(outcome.error),
+    "report": None if report is None else report.as_dict(),
+  }
 
 
 def _keras_options(args: argparse.Namespace) -> dict[str, Any]:

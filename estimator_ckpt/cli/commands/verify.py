@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from estimator_ckpt.cli import terminal
+from estimator_ckpt.cli import arguments, terminal
 from estimator_ckpt.cli.exit_statuses import FAILED, FINE, NO
-from estimator_ckpt.errors import CheckpointError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
   from typing import Any
 
   from estimator_ckpt.checkpoint.verify.findings import Finding, VerifyReport
+  from estimator_ckpt.files.several import Outcome
 
 HELP = "Checks a checkpoint, or all of a directory, down to every tensor's checksum."
 EXAMPLES = """\
@@ -22,6 +22,7 @@ estimator-ckpt verify model_dir
 estimator-ckpt verify model_dir/model.ckpt-300 --fast
 estimator-ckpt verify model_dir other_dir/model.ckpt-9
 estimator-ckpt verify experiments --recursive --fast
+estimator-ckpt verify 'gs://bucket/**/model_dir' --fast
 estimator-ckpt verify model_dir --json | jq '.findings[].code'
 """
 
@@ -31,9 +32,12 @@ _SHOWN = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  parser.description = f"{parser.description}\nWarnings do not count as errors."
+  parser.description = "Warnings do not count as errors."
   parser.add_argument(
-    "paths", metavar="PATH", nargs="+", help="a checkpoint, or a directory of them"
+    "paths",
+    metavar="PATH",
+    nargs="+",
+    help="a checkpoint, or a directory of them; or a pattern, as 'runs/*/model_dir'",
   )
   parser.add_argument(
     "--recursive",
@@ -58,46 +62,83 @@ def run(args: argparse.Namespace) -> int:
     The exit status: `NO` if there is an error, `FAILED` if a path was not verified.
   """
   from estimator_ckpt.checkpoint.verify import verify
-  from estimator_ckpt.files.checkpoints import checkpoint_directories
 
-  paths = args.paths
-  if args.recursive:
-    paths = [below for path in paths for below in checkpoint_directories(path)]
-  reports = []
-  failures = []
-  for path in paths:
+  if len(args.paths) > 1 or arguments.means_several(args.paths[0], args.recursive):
+    return _verify_several(args)
+  begin = time.monotonic()
+  with terminal.ProgressBar("verifying") as bar:
+    report = verify(args.paths[0], fast=args.fast, progress=bar.update)
+  if args.json:
+    terminal.print_json(_json(report, args.fast))
+  else:
+    terminal.print_lines(_lines(report, args.fast, time.monotonic() - begin))
+  return FINE if report.ok else NO
+
+
+def _verify_several(args: argparse.Namespace) -> int:
+  from estimator_ckpt.checkpoint.verify import verify
+  from estimator_ckpt.files import several
+  from estimator_ckpt.files.selection import select
+
+  def work(
+    path: str, progress: Callable[[int, int], None]
+  ) -> tuple[VerifyReport, float]:
     begin = time.monotonic()
-    with terminal.ProgressBar("verifying") as bar:
-      try:
-        report = verify(path, fast=args.fast, progress=bar.update)
-      except CheckpointError as error:
-        if len(paths) == 1:
-          raise
-        # One path that cannot be verified does not hide the others.
-        failures.append((path, str(error)))
-        if not args.json:
-          print(
-            f"{terminal.printable(path)}\nnot verified: {terminal.printable(str(error))}\n"
-          )
-        continue
-    reports.append(report)
-    if not args.json:
-      if len(paths) > 1:
-        print(terminal.printable(path))
-      terminal.print_lines(_lines(report, args.fast, time.monotonic() - begin))
-      if len(paths) > 1:
-        print()
+    report = verify(path, fast=args.fast, progress=progress)
+    return report, time.monotonic() - begin
+
+  paths = [each.path for path in args.paths for each in select(path, args.recursive)]
+  with terminal.ProgressBar("verifying") as bar:
+    outcomes = several.work_on(paths, work, bar.update)
+  reports = [outcome.result[0] for outcome in outcomes if outcome.error is None]
+  # One path that cannot be verified does not hide the others.
+  failures = [outcome for outcome in outcomes if outcome.error is not None]
   if args.json:
     described = [_json(report, args.fast) for report in reports]
-    described += [{"path": path, "error": error} for path, error in failures]
-    several = args.recursive or len(args.paths) > 1
-    terminal.print_json({"reports": described} if several else described[0])
-  elif len(paths) > 1:
+    described += [{"path": each.item, "error": str(each.error)} for each in failures]
+    terminal.print_json({"reports": described})
+  else:
+    for outcome in outcomes:
+      print(terminal.printable(outcome.item))
+      if outcome.error is not None:
+        print(f"not verified: {terminal.printable(str(outcome.error))}")
+      else:
+        report, seconds = outcome.result
+        terminal.print_lines(_lines(report, args.fast, seconds))
+      print()
+    terminal.print_lines(_overview(outcomes))
     sound = sum(report.ok for report in reports)
-    print(f"{sound:,} of {terminal.plural(len(paths), 'path')} sound.")
+    print(f"\n{sound:,} of {terminal.plural(len(paths), 'path')} sound.")
   if failures:
     return FAILED
   return FINE if all(report.ok for report in reports) else NO
+
+
+def _overview(outcomes: Sequence[Outcome]) -> Iterator[str]:
+  """A line for each of several paths."""
+  columns = [
+    terminal.Column("path", elastic=True),
+    terminal.Column("result"),
+    terminal.Column("checkpoints", right=True),
+    terminal.Column("tensors", right=True),
+    terminal.Column("read", right=True),
+  ]
+  rows = []
+  for outcome in outcomes:
+    if outcome.error is not None:
+      rows.append([outcome.item, "not verified", "", "", ""])
+      continue
+    report = outcome.result[0]
+    rows.append(
+      [
+        outcome.item,
+        "sound" if report.ok else "errors",
+        f"{len(report.checkpoints):,}",
+        f"{report.tensors:,}",
+        terminal.human_bytes(report.bytes_read),
+      ]
+    )
+  return terminal.format_table(columns, rows, terminal.width())
 
 
 def _lines(report: VerifyReport, fast: bool, seconds: float) -> Iterator[str]:
