@@ -296,6 +296,26 @@ def mkdirs(path: str) -> list[str]:
   return made
 
 
+def check_bucket(path: str) -> None:
+  """Looks whether a store has the bucket of a file that would be written.
+
+  TensorFlow's file systems do not tell buckets from directories, which are made.
+
+  Args:
+    path: the file.
+
+  Raises:
+    CheckpointNotFoundError: the store has no such bucket.
+    CheckpointIOError: the file system refused.
+  """
+  if is_local(path):
+    return
+  with file_errors(path, "written"):
+    system = remote.file_system(path)
+    if isinstance(system, remote.FsspecFiles):
+      system.check_bucket(path)
+
+
 def remove_empty_dir(path: str) -> bool:
   """Removes a local directory if nothing is in it; returns whether it did."""
   try:

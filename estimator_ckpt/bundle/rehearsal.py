@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import copies, files, paths, shards
 from estimator_ckpt.bundle.commit import check_replaceable
+from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.bundle.index import Index
 
 TYPE_CHECKING = False
@@ -63,7 +64,9 @@ class BundleRehearsal:
     Raises:
       CheckpointExistsError: there is a bundle and it may not be replaced, or another
         process is writing it.
+      CheckpointNotFoundError: the store has no such bucket.
     """
+    files.check_bucket(index_path(self.prefix))
     check_replaceable(self.prefix, self._overwrite)
     return self
 

@@ -220,6 +220,17 @@ class FsspecFiles:
       if not _is_in_bucket(inner):
         system.makedirs(inner, exist_ok=True)
 
+  def check_bucket(self, path: str) -> None:
+    """Looks whether a file could be written, and writes nothing.
+
+    Raises:
+      FileNotFoundError: the store has no such bucket.
+    """
+    with _fsspec(path) as (system, inner):
+      bucket, slash, _ = inner.partition("/")
+      if _is_in_bucket(inner) and not (slash and _is_dir(system, bucket)):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
   def replace(self, path: str, data: bytes) -> bool:
     """Writes a file in one step, in place of what is there; whether it can do that."""
     with _fsspec(path) as (system, inner):

@@ -206,17 +206,21 @@ def test_a_conversion_to_a_disk_reads_each_byte_once(tmp_path):
     ("model_dir/model.ckpt-30", "nobucket/model_dir/model.ckpt-30"),
   ],
 )
-def test_a_bucket_that_does_not_exist_is_an_error(source, target):
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_bucket_that_does_not_exist_is_an_error(source, target, dry_run):
   with pytest.raises(
     CheckpointNotFoundError, match="^counted://nobucket: there is no such bucket, so"
   ):
-    convert(f"{_STORE}/{source}", f"{SCHEME}://{target}", "dual")
+    convert(f"{_STORE}/{source}", f"{SCHEME}://{target}", "dual", dry_run=dry_run)
   assert ObjectStore.buckets == {"bucket"}
 
 
-def test_a_checkpoint_has_to_be_in_a_bucket():
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_checkpoint_has_to_be_in_a_bucket(dry_run):
   with pytest.raises(CheckpointNotFoundError, match="there is counted://BUCKET/NAME$"):
-    convert(f"{_MODEL_DIR}/model.ckpt-30", f"{SCHEME}://nobucket", "dual")
+    convert(
+      f"{_MODEL_DIR}/model.ckpt-30", f"{SCHEME}://nobucket", "dual", dry_run=dry_run
+    )
   assert ObjectStore.buckets == {"bucket"}
 
 

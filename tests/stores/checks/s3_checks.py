@@ -74,11 +74,12 @@ def test_what_is_there_is_not_replaced(model_dir):
     convert(f"{_MODEL_DIR}/model.ckpt-10", f"{_MODEL_DIR}/model.ckpt-20", "dual")
 
 
-def test_a_bucket_is_not_made(server, model_dir):
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_bucket_is_not_made(server, model_dir, dry_run):
   with pytest.raises(
     CheckpointNotFoundError, match="^s3://nobucket: there is no such bucket"
   ):
-    convert(f"{_MODEL_DIR}/model.ckpt-10", "s3://nobucket/x", "dual")
+    convert(f"{_MODEL_DIR}/model.ckpt-10", "s3://nobucket/x", "dual", dry_run=dry_run)
   assert files.list_dir("s3://") == [s3_server.BUCKET]
 
 
