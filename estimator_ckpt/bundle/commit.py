@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import copies, files, locks, paths, shards
@@ -118,9 +118,10 @@ class BundleWriter:
 
   def _claim(self) -> None:
     """Looks at what is there, and writes the file that says what is coming."""
-    _check_no_index(self.prefix, self._overwrite)
-    self.cleaned = _clean_leftovers(self.prefix)
-    self._replaced = _replaced_files(self.prefix, self._overwrite)
+    found = _files_of(self.prefix)
+    _check_no_index(self.prefix, self._overwrite, found)
+    self.cleaned = _clean_leftovers(self.prefix, found)
+    self._replaced = _replaced_files(self.prefix, self._overwrite, found, self.cleaned)
     taken = {_count(path) for path in self._replaced}
     while self.num_shards in taken:
       self.num_shards += 1
@@ -290,11 +291,12 @@ class BundleWriter:
     return data_path(self.prefix, len(self.placed), self.num_shards)
 
 
-def find_leftovers(prefix: str) -> list[str]:
+def find_leftovers(prefix: str, found: Sequence[str] | None = None) -> list[str]:
   """Files of the bundle at a prefix that were not complete when their writer ended.
 
   Args:
     prefix: the checkpoint's path.
+    found: the paths that begin with the prefix and a dot, where they have been listed.
 
   Returns:
     The temporary files of writers that do not live any more, and the data files that
@@ -303,7 +305,8 @@ def find_leftovers(prefix: str) -> list[str]:
   Raises:
     CheckpointExistsError: a writer is at work.
   """
-  temporaries = check_no_writer(prefix)
+  found = _files_of(prefix) if found is None else found
+  temporaries = check_no_writer(prefix, found=found)
   matches = [re.search(_INTENT, temporary) for temporary in temporaries]
   intents = [match for match in matches if match]
   if not intents:
@@ -317,7 +320,7 @@ def find_leftovers(prefix: str) -> list[str]:
     return temporaries
   leftovers = list(temporaries)
   planned = {int(match[1]) for match in intents}
-  for path in _data_files(prefix):
+  for path in _data_files(prefix, found):
     count = _count(path)
     # Before the commit the planned ones are too many, after it all others.
     if count != current and (count in planned or current in planned):
@@ -336,16 +339,20 @@ def check_replaceable(prefix: str, overwrite: bool) -> None:
     CheckpointExistsError: there is a bundle that may not be replaced, or a writer is at
       work.
   """
-  _check_no_index(prefix, overwrite)
-  _replaced_files(prefix, overwrite, find_leftovers(prefix))
+  found = _files_of(prefix)
+  _check_no_index(prefix, overwrite, found)
+  _replaced_files(prefix, overwrite, found, find_leftovers(prefix, found))
 
 
-def check_no_writer(prefix: str, own: str = "") -> list[str]:
+def check_no_writer(
+  prefix: str, own: str = "", found: Sequence[str] | None = None
+) -> list[str]:
   """Checks that no process is writing the bundle at a prefix.
 
   Args:
     prefix: the checkpoint's path.
     own: a temporary file that this process holds.
+    found: what is in its directory, where that has been listed.
 
   Returns:
     The temporary files beside the index whose writers have ended.
@@ -353,9 +360,13 @@ def check_no_writer(prefix: str, own: str = "") -> list[str]:
   Raises:
     CheckpointExistsError: a process is writing it.
   """
+  found = _files_of(prefix) if found is None else found
   start = index_path(prefix) + ".tmp-"
-  paths = files.glob_prefix(start)
-  temporaries = [path for path in paths if files.is_temporary(path) and path != own]
+  temporaries = [
+    path
+    for path in found
+    if path.startswith(start) and files.is_temporary(path) and path != own
+  ]
   for path in temporaries:
     if locks.is_in_use(path):
       raise CheckpointExistsError(
@@ -381,11 +392,11 @@ def clean_leftovers(prefix: str) -> list[str]:
   with contextlib.ExitStack() as stack:
     if files.is_local(prefix) and files.is_dir(directory or "."):
       stack.enter_context(locks.turn(files.local_path(directory) or "."))
-    return _clean_leftovers(prefix)
+    return _clean_leftovers(prefix, _files_of(prefix))
 
 
-def _clean_leftovers(prefix: str) -> list[str]:
-  leftovers = find_leftovers(prefix)
+def _clean_leftovers(prefix: str, found: Sequence[str]) -> list[str]:
+  leftovers = find_leftovers(prefix, found)
   # The files that say what is left go last, so that this too may be interrupted.
   leftovers.sort(key=files.is_temporary)
   for path in leftovers:
@@ -420,8 +431,9 @@ def clean_directory(directory: str) -> list[str]:
   return removed
 
 
-def _check_no_index(prefix: str, overwrite: bool) -> None:
-  if not overwrite and files.exists(index_path(prefix)):
+def _check_no_index(prefix: str, overwrite: bool, found: Sequence[str]) -> None:
+  path = index_path(prefix)
+  if not overwrite and path in found and files.exists(path):
     raise CheckpointExistsError(
       f"{prefix}: there is a checkpoint already; choose another destination, or"
       " ask for it to be overwritten (--overwrite)"
@@ -429,10 +441,10 @@ def _check_no_index(prefix: str, overwrite: bool) -> None:
 
 
 def _replaced_files(
-  prefix: str, overwrite: bool, leftovers: Collection[str] = ()
+  prefix: str, overwrite: bool, found: Sequence[str], leftovers: Collection[str]
 ) -> list[str]:
   """Data files that a new bundle replaces; an error where that was not asked for."""
-  replaced = [path for path in _data_files(prefix) if path not in leftovers]
+  replaced = [path for path in _data_files(prefix, found) if path not in leftovers]
   if replaced and not overwrite:
     raise CheckpointExistsError(
       f"{replaced[0]}: there is a data file of a checkpoint without index; it"
@@ -442,10 +454,14 @@ def _replaced_files(
   return replaced
 
 
-def _data_files(prefix: str) -> list[str]:
-  return [
-    path for path in files.glob_prefix(prefix + ".data-") if parse_data_path(path)
-  ]
+def _files_of(prefix: str) -> list[str]:
+  """What is there of the bundle at a prefix, and of its writers, by one listing."""
+  return files.glob_prefix(prefix + ".")
+
+
+def _data_files(prefix: str, found: Sequence[str]) -> list[str]:
+  start = prefix + ".data-"
+  return [path for path in found if path.startswith(start) and parse_data_path(path)]
 
 
 def _count(path: str) -> int:

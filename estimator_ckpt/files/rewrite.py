@@ -283,7 +283,18 @@ def check_free(targets: Sequence[str], overwrite: bool, clean: bool = True) -> N
   Raises:
     CheckpointExistsError: there is a checkpoint that may not be replaced.
   """
-  taken = [] if overwrite else [to for to in targets if files.exists(index_path(to))]
+  taken = []
+  if not overwrite:
+    # One listing for each directory, where each index would be asked for twice.
+    listed = {
+      directory: set(files.glob_prefix(paths.join(directory, "")))
+      for directory in {paths.parent(to) for to in targets}
+    }
+    taken = [
+      to
+      for to in targets
+      if index_path(to) in listed[paths.parent(to)] and files.exists(index_path(to))
+    ]
   if taken:
     for to in taken if clean else ():
       # A run may have been interrupted when its checkpoint was whole already.
@@ -330,6 +341,7 @@ class _Unfinished:
     self._state_file = state_file
     self._overwrite = overwrite
     self._found: list[str] = []
+    self._there: list[str] = []
     self._new: set[str] = set()
     self._made: list[str] = []
     self.targets: set[str] = set()
@@ -349,10 +361,10 @@ class _Unfinished:
     self._found, self.targets = [], set()
     start = paths.join(self._directory, _UNFINISHED)
     # A state file that was not completed is found too, and removed with the list.
-    for path in files.glob_prefix(
-      paths.join(self._directory, f"{state_lib.STATE_FILE}.")
-    ):
-      if not files.is_temporary(path):
+    self._there = files.glob_prefix(paths.join(self._directory, ""))
+    for path in self._there:
+      of_state = path.startswith(self._state_file + ".")
+      if not (of_state and files.is_temporary(path)):
         continue
       is_list = path.startswith(start)
       if locks.is_in_use(path):
@@ -373,7 +385,7 @@ class _Unfinished:
     wanted = [to for to in self._wanted if to not in self.targets]
     check_free(wanted, self._overwrite, clean)
     ours_to_replace = self._overwrite or self._state_file in self.targets
-    if files.exists(self._state_file) and not ours_to_replace:
+    if self._state_file in self._there and not ours_to_replace:
       raise errors.CheckpointExistsError(
         f"{self._state_file}: there is a model_dir already; choose another destination,"
         " or ask for it to be overwritten (--overwrite)"
@@ -393,10 +405,10 @@ class _Unfinished:
         self._new = {
           to
           for to in (self._state_file, *self._wanted)
-          if to in self.targets or not files.exists(_path_of(to))
+          if to in self.targets or _path_of(to) not in self._there
         }
         for to in self._wanted:
-          check_no_writer(to)
+          check_no_writer(to, found=self._there)
         file = closing.enter_context(files.create(path, sync=False))
         is_listed = True
         names = "".join(to.rpartition("/")[2] + "\n" for to in sorted(self._new))

@@ -205,10 +205,18 @@ def check_target(target: str, sources: Sequence[str]) -> None:
 
 def target_prefix(target: str, source: str) -> str:
   """The prefix that a destination means; in a directory, with the source's own name."""
-  is_prefix = not target.endswith("/") and files.exists(index_path(target))
-  if target.endswith("/") or files.is_dir(target) and not is_prefix:
+  if target.endswith("/") or _is_directory(target):
     return paths.join(target, prefix_lib.base(source).rpartition("/")[2])
   return target
+
+
+def _is_directory(target: str) -> bool:
+  """Whether a destination is a directory, and no checkpoint's prefix."""
+  if paths.parent(target).endswith("://"):  # Listing all buckets may be forbidden.
+    return files.is_dir(target)
+  beside = files.glob_prefix(target)
+  is_there = target in beside and index_path(target) not in beside
+  return is_there and files.is_dir(target)
 
 
 def _real(prefix: str) -> str:
