@@ -101,7 +101,7 @@ def define_checkpoint_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None
   flags.DEFINE_boolean(
     "checkpoint_asynchronous",
     False,
-    "Whether training goes on while a checkpoint is written. For jobs on one machine.",
+    "Whether training goes on while a checkpoint is written.",
     flag_values=flag_values,
   )
   flags.DEFINE_boolean(

@@ -28,8 +28,8 @@ from estimator_ckpt.training.writer import Writer
 # A wait of so many seconds is worth a warning.
 _NOTICEABLE = 0.1
 _logger = logging.getLogger(__name__)
-# A session that was closed, or lost its devices, has lost the snapshot too.
-_LOST = (tf.errors.AbortedError, tf.errors.CancelledError)
+# A session that was closed, or has lost a server, has lost the snapshot too.
+_LOST = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError)
 
 # Publishes a checkpoint. It is given a function that writes the snapshot to a prefix.
 Publish = Callable[[Callable[[str], None]], None]
@@ -64,21 +64,14 @@ class AsynchronousSaves:
     """Saves a checkpoint; returns when the snapshot is taken.
 
     Args:
-      session: holds the variables, and runs on this machine.
+      session: holds the variables.
       feed: tensors that are saved with a given value, and these values.
       prefix: the path of the checkpoint, for messages.
       publish: writes and publishes the checkpoint, on the writing thread.
 
     Raises:
-      OptionError: the session runs on a server.
       Exception: the last write failed, and its error has not been raised yet.
     """
-    if session.sess_str:
-      raise errors.OptionError(
-        "asynchronous=True is for jobs on one machine, and this session is one of "
-        f"{tf.compat.as_text(session.sess_str)}. Leave it out; a save then waits until "
-        "it is written."
-      )
     call = tfp.save_call()
     self.wait_for_turn()
     waiting, self._waited = self._waited, 0.0
@@ -93,13 +86,13 @@ class AsynchronousSaves:
         try:
           publish(lambda target: self._snapshot.write(session, target))
         except BaseException as error:
-          self._drop(session)
-          if not isinstance(error, _LOST):
-            raise
-          _logger.warning(
-            "%s was not written, since its session ended: %s", prefix, error
-          )
-          return
+          if isinstance(error, _LOST):
+            _logger.warning(
+              "%s was not written, since its session was lost: %s", prefix, error
+            )
+          else:
+            self._drop(session)
+          raise
         self._last_write = time.monotonic() - taken
         save_costs.report(waiting, taken - start, self._last_write, prefix, True)
 
@@ -145,14 +138,11 @@ class AsynchronousSaves:
     """
     self._writer.wait()
 
-  def join(self) -> bool:
+  def join(self) -> None:
     """Waits for the last write at the end of training.
 
     The error of the write is raised, unless training itself has failed: then it is
     logged, and the error of training goes on.
-
-    Returns:
-      Whether the last write failed.
 
     Raises:
       Exception: the last write failed, and training did not.
@@ -160,11 +150,21 @@ class AsynchronousSaves:
     training_failed = sys.exc_info()[0] is not None
     error = self._writer.join()
     if error is None:
-      return False
-    if not training_failed:
+      return
+    is_lost = isinstance(error, _LOST)
+    if training_failed and is_lost:
+      # A session that takes its place begins with the checkpoint before.
+      self._writer.forget()
+    elif training_failed:
+      _logger.error("The last checkpoint was not written: %s", error)
+    elif is_lost:
+      self._writer.forget()
+      # A MonitoredSession would only log the error of a lost session when it is closed.
+      raise errors.CheckpointIOError(
+        f"The last checkpoint was not written, since its session was lost: {error}"
+      ) from error
+    else:
       self._writer.wait()
-    _logger.error("The last checkpoint was not written: %s", error)
-    return True
 
   def _wait_at_the_end(
     self, session: tf.compat.v1.Session, coordinator: tf.train.Coordinator | None

@@ -81,7 +81,7 @@ def dual_checkpointing(model_fn: ModelFn | None = None, **options: Any) -> Any:
     separate: True writes two bundles over the same data: one with TF1 names only, and
       one for TF2 in the directory `tf2/` beside it.
     asynchronous: True lets training go on while a checkpoint is written; `save` waits
-      for a snapshot only. For jobs on one machine.
+      for a snapshot only.
     durable: True syncs a checkpoint to the disk before the file `checkpoint` names it, so
       that it survives a power cut.
     save_on_signals: signals, such as ("SIGTERM",), at which training ends its step,

@@ -85,8 +85,7 @@ class CheckpointSaver(tfp.SaverBase):
       names only, and one for TF2 in the directory tf2/ beside it; see
       `estimator_ckpt.training.separate`.
     asynchronous: whether `save` returns when a snapshot is taken, and training goes on
-      while it is written; see `estimator_ckpt.training.asynchronous`. For jobs on one
-      machine.
+      while it is written; see `estimator_ckpt.training.asynchronous`.
     durable: whether a checkpoint is synced to the disk before the state file names it, so
       that it survives a power cut.
     save_on_signals: signals, by name or number, at which training ends its step, saves
@@ -197,7 +196,7 @@ class CheckpointSaver(tfp.SaverBase):
       builder.restores,
       objects.gathered.python_states,
       Publisher(plan, in_pairs, self._durable),
-      AsynchronousSaves(Snapshot(builder.written)) if saves_behind else None,
+      AsynchronousSaves(Snapshot(builder.shards)) if saves_behind else None,
     )
     saver_graph.say_name_only(plan)
     if self._replaces_collected:

@@ -10,7 +10,7 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import saveables as saveables_lib
 from estimator_ckpt.training import tensorflow_private as tfp
-from estimator_ckpt.training.snapshot import WrittenTensor
+from estimator_ckpt.training.snapshot import WrittenShard, WrittenTensor
 from estimator_ckpt.training.tensorflow_private import tf
 
 
@@ -19,7 +19,7 @@ class SaverBuilder(tfp.BulkSaverBuilder):
 
   Attributes:
     restores: the RestoreV2 ops that were added.
-    written: the tensors that the SaveV2 ops write.
+    shards: what the SaveV2 ops write, one shard each.
 
   Args:
     extras: keys of the extra tensors, and functions that make the tensors.
@@ -31,7 +31,7 @@ class SaverBuilder(tfp.BulkSaverBuilder):
     self._extras = list(extras)
     self._bulk = bulk
     self.restores: list[restore_lib.RestoreOp] = []
-    self.written: list[WrittenTensor] = []
+    self.shards: list[WrittenShard] = []
 
   def save_op(
     self, filename_tensor: Any, saveables: Sequence[saveables_lib.RecordedSaveable]
@@ -47,8 +47,10 @@ class SaverBuilder(tfp.BulkSaverBuilder):
       slices.append("")
       tensors.append(make_tensor())
     self._extras = []
-    self.written += map(WrittenTensor, names, slices, tensors)
-    return tfp.save_v2(filename_tensor, names, slices, tensors)
+    op = tfp.save_v2(filename_tensor, names, slices, tensors)
+    written = list(map(WrittenTensor, names, slices, tensors))
+    self.shards.append(WrittenShard(op.device, written))
+    return op
 
   def bulk_restore(
     self,

@@ -57,6 +57,10 @@ class Writer:
   def wait(self) -> None:
     """Waits until nothing is being written, and raises the error of the last write."""
     error = self.join()
-    self._error = None
+    self.forget()
     if error is not None:
       raise error
+
+  def forget(self) -> None:
+    """Forgets the error of the last write, so that `wait` does not raise it."""
+    self._error = None

@@ -2,7 +2,7 @@
 
 A job that began on one machine, in three partitions and without this library, goes on
 over a chief, two workers, two parameter servers and an evaluator; then over three
-servers and one worker; then on one machine again.
+servers and one worker, with asynchronous=True; then on one machine again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests import models
 from tests.cluster import tasks
 
 v1 = tf.compat.v1
-_MODES = {"ps/0": 0o600, "ps/1": 0o640, "chief/0": 0o644}
+_MODES = {"ps/0": 0o600, "ps/1": 0o640, "ps/2": 0o604, "chief/0": 0o644}
 _FIRST, _LAST = 40, 60
 _KEPT = 4
 
@@ -99,13 +99,15 @@ def life(request, tf1_dir, module_cluster, launcher, tmp_path_factory):
     partitions=3,
     save_steps=None,
     config={"save_checkpoints_secs": 1},
+    options={"asynchronous": True},
     evaluation={"start_delay_secs": 2, "throttle_secs": 1},
   )
   tasks_of = module_cluster(num_ps=3, num_workers=1)
-  tasks_of.start_servers(**arguments)
+  for name in ("ps/0", "ps/1", "ps/2"):
+    tasks_of.start(name, umask=0o666 - _MODES[name], **arguments)
   begun = time.time()
   evaluator = tasks_of.start("evaluator/0", **arguments)
-  chief = tasks_of.start_chief(**arguments)
+  chief = tasks_of.start_chief(umask=0o666 - _MODES["chief/0"], **arguments)
   worker = tasks_of.start("worker/0", **arguments)
   started += chief.wait()
   worker.wait()
@@ -137,19 +139,21 @@ def test_each_cluster_resumes_where_the_job_was(life, tf1_dir):
     assert not eckpt.verify(str(model_dir)).findings
 
 
-def test_each_server_writes_its_part_and_the_chief_the_index(life):
-  prefix = tf.train.latest_checkpoint(str(life.first))
+@pytest.mark.parametrize("time, servers", [("first", 2), ("last", 3)])
+def test_each_server_writes_its_part_and_the_chief_the_index(life, time, servers):
+  prefix = tf.train.latest_checkpoint(str(getattr(life, time)))
   index = Index.read(prefix)
   paths = index.data_paths(prefix)
-  assert [_written_by(path) for path in paths] == [["ps/0"], ["ps/1"]]
+  assert [_written_by(path) for path in paths] == [[f"ps/{i}"] for i in range(servers)]
   assert all(os.path.getsize(path) > 0 for path in paths)
   # The chief adds aliases where the format has any. Otherwise the index is the one that
   # TensorFlow merges on the last server.
-  writer = "chief/0" if life.checkpoint_format == "dual" else "ps/1"
+  writer = "chief/0" if life.checkpoint_format == "dual" else f"ps/{servers - 1}"
   assert _written_by(prefix + ".index") == [writer]
-  assert cluster.writers(prefix) == ({0: "ps/0", 1: "ps/1"}, writer)
+  shards = {i: f"ps/{i}" for i in range(servers)}
+  assert cluster.writers(prefix) == (shards, writer)
   [embedding] = [key for key in index if key.split("/.A")[0].endswith("embedding")][:1]
-  assert [e.shard_id for _, e in index.slice_entries(embedding)] == [0, 1]
+  assert [e.shard_id for _, e in index.slice_entries(embedding)] == list(range(servers))
 
 
 def test_the_servers_and_the_partitions_change_between_runs(life):

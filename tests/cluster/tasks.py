@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
+from estimator_ckpt.training.snapshot import Snapshot
 from tests import models
 
 v1 = tf.compat.v1
@@ -92,7 +93,8 @@ class Start(tf.estimator.SessionRunHook):
     )
     if self._path is not None:
       pathlib.Path(self._path).write_bytes(pickle.dumps(self.values))
-    print(f"session {len(self.values)} has started", flush=True)
+    step = self.values[-1]["global_step"]
+    print(f"session {len(self.values)} has started at step {step}", flush=True)
 
 
 class Slow(tf.estimator.SessionRunHook):
@@ -387,3 +389,24 @@ def follow(
     looks[step] = looks.get(step, 0) + 1
     if step >= last_step:
       return looks, wrong
+
+
+def train_writing_late(held_step: int, **arguments: Any) -> list[Any]:
+  """Runs `train`, and writes one snapshot a second after it was taken.
+
+  Args:
+    held_step: the snapshot's step.
+    **arguments: further arguments of `train`.
+  """
+  write = Snapshot.write
+  held: list[str] = []
+
+  def write_late(taken: Snapshot, session: Any, prefix: str) -> None:
+    if prefix.endswith(f"-{held_step}") and not held:
+      held.append(prefix)
+      print(f"holds the snapshot of step {held_step}", flush=True)
+      time.sleep(1)
+    write(taken, session, prefix)
+
+  Snapshot.write = write_late  # type: ignore[method-assign]
+  return train(**arguments)
