@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
+from estimator_ckpt.training.snapshot import Snapshot
 from tests import models
 
 v1 = tf.compat.v1
 # Kinds that run in one process, and kinds that run in several with a TF_CONFIG each.
-ALONE = ("none", "one_device", "mirrored")
+ALONE = ("none", "one_device", "mirrored", "central_storage")
 CLUSTERS = ("parameter_servers", "multi_worker")
 KINDS = (*ALONE, *CLUSTERS)
 
@@ -48,6 +50,8 @@ def _strategy(kind: str) -> Any:
     strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
     assert strategy.num_replicas_in_sync == 2
     return strategy
+  if kind == "central_storage":
+    return tf.distribute.experimental.CentralStorageStrategy(["/cpu:0", "/cpu:1"])
   if kind == "parameter_servers":
     return v1.distribute.experimental.ParameterServerStrategy()
   if kind == "multi_worker":
@@ -55,14 +59,26 @@ def _strategy(kind: str) -> Any:
   return None
 
 
-def _estimator(model_dir: str, checkpoint_format: str, **config: Any) -> Any:
-  return models.estimator(
-    eckpt.checkpointing(checkpoint_format)(models.model_fn), model_dir, 2, **config
-  )
+def _estimator(
+  model_dir: str, checkpoint_format: str, asynchronous: bool = False, **config: Any
+) -> Any:
+  decorate = eckpt.checkpointing(checkpoint_format, asynchronous=asynchronous)
+  return models.estimator(decorate(models.model_fn), model_dir, 2, **config)
+
+
+def _write_late() -> None:
+  """Has each snapshot written when training has made further steps."""
+  write = Snapshot.write
+
+  def write_late(taken: Snapshot, session: Any, prefix: str) -> None:
+    time.sleep(0.3)
+    write(taken, session, prefix)
+
+  Snapshot.write = write_late  # type: ignore[method-assign]
 
 
 def run(
-  kind: str, jobs: list[tuple[str, str, int]], uses: bool
+  kind: str, jobs: list[tuple[str, str, int]], uses: bool, asynchronous: bool
 ) -> list[dict[str, Any]]:
   """Trains under a strategy.
 
@@ -71,6 +87,7 @@ def run(
     jobs: model_dir, format and last step of each; one job only where a TF_CONFIG is
       set.
     uses: whether to evaluate, predict and export as well.
+    asynchronous: whether training goes on while a checkpoint is written, late.
 
   Returns:
     For each job `started`, the variables as training found them; if `uses`, also
@@ -78,6 +95,8 @@ def run(
     empty list for a task that is not the chief.
   """
   strategy = _strategy(kind)
+  if asynchronous:
+    _write_late()
   done = []
   for model_dir, checkpoint_format, steps in jobs:
     start = _Start()
@@ -85,13 +104,16 @@ def run(
       estimator = _estimator(
         model_dir,
         checkpoint_format,
+        asynchronous,
         train_distribute=strategy,
         eval_distribute=strategy,
         session_config=v1.ConfigProto(device_count={"CPU": 2}),
       )
       estimator.train(models.input_fn, max_steps=steps, hooks=[start])
     else:
-      estimator = _estimator(model_dir, checkpoint_format, train_distribute=strategy)
+      estimator = _estimator(
+        model_dir, checkpoint_format, asynchronous, train_distribute=strategy
+      )
       tf.estimator.train_and_evaluate(
         estimator,
         tf.estimator.TrainSpec(models.input_fn, max_steps=steps, hooks=[start]),
