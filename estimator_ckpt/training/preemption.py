@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
@@ -29,6 +30,7 @@ from estimator_ckpt.training.signal_handlers import (
 )
 from estimator_ckpt.training.tensorflow_private import tf
 
+_SECONDS_FOR_THREADS = 1
 _logger = logging.getLogger(__name__)
 
 
@@ -65,6 +67,7 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
     self._job = job
     self._saver = saver
     self._hooks = found.hooks
+    self._session = weakref.ref(found.session)
     self._directory = None if found.is_worker else found.directory
     self._has_stepped = False
     self._exchange = signal_exchange.exchange_of_job(found.is_worker)
@@ -94,7 +97,7 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
     self._has_stepped = True
     number = self._job.number
     if self._exchange is not None:
-      heard = self._exchange.heard(run_values.results)
+      heard = self._exchange.heard(run_context.session, number, run_values.results)
       if heard is not None or not self._exchange.stops_alone:
         number = self._job.told = heard
       if number is not None:
@@ -116,6 +119,9 @@ class _StoppingHook(tf.compat.v1.train.SessionRunHook):
       self._saver.save(session, os.path.join(self._directory, "model.ckpt"), step)
     self._saver.wait_until_finished()
     self._job.is_saving, self._job.is_saved = False, True
+    if isinstance(self._exchange, signal_exchange.TokenExchange):
+      # A thread of the chief waits for gradients that do not come any more.
+      tfp.hurry(self._session(), _SECONDS_FOR_THREADS)
 
 
 class _EndingHook(tf.compat.v1.train.SessionRunHook):

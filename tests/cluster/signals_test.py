@@ -87,3 +87,27 @@ def test_workers_that_step_together_end_at_one_step(launcher, tmp_path, signalle
     for task in tasks.values():
       task.kill()
   assert ended == {(signal.SIGTERM, _step_on_disk(tmp_path / "job"))}
+
+
+def test_replicas_that_wait_for_each_other_end_at_one_step(
+  new_cluster, launcher, tmp_path
+):
+  arguments = {**_arguments(tmp_path), "function": "train_synchronously_until_signal"}
+  cluster = new_cluster(num_ps=2, num_workers=1)
+  names = ("chief/0", "worker/0")
+  before = 0
+  for signalled in names:
+    # The optimizer has closed its queue on the server when a chief ends.
+    cluster.stop()
+    cluster.start_servers(steps=1, **_arguments(tmp_path))
+    tasks = [cluster.start(name, **arguments) for name in names]
+    for task in tasks:
+      begun_at = f"step {before + 3}\n"
+      task.wait_for(lambda task=task, begun_at=begun_at: begun_at in task.output)
+    launcher.ask(signal=signal.SIGTERM, pid=cluster.tasks[signalled].pid)
+    begun = time.monotonic()
+    ended = {task.wait() for task in tasks}
+    assert time.monotonic() - begun < 30
+    before = _step_on_disk(tmp_path)
+    assert ended == {(signal.SIGTERM, before)}
+    assert eckpt.verify(str(tmp_path)).ok

@@ -241,6 +241,27 @@ def train_until_signal(**arguments: Any) -> int | None:
   return eckpt.stopped_by_signal()
 
 
+class _LastStep(tf.estimator.SessionRunHook):
+  """Remembers the step that this task has ended last."""
+
+  def after_run(self, run_context: Any, run_values: Any) -> None:
+    """Reads it."""
+    self.step = int(run_context.session.run(v1.train.get_global_step()))
+    print(f"step {self.step}", flush=True)
+
+
+def train_synchronously_until_signal(**arguments: Any) -> tuple[int | None, int]:
+  """Runs `train_synchronously` until SIGTERM; returns the signal, and the last step."""
+  last = _LastStep()
+  train_synchronously(
+    steps=10**6,
+    options={"save_on_signals": ["SIGTERM"]},
+    extra_hooks=lambda estimator: [last],
+    **arguments,
+  )
+  return eckpt.stopped_by_signal(), last.step
+
+
 def train_synchronously(**arguments: Any) -> list[Any]:
   """Runs `train` with SyncReplicasOptimizer over the chief and one worker."""
 

@@ -61,9 +61,11 @@ from estimator_ckpt.training.tensorflow_private.stopping import (
   SessionInCreation,
   call_when_closed,
   frame_of_training,
+  hurry,
   is_open,
   session_in_creation,
   tasks_in_step,
+  token_queue,
   wrap_evaluations,
 )
 from estimator_ckpt.training.tensorflow_private.trackables import (
@@ -120,4 +122,6 @@ __all__ = [
   "variables_to_warm_start",
   "warm_start_settings_of",
   "wrap_evaluations",
+  "hurry",
+  "token_queue",
 ]

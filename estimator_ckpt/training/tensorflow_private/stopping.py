@@ -107,6 +107,35 @@ def tasks_in_step() -> int:
   return int(getattr(extended, "_num_workers", 1))
 
 
+def token_queue() -> tf.Operation | None:
+  """The queue whose tokens end the steps of a SyncReplicasOptimizer, in this graph.
+
+  The optimizer is out of reach, and keeps the queue to itself. Its name is fixed.
+
+  Returns:
+    The op of the queue; None without such an optimizer.
+  """
+  try:
+    return tf.compat.v1.get_default_graph().get_operation_by_name("sync_token_q")
+  except KeyError:
+    return None
+
+
+def hurry(session: Any, seconds: float) -> None:
+  """Shortens the time that threads of a MonitoredSession have when it closes.
+
+  It is two minutes otherwise, and an Estimator cannot set it.
+
+  Args:
+    session: a MonitoredSession.
+    seconds: for all threads together.
+  """
+  while session is not None:
+    if isinstance(session, monitored_session._CoordinatedSession):
+      session._stop_grace_period_secs = seconds
+    session = getattr(session, "_sess", None)
+
+
 def frame_of_training() -> types.FrameType | None:
   """The call of `Estimator.train` that calls a model_fn; None if no Estimator calls."""
   found = None
