@@ -58,6 +58,7 @@ class ChiefKiller:
     checkpoint_format: what is written.
     directory: where to put files of its own.
     seed: seed of the random moments.
+    asynchronous: whether training goes on while the chief saves.
   """
 
   def __init__(
@@ -67,6 +68,7 @@ class ChiefKiller:
     checkpoint_format: str,
     directory: pathlib.Path,
     seed: int,
+    asynchronous: bool = False,
   ):
     self._cluster = cluster
     self._model_dir = model_dir
@@ -79,6 +81,7 @@ class ChiefKiller:
       "model_dir": str(model_dir),
       "checkpoint_format": checkpoint_format,
       "save_steps": 2,
+      "options": {"asynchronous": asynchronous},
     }
     cluster.start_servers(steps=1, **self._arguments)
 

@@ -70,14 +70,20 @@ def test_a_server_is_killed_and_the_cluster_restarted(
 
 
 @pytest.mark.parametrize(
-  "checkpoint_format, kills", [("tf1", 1), ("tf2", 1), ("dual", 3)]
+  "checkpoint_format, asynchronous, kills",
+  [("tf1", False, 1), ("tf2", False, 1), ("dual", False, 2), ("dual", True, 2)],
 )
 def test_the_chief_is_killed_while_it_saves(
-  new_cluster, tmp_path, checkpoint_format, kills
+  new_cluster, tmp_path, checkpoint_format, asynchronous, kills
 ):
   """Kills a few times; `tests/stress/cluster_stress.py` kills a hundred times."""
   killer = failing.ChiefKiller(
-    new_cluster(num_ps=2), tmp_path / "model", checkpoint_format, tmp_path, seed=5
+    new_cluster(num_ps=2),
+    tmp_path / "model",
+    checkpoint_format,
+    tmp_path,
+    seed=5,
+    asynchronous=asynchronous,
   )
   for _ in range(kills):
     print(killer.kill_once())

@@ -31,7 +31,8 @@ def test_a_chiefs_signal_saves_and_ends_the_job(new_cluster, launcher, tmp_path)
   arguments = _arguments(tmp_path)
   cluster = new_cluster(num_ps=1, num_workers=1)
   cluster.start_servers(steps=1, **arguments)
-  for _ in range(2):  # The second chief takes back what the first left on the server.
+  # The second chief takes back what the first left on the server.
+  for arguments["asynchronous"] in (False, True):
     before = models.steps_on_disk(tmp_path)
     tasks = []
     for name in ("chief/0", "worker/0"):

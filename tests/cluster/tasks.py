@@ -92,7 +92,10 @@ class Start(tf.estimator.SessionRunHook):
       }
     )
     if self._path is not None:
-      pathlib.Path(self._path).write_bytes(pickle.dumps(self.values))
+      # The task may be killed at any time.
+      written = pathlib.Path(self._path + ".new")
+      written.write_bytes(pickle.dumps(self.values))
+      written.replace(self._path)
     step = self.values[-1]["global_step"]
     print(f"session {len(self.values)} has started at step {step}", flush=True)
 
@@ -235,9 +238,10 @@ def train_keeping_best(mode: str, keep: int, **arguments: Any) -> list[Any]:
   return train(more_exporters=[exporter], **arguments)
 
 
-def train_until_signal(**arguments: Any) -> int | None:
+def train_until_signal(asynchronous: bool = False, **arguments: Any) -> int | None:
   """Trains, and saves and ends at SIGTERM; returns what signal came."""
-  train(steps=10**6, options={"save_on_signals": ["SIGTERM"]}, **arguments)
+  options = {"save_on_signals": ["SIGTERM"], "asynchronous": asynchronous}
+  train(steps=10**6, options=options, **arguments)
   return eckpt.stopped_by_signal()
 
 

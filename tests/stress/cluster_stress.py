@@ -2,6 +2,7 @@
 
   ./bazelw run //tests/stress:cluster_stress
   ./bazelw run //tests/stress:cluster_stress -- --kills=300 --format=tf2 --seed=7
+  ./bazelw run //tests/stress:cluster_stress -- --asynchronous
 
 After each kill, the checkpoint that the state file names has to be whole and no older
 than before, and the next chief has to start from it with equal values. Prints a line
@@ -25,6 +26,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--kills", type=int, default=100)
   parser.add_argument("--format", default="dual", choices=["tf1", "tf2", "dual"])
+  parser.add_argument("--asynchronous", action="store_true")
   parser.add_argument("--seed", type=int, help="a random one by default")
   args = parser.parse_args()
   seed = random.randrange(10**6) if args.seed is None else args.seed
@@ -34,7 +36,9 @@ def main() -> None:
     root = pathlib.Path(directory)
     with processes.Launcher(root) as launcher:
       cluster = clusters.Cluster(launcher, num_ps=2, num_workers=0)
-      killer = failing.ChiefKiller(cluster, root / "model", args.format, root, seed)
+      killer = failing.ChiefKiller(
+        cluster, root / "model", args.format, root, seed, args.asynchronous
+      )
       for number in range(1, args.kills + 1):
         kill = killer.kill_once()
         parts[int(_PARTS * kill.moment / kill.of)] += 1
@@ -45,7 +49,8 @@ def main() -> None:
         )
       killer.finish()
       cluster.stop()
-  print(f"\n{args.kills} kills of the chief, {args.format}: nothing was lost\n")
+  way = "asynchronous" if args.asynchronous else "synchronous"
+  print(f"\n{args.kills} kills of the chief, {args.format}, {way}: nothing was lost\n")
   print("part of the save  kills")
   for part in range(_PARTS):
     print(f"{10 * part:7}% to {10 * (part + 1):3}% {parts.pop(part, 0):6}")
