@@ -1,13 +1,15 @@
 """The time that a save costs training: the stock Saver against asynchronous=True.
 
-  python tests/benchmarks/asynchronous_benchmark.py [--variables=200] [--megabytes=1024]
+  python -m tests.benchmarks.asynchronous_benchmark [--variables=200] [--megabytes=1024]
+  python -m tests.benchmarks.asynchronous_benchmark --servers=2
 
 One graph and one Session hold the variables with every saver; a step changes all of
 them. The cost of a save is the time of the save and of the ten steps after it, minus
 the time of ten steps without a save. The savers take turns, so that other load on the
 machine affects them alike. The table shows the fastest save of each, and the median.
 Prints the table and writes JSON. --plot draws the step times around a save as SVG.
-docs/step_times.svg is from
+With --servers, the variables are on parameter servers, processes on loopback, and each is
+updated where it is; this process is the chief. docs/step_times.svg is from
 
   --megabytes=512 --rounds=8 --directory=ON_A_DISK --plot=docs/step_times.svg
 """
@@ -15,6 +17,7 @@ docs/step_times.svg is from
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -26,13 +29,16 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from estimator_ckpt.training.saver import CheckpointSaver
+from tests.cluster import clusters
 
 v1 = tf.compat.v1
 _STEPS = 10
 _BEFORE = 4
 
 
-def _build(count: int, megabytes: float, use_resource: bool) -> tuple[Any, Any]:
+def _build(
+  count: int, megabytes: float, use_resource: bool, target: str
+) -> tuple[Any, Any]:
   """A session, and an op that changes all variables."""
   size = max(1, int(megabytes * 2**20 / 4 / count))
   step = v1.train.create_global_step()
@@ -43,9 +49,14 @@ def _build(count: int, megabytes: float, use_resource: bool) -> tuple[Any, Any]:
       initializer=v1.random_uniform_initializer(seed=i),
       use_resource=use_resource,
     )
-  loss = tf.add_n([tf.reduce_sum(v) for v in v1.trainable_variables()])
-  train_op = v1.train.GradientDescentOptimizer(1e-3).minimize(loss, step)
-  return v1.Session(), train_op
+  losses = []
+  for variable in v1.trainable_variables():
+    with tf.device(variable.device):
+      losses.append(tf.reduce_sum(variable))
+  train_op = v1.train.GradientDescentOptimizer(1e-3).minimize(
+    tf.add_n(losses), step, colocate_gradients_with_ops=True
+  )
+  return v1.Session(target), train_op
 
 
 Measured = tuple[float, float, list[float]]
@@ -58,7 +69,12 @@ def _times(each: list[Measured]) -> list[float]:
 
 
 def run(
-  count: int, megabytes: float, rounds: int, directory: str, use_resource: bool
+  count: int,
+  megabytes: float,
+  rounds: int,
+  directory: str,
+  use_resource: bool,
+  chief: clusters.ServedChief,
 ) -> dict[str, dict[str, Any]]:
   """Measures one size; returns rows by name.
 
@@ -68,6 +84,7 @@ def run(
     rounds: number of saves by each saver.
     directory: where to write.
     use_resource: whether they are resource variables.
+    chief: where the session runs, and where the variables are.
 
   Returns:
     For `stock`, `dual` and `asynchronous`: the seconds lost (fastest and median), how
@@ -75,8 +92,9 @@ def run(
     the seconds until the checkpoint is complete. For `step`: the median seconds. `times`
     has the median seconds of each of the ten steps; that of the save is in the first.
   """
-  with tf.Graph().as_default():
-    session, train_op = _build(count, megabytes, use_resource)
+  with tf.Graph().as_default() as graph:
+    with graph.device(chief.device):
+      session, train_op = _build(count, megabytes, use_resource, chief.target)
     savers = {
       "stock": v1.train.Saver(sharded=True, save_relative_paths=True, max_to_keep=1),
       "dual": CheckpointSaver("dual", max_to_keep=1),
@@ -198,22 +216,31 @@ def main() -> None:
   parser.add_argument("--megabytes", type=float, default=1024)
   parser.add_argument("--rounds", type=int, default=12)
   parser.add_argument("--directory", help="where to write; a temporary one by default")
+  parser.add_argument("--servers", type=int, default=0, help="parameter servers")
   parser.add_argument("--reference", action="store_true", help="reference variables")
   parser.add_argument("--json", help="a file for the figures")
   parser.add_argument("--plot", help="an SVG file for the step times")
   arguments = parser.parse_args()
   directory = tempfile.mkdtemp(dir=arguments.directory)
+  served: contextlib.AbstractContextManager[clusters.ServedChief]
+  served = contextlib.nullcontext(clusters.ServedChief("", None))
+  if arguments.servers:
+    served = clusters.served_chief(directory, arguments.servers)
   try:
-    rows = run(
-      arguments.variables,
-      arguments.megabytes,
-      arguments.rounds,
-      directory,
-      not arguments.reference,
-    )
+    with served as chief:
+      rows = run(
+        arguments.variables,
+        arguments.megabytes,
+        arguments.rounds,
+        directory,
+        not arguments.reference,
+        chief,
+      )
   finally:
     shutil.rmtree(directory)
   title = f"{arguments.variables} variables, {arguments.megabytes:g} MB"
+  if arguments.servers:
+    title += f" on {arguments.servers} parameter servers"
   print(_table(title, rows))
   if arguments.plot:
     _plot(f"{title}; medians of {arguments.rounds} saves", rows, arguments.plot)

@@ -24,17 +24,15 @@ from typing import Any
 import tensorflow as tf
 
 from estimator_ckpt.bundle.index import Index
-from estimator_ckpt.examples import cluster
 from estimator_ckpt.training import dual_index
 from estimator_ckpt.training.saver import CheckpointSaver
 from tests.benchmarks import save_benchmark
-from tests.cluster import processes
+from tests.cluster import clusters
 
 v1 = tf.compat.v1
 
 
 def run(
-  launcher: processes.Launcher,
   num_ps: int,
   count: int,
   megabytes: float,
@@ -44,7 +42,6 @@ def run(
   """Measures one number of variables.
 
   Args:
-    launcher: starts the servers.
     num_ps: number of servers.
     count: number of variables, float32 and of equal size.
     megabytes: size of all variables together.
@@ -56,22 +53,9 @@ def run(
     saves; `median_ratio`; and `index_step`, the least and the median seconds of the
     step that dual adds.
   """
-  configs = cluster.tf_configs(num_ps, num_workers=0)
-  spec = configs["chief/0"]["cluster"]
-  servers = [
-    launcher.start(
-      name,
-      "tests.cluster.tasks:serve",
-      {"TF_CONFIG": json.dumps(config)},
-    )
-    for name, config in configs.items()
-    if name.startswith("ps/")
-  ]
-  chief = tf.distribute.Server(tf.train.ClusterSpec(spec), "chief", 0)
-  try:
+  with clusters.served_chief(directory, num_ps) as chief:
     with tf.Graph().as_default() as graph:
-      setter = v1.train.replica_device_setter(worker_device="/job:chief", cluster=spec)
-      with graph.device(setter):
+      with graph.device(chief.device):
         session = _build(count, megabytes, chief.target)
       savers = {"stock": v1.train.Saver(sharded=True, max_to_keep=1)}
       savers["dual"] = CheckpointSaver("dual", max_to_keep=1)
@@ -91,9 +75,6 @@ def run(
       assert Index.read(last).header.num_shards == num_ps
       steps = _index_step(last, savers["dual"].plan, rounds)
       session.close()
-  finally:
-    for server in servers:
-      server.kill()
   fastest = {name: min(each) for name, each in times.items()}
   medians = {name: statistics.median(each) for name, each in times.items()}
   return {
@@ -159,8 +140,7 @@ def main() -> None:
   for count in map(int, args.variables.split(",")):
     directory = tempfile.mkdtemp(prefix="cluster_benchmark_", dir=args.directory)
     try:
-      with processes.Launcher(pathlib.Path(directory)) as launcher:
-        row = run(launcher, args.servers, count, args.megabytes, args.rounds, directory)
+      row = run(args.servers, count, args.megabytes, args.rounds, directory)
     finally:
       shutil.rmtree(directory)
     rows.append(row)

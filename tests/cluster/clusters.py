@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import pathlib
+from collections.abc import Iterator
 from typing import Any
+
+import tensorflow as tf
 
 from estimator_ckpt.examples import cluster
 from tests.cluster import processes
@@ -54,3 +60,38 @@ class Cluster:
     """Ends all that was started here."""
     for task in self.tasks.values():
       task.kill()
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedChief:
+  """This process as the chief of parameter servers.
+
+  Attributes:
+    target: of its sessions.
+    device: a device function that spreads variables over the servers in turns.
+  """
+
+  target: str
+  device: Any
+
+
+@contextlib.contextmanager
+def served_chief(directory: str, num_ps: int) -> Iterator[ServedChief]:
+  """Starts parameter servers, of which this process is the chief.
+
+  Args:
+    directory: where the logs of the servers go.
+    num_ps: parameter servers.
+  """
+  spec = cluster.tf_configs(num_ps, 0)["chief/0"]["cluster"]
+  with processes.Launcher(pathlib.Path(directory)) as launcher:
+    for i in range(num_ps):
+      config = {"cluster": spec, "task": {"type": "ps", "index": i}}
+      launcher.start(
+        f"ps/{i}", "tests.cluster.tasks:serve", {"TF_CONFIG": json.dumps(config)}
+      )
+    chief = tf.distribute.Server(tf.train.ClusterSpec(spec), "chief", 0)
+    setter = tf.compat.v1.train.replica_device_setter(
+      worker_device="/job:chief", cluster=spec
+    )
+    yield ServedChief(chief.target, setter)
