@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import random
-import time
 
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.verify import verify
 from tests.cluster import processes
-from tests.nothing_lost import jobs, leftovers, values
+from tests.nothing_lost import interrupting, leftovers, values
 
 SAVE_STEPS = 5
 
@@ -23,9 +21,6 @@ def most_lost(checkpoint_format: str) -> int:
   for it, so that training is never further ahead than a second interval.
   """
   return SAVE_STEPS * (2 if checkpoint_format == "asynchronous" else 1)
-
-
-_TRAIN = "tests.nothing_lost.jobs:train"
 
 
 @dataclasses.dataclass
@@ -70,43 +65,32 @@ def kill_again_and_again(
   Returns:
     The results.
   """
-  times = random.Random(seed)
-  model_dir = directory / checkpoint_format
-  progress = directory / f"{checkpoint_format}.progress"
+  job = interrupting.InterruptedJob(launcher, directory, checkpoint_format, seed)
   done = Killed(checkpoint_format)
-  arguments = {
-    "model_dir": str(model_dir),
-    "checkpoint_format": checkpoint_format,
-    "save_steps": SAVE_STEPS,
-    "progress": str(progress),
-  }
   last = saved = 0
   for _ in range(kills):
-    progress.unlink(missing_ok=True)
-    task = launcher.start(
-      checkpoint_format, _TRAIN, max_steps=10**9, seconds_a_step=0.001, **arguments
+    task = job.start(
+      "train", max_steps=10**9, save_steps=SAVE_STEPS, seconds_a_step=0.001
     )
-    if times.random() < 0.8:
-      task.wait_for(lambda: jobs.read_progress(str(progress)))
-    time.sleep(times.uniform(0, 0.8))
+    job.let_run(task, trains=0.8)
     task.kill()
-    seen = jobs.read_progress(str(progress))
+    seen = job.progress()
     done.kills += 1
     if seen is None:
       done.during_start += 1
     else:
       start, last = seen
       assert start == saved, f"it began at {start}, and {saved} was saved"
-    saved = check_directory(model_dir)
+    saved = check_directory(job.model_dir)
     done.most_lost = max(done.most_lost, last - saved)
     assert done.most_lost <= most_lost(checkpoint_format), (
       f"at step {last}, and {saved} is the latest"
     )
-    done.with_leftovers += bool(leftovers.unlisted(model_dir))
+    done.with_leftovers += bool(leftovers.unlisted(job.model_dir))
     done.steps = max(done.steps, last)
-  launcher.start(checkpoint_format, _TRAIN, max_steps=saved + 20, **arguments).wait()
-  assert check_directory(model_dir) == saved + 20
-  assert leftovers.unlisted(model_dir) == []
+  job.start("train", max_steps=saved + 20, save_steps=SAVE_STEPS).wait()
+  assert check_directory(job.model_dir) == saved + 20
+  assert leftovers.unlisted(job.model_dir) == []
   return done
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import random
 import signal
 import time
 
 from tests.cluster import processes
-from tests.nothing_lost import jobs, killing, leftovers
+from tests.nothing_lost import interrupting, killing, leftovers
 
 
 @dataclasses.dataclass
@@ -52,31 +51,20 @@ def signal_again_and_again(
   Returns:
     The results.
   """
-  times = random.Random(seed)
-  model_dir = directory / checkpoint_format
-  progress = directory / f"{checkpoint_format}.progress"
+  job = interrupting.InterruptedJob(launcher, directory, checkpoint_format, seed)
   done = Signalled(checkpoint_format)
   saved = 0
   for number in range(signals):
-    progress.unlink(missing_ok=True)
-    task = launcher.start(
-      checkpoint_format,
-      "tests.nothing_lost.jobs:train_until_signal",
-      model_dir=str(model_dir),
-      checkpoint_format=checkpoint_format,
-      progress=str(progress),
-      seconds_a_step=times.choice([0, 0.001, 0.05]),
-    )
-    if number == 0 or times.random() < 0.7:
-      task.wait_for(lambda: jobs.read_progress(str(progress)))
-    time.sleep(times.uniform(0, 0.8))
+    seconds = job.times.choice([0, 0.001, 0.05])
+    task = job.start("train_until_signal", seconds_a_step=seconds)
+    job.let_run(task, trains=0.7 if number else 1)
     start = time.monotonic()
     launcher.ask(signal=signal.SIGTERM, pid=task.pid)
     status = task.status()
     done.slowest = max(done.slowest, time.monotonic() - start)
     done.signals += 1
-    seen = jobs.read_progress(str(progress))
-    before, saved = saved, killing.check_directory(model_dir)
+    seen = job.progress()
+    before, saved = saved, killing.check_directory(job.model_dir)
     assert saved >= before
     if status == -signal.SIGTERM:
       assert seen is None, f"the signal ended the process at step {seen}"
@@ -88,7 +76,7 @@ def signal_again_and_again(
     # The last step that a hook has seen is followed by one more at most.
     assert began == before, f"it began at {began}, and {before} was saved"
     assert last <= saved <= last + 1, f"at step {last}, and {saved} is the latest"
-    assert leftovers.unlisted(model_dir) == []
+    assert leftovers.unlisted(job.model_dir) == []
     done.no_step += saved == before
     done.steps = saved
   return done
