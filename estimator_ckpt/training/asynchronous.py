@@ -90,8 +90,9 @@ class AsynchronousSaves:
             _logger.warning(
               "%s was not written, since its session was lost: %s", prefix, error
             )
-          else:
-            self._drop(session)
+            # From other errors than this one, a MonitoredSession does not recover.
+            raise tf.errors.AbortedError(None, None, str(error)) from error
+          self._drop(session)
           raise
         self._last_write = time.monotonic() - taken
         save_costs.report(waiting, taken - start, self._last_write, prefix, True)
@@ -161,7 +162,8 @@ class AsynchronousSaves:
       self._writer.forget()
       # A MonitoredSession would only log the error of a lost session when it is closed.
       raise errors.CheckpointIOError(
-        f"The last checkpoint was not written, since its session was lost: {error}"
+        "The last checkpoint was not written, since its session was lost. The checkpoint "
+        f"before it stays, and the job goes on from it when it starts again. {error}"
       ) from error
     else:
       self._writer.wait()
