@@ -50,7 +50,7 @@ try:
 except ImportError as e:
   possible = sys.version_info < (3, 12)
   assert ({_ADVICE!r} in str(e)) == possible, e
-  assert possible or "Python 3.9 to 3.11" in str(e), e
+  assert possible or "Python 3.7 to 3.11" in str(e), e
 else:
   raise AssertionError("tf2_checkpointing is there, and TensorFlow is not")
 for name in estimator_ckpt.__all__:

@@ -59,7 +59,7 @@ def tensorflow_advice() -> str:
   """How this Python gets a TensorFlow with Estimator, or that it cannot."""
   if sys.version_info >= (3, 12):
     return (
-      "TensorFlow 2.12 to 2.15, which have Estimator, need Python 3.9 to 3.11, and "
+      "TensorFlow 1.15 and 2.1 to 2.15, which have Estimator, need Python 3.7 to 3.11, and "
       f"this is Python {sys.version_info[0]}.{sys.version_info[1]}. What works on "
       "files needs no TensorFlow."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from estimator_ckpt.errors import (
@@ -122,7 +123,8 @@ def to_numpy(number: int) -> np.dtype:
 
   Raises:
     UnsupportedCheckpointError: variants, resources, and types not known here.
-    MissingDependencyError: ml_dtypes, or a newer one, is needed for the type.
+    MissingDependencyError: ml_dtypes, or a newer one, is needed for the type; bfloat16
+      needs none in a process that has imported TensorFlow.
   """
   import numpy as np
 
@@ -135,20 +137,34 @@ def to_numpy(number: int) -> np.dtype:
     )
   if not numpy_name.startswith(_ML_DTYPES):
     return np.dtype(numpy_name).newbyteorder("<")
+  return np.dtype(_extended(type_name, numpy_name[len(_ML_DTYPES) :]))
+
+
+def _extended(type_name: str, scalar_name: str) -> type:
+  """A scalar type that NumPy lacks: ml_dtypes', or for bfloat16 TensorFlow's."""
   try:
     import ml_dtypes
   except ImportError:
-    ml_dtypes = None  # type: ignore[assignment]
-  scalar = getattr(ml_dtypes, numpy_name[len(_ML_DTYPES) :], None)
-  if scalar is None:
-    found = (
-      f"version {ml_dtypes.__version__} lacks it" if ml_dtypes else "not installed"
-    )
-    raise MissingDependencyError(
-      f"tensors of type {type_name} need the package ml_dtypes ({found});"
-      " install it with: pip install -U ml_dtypes"
-    )
-  return np.dtype(scalar)
+    # The NumPy of TensorFlow 1.15 to 2.6 is too old for ml_dtypes. TensorFlow's own
+    # bfloat16 is taken where a caller has imported TensorFlow, which takes seconds.
+    tensorflow = sys.modules.get("tensorflow")
+    if type_name == "bfloat16" and hasattr(tensorflow, "bfloat16"):
+      return tensorflow.bfloat16.as_numpy_dtype  # type: ignore[union-attr]
+    found = "not installed"
+  else:
+    scalar = getattr(ml_dtypes, scalar_name, None)
+    if scalar is not None:
+      return scalar
+    found = f"version {ml_dtypes.__version__} lacks it"
+  instead = (
+    "; a process that has imported TensorFlow needs none"
+    if type_name == "bfloat16"
+    else ""
+  )
+  raise MissingDependencyError(
+    f"tensors of type {type_name} need the package ml_dtypes ({found}); install it"
+    f" with: pip install -U ml_dtypes (Python 3.8 or newer, NumPy 1.21 or newer){instead}"
+  )
 
 
 def describe(dtype: int, shape: Iterable[int] | None) -> str:

@@ -78,12 +78,27 @@ def test_unknown_names_are_refused():
     dtypes.number("float31")
 
 
-def test_without_ml_dtypes_the_error_says_what_to_install(monkeypatch):
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e5m2", "int4"])
+def test_without_ml_dtypes_the_error_says_what_to_install(monkeypatch, name):
   monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-  with pytest.raises(
-    MissingDependencyError, match="bfloat16.*pip install -U ml_dtypes"
-  ):
-    dtypes.to_numpy(14)
+  monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+  with pytest.raises(MissingDependencyError, match=f"{name}.*pip install -U ml_dtypes"):
+    dtypes.to_numpy(dtypes.number(name))
+
+
+class _TensorFlow:
+  """What an imported TensorFlow has of bfloat16."""
+
+  class bfloat16:
+    as_numpy_dtype = ml_dtypes.bfloat16
+
+
+def test_without_ml_dtypes_bfloat16_is_that_of_an_imported_tensorflow(monkeypatch):
+  monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+  monkeypatch.setitem(sys.modules, "tensorflow", _TensorFlow)
+  assert dtypes.to_numpy(dtypes.number("bfloat16")) == np.dtype(ml_dtypes.bfloat16)
+  with pytest.raises(MissingDependencyError, match="float8_e5m2.*not installed"):
+    dtypes.to_numpy(dtypes.number("float8_e5m2"))
 
 
 def test_a_type_that_ml_dtypes_lacks_is_named(monkeypatch):

@@ -242,5 +242,6 @@ def test_packages_built_from_source_have_their_tools_locked(environment):
     if made.source_only:
       lock = (_DIRECTORY / made.lock).read_text()
       tools = environment._entries(lock, ("setuptools", "wheel"))
-      assert re.findall(r"^\S+(?===)", tools, re.MULTILINE) == ["setuptools", "wheel"]
+      names = re.findall(r"^\S+(?===)", tools, re.MULTILINE)
+      assert sorted(set(names)) == ["setuptools", "wheel"]
       assert "--hash" in tools

@@ -6,6 +6,8 @@ import ast
 import pathlib
 import re
 
+import pytest
+
 try:
   import tomllib
 except ImportError:  # before Python 3.11
@@ -52,7 +54,7 @@ def test_tensorflow_is_an_extra():
   assert {
     re.match(r"[a-z-]+", d).group()
     for d in _PROJECT["optional-dependencies"]["tensorflow"]
-  } == {"numpy", "tensorflow", "tensorflow-estimator"}
+  } == {"numpy", "protobuf", "tensorflow"}
 
 
 def test_the_extra_refuses_a_numpy_that_no_tensorflow_with_estimator_goes_with():
@@ -60,15 +62,33 @@ def test_the_extra_refuses_a_numpy_that_no_tensorflow_with_estimator_goes_with()
 
 
 def test_locked_tensorflow_goes_with_its_estimator():
-  for lock in ("requirements_lock.txt", "tf212_lock.txt"):
+  for lock in ("requirements", "tf204", "tf208", "tf211", "tf212"):
+    lock += "_lock.txt"
     (tensorflow,) = locked(lock, "tensorflow")
     assert locked(lock, "tensorflow-cpu") == {tensorflow}
     (estimator,) = locked(lock, "tensorflow-estimator")
     assert minor(estimator) == minor(tensorflow)
 
 
-def test_what_the_package_needs_is_locked():
+@pytest.mark.parametrize(
+  "lock, python",
+  [
+    ("requirements_lock.txt", (3, 11)),
+    ("lint_lock.txt", (3, 11)),
+    ("tf115_lock.txt", (3, 7)),
+    ("tf204_lock.txt", (3, 7)),
+    ("tf208_lock.txt", (3, 7)),
+    ("tf211_lock.txt", (3, 7)),
+    ("tf212_lock.txt", (3, 10)),
+  ],
+)
+def test_what_the_package_needs_is_locked(lock, python):
   for dependency in _PROJECT["dependencies"]:
-    name = re.match(r"[a-z0-9-]+", dependency).group()
-    for lock in ("requirements_lock.txt", "lint_lock.txt", "tf212_lock.txt"):
-      assert locked(lock, name), f"{lock} lacks {name}"
+    requirement, _, marker = dependency.partition(";")
+    bound = re.search(r"python_version (<|>=) '3\.(\d+)'", marker)
+    if bound:
+      newer = python >= (3, int(bound.group(2)))
+      if newer != (bound.group(1) == ">="):
+        continue
+    name = re.match(r"[a-z0-9.-]+", requirement).group().replace(".", "-")
+    assert locked(lock, name), f"{lock} lacks {name}"

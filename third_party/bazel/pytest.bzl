@@ -3,6 +3,9 @@
 # What a test of interop may ask environment.py for; WORKSPACE has a repository for each.
 _ENVIRONMENTS = [
     "tf115",
+    "tf204",
+    "tf208",
+    "tf211",
     "tf212",
     "tf221",
 ]
@@ -32,10 +35,12 @@ def pytest_test(name, src, deps = [], data = [], args = [], **kwargs):
         **kwargs
     )
 
-def _tags(interop, quick):
+def _tags(interop, full, quick):
     # An environment has to be made first: never quick.
     if interop:
-        return ["interop"]
+        return ["interop", "full"] if full else ["interop"]
+    if full:
+        return ["full"]
     return ["quick"] if quick else []
 
 def pytest_tests(
@@ -46,6 +51,7 @@ def pytest_tests(
         more_deps = {},
         interop = [],
         environments = _ENVIRONMENTS,
+        full = [],
         quick = [],
         tags = [],
         args = []):
@@ -63,6 +69,7 @@ def pytest_tests(
       more_deps: test name -> what else this one imports.
       interop: names of the tests that start the Python of another environment.
       environments: the environments that these may ask for.
+      full: names of the tests that run with --config=full only.
       quick: patterns of the files that take seconds, for --config=quick.
       tags: tags of all of them.
       args: for pytest.
@@ -97,9 +104,9 @@ def pytest_tests(
             src = src,
             args = args,
             data = data + answers,
-            tags = tags + _tags(interop = bool(answers), quick = src in quick),
+            tags = tags + _tags(bool(answers), name in full, src in quick),
             deps = deps + more_deps.get(name, []) + shared,
         )
-    for name in sizes.keys() + more_deps.keys() + interop:
+    for name in sizes.keys() + more_deps.keys() + interop + full:
         if name + ".py" not in tests:
             fail("%s is no test of //%s" % (name, native.package_name()))

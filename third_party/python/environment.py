@@ -73,6 +73,11 @@ ENVIRONMENTS = {
   "stores": Environment("stores_lock.txt", ("3.11", "3.12", "3.13"), 85, 465),
   # Other consumers and producers of checkpoints, for tests/interop.
   "tf115": Environment("tf115_lock.txt", ("3.7",), 140, 600, source_only=("gast",)),
+  "tf204": Environment(
+    "tf204_lock.txt", ("3.8", "3.7"), 190, 750, source_only=("termcolor", "wrapt")
+  ),
+  "tf208": Environment("tf208_lock.txt", ("3.9", "3.10", "3.8", "3.7"), 240, 1030),
+  "tf211": Environment("tf211_lock.txt", ("3.10", "3.9", "3.8", "3.7"), 270, 1140),
   # Not 3.11: the Estimator of TensorFlow 2.12 calls inspect.getargspec, which went.
   "tf212": Environment("tf212_lock.txt", ("3.10", "3.9"), 340, 1330),
   "tf221": Environment("tf221_lock.txt", ("3.11", "3.12", "3.13", "3.10"), 300, 1550),

@@ -13,9 +13,9 @@ except ImportError as e:
   ) from e
 
 _VERSION = tuple(map(int, tf.__version__.split(".")[:2]))
-if not (1, 15) <= _VERSION < (2, 16):
+if not ((1, 15) <= _VERSION < (2, 16) and _VERSION != (2, 0)):
   raise errors.MissingDependencyError(
-    "This part of estimator_ckpt needs TensorFlow 1.15 or 2.12 to 2.15, which have "
+    "This part of estimator_ckpt needs TensorFlow 1.15 or 2.1 to 2.15, which have "
     f"Estimator; this is {tf.__version__}. Reading and converting checkpoints, and "
     "estimator_ckpt.keras, do not need it."
   )
