@@ -59,14 +59,16 @@ class Branch:
       depth: how many levels. Deeper tensors are in the sums of what is shown.
       all_objects: whether to include objects without tensors.
     """
-    stack = [(0, child) for child in reversed(self.children.values())]
+    stack = [(0, child) for child in reversed(list(self.children.values()))]
     while stack:
       level, branch = stack.pop()
       if not (all_objects or branch.holds_tensors):
         continue
       yield level, branch
       if level + 1 < depth:
-        stack += [(level + 1, child) for child in reversed(branch.children.values())]
+        stack += [
+          (level + 1, child) for child in reversed(list(branch.children.values()))
+        ]
 
   def as_dict(self, depth: int = MAX_DEPTH) -> dict[str, Any]:
     """The branch and what is below as lists, dicts, texts and numbers.

@@ -139,4 +139,4 @@ def _scopes(
         inner[name[:end]].append(name)
       else:
         yield name, [name]
-    stack += reversed(inner.items())
+    stack += reversed(list(inner.items()))

@@ -8,11 +8,11 @@ no script but its own run.
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import html
 import json
-from importlib import resources
+import pkgutil
+import zlib
 from typing import Any
 
 from estimator_ckpt.bundle import files, paths
@@ -52,8 +52,7 @@ def render(title: str, data: dict[str, Any]) -> bytes:
   script = "\n".join(map(_asset, _SCRIPTS))
   style = "\n".join(map(_asset, _STYLES))
   text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-  # A fixed time: equal checkpoints make equal pages.
-  packed = gzip.compress(text.encode("ascii"), 6, mtime=0)
+  packed = _gzip(text.encode("ascii"))
   filled = {
     "title": html.escape(title.encode("utf-8", "backslashreplace").decode("utf-8")),
     "script_hash": _hash(script),
@@ -115,8 +114,18 @@ def check_target(path: str) -> None:
     )
 
 
+def _gzip(data: bytes) -> bytes:
+  """Packs data as gzip does, without a time: equal checkpoints make equal pages."""
+  # gzip.compress has `mtime` from Python 3.8 on.
+  packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+  return packer.compress(data) + packer.flush()
+
+
 def _asset(name: str) -> str:
-  return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
+  # importlib.resources has `files` from Python 3.9 on.
+  found = pkgutil.get_data(__package__, f"assets/{name}")
+  assert found is not None, name
+  return found.decode("utf-8")
 
 
 def _hash(text: str) -> str:

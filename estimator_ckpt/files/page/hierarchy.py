@@ -44,6 +44,6 @@ def flatten(root: Branch, rows: Mapping[str, int]) -> dict[str, Any]:
     owns.append(own[0] if len(own) == 1 else own or None)
     if branch.target is not None:
       targets.append((number, branch.target))
-    stack += [(child, number) for child in reversed(branch.children.values())]
+    stack += [(child, number) for child in reversed(list(branch.children.values()))]
   see = [[number, numbers[id(target)]] for number, target in targets]
   return {"label": labels, "parent": parents, "own": owns, "see": see}
