@@ -1,6 +1,6 @@
 """Builds the wheel, installs it in every way that README tells, and uses it.
 
-usage: wheel.py [SCRATCH_DIRECTORY]
+usage: wheel.py [--beside-all] [SCRATCH_DIRECTORY]
 
 The commands are README's own, run in a copy of what git has and would add, with Python
 3.9 and 3.11, each with the oldest pip that README allows and the newest:
@@ -10,6 +10,10 @@ The commands are README's own, run in a copy of what git has and would add, with
   library has to say that;
 - with the extra, README's first blocks train and read; in one environment TensorFlow
   comes later, by the advice that the library gives without it.
+
+On Python 3.7 the wheel is installed with that Python's own pip: without TensorFlow, and
+beside TensorFlow 1.15.5, which stays what it is and trains README's first block.
+--beside-all does only this, beside each other TensorFlow of `_BESIDE`.
 """
 
 from __future__ import annotations
@@ -36,7 +40,18 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
 _TRAINING = ("3.9", "3.11")
-_VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+_VERSIONS = ("3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
+# A TensorFlow that was there first, and its Python, which a clone need not build on.
+_BESIDE = (
+  ("3.7", "1.15.5"),
+  ("3.7", "2.1.4"),
+  ("3.8", "2.4.4"),
+  ("3.9", "2.6.5"),
+  ("3.9", "2.8.4"),
+  ("3.10", "2.11.1"),
+  ("3.10", "2.12.1"),
+)
+_OWN = "own"  # the pip that a Python brings
 _ADVICE = "pip install 'estimator-ckpt[tensorflow]'"
 
 _USE = f"""
@@ -150,7 +165,8 @@ class Readme(NamedTuple):
     wheel: the command that builds the wheel.
     bare: the commands that install without TensorFlow.
     extra: the commands that install with it.
-    training: the blocks of its introduction, which train an Estimator.
+    line: the first of these, which trains an Estimator.
+    training: the blocks of its introduction, which train an Estimator and read.
     shell: the blocks that use nothing but the command line.
     functions: the blocks that use the functions on files.
   """
@@ -159,6 +175,7 @@ class Readme(NamedTuple):
   wheel: str
   bare: list[str]
   extra: list[str]
+  line: str
   training: str
   shell: str
   functions: str
@@ -178,6 +195,7 @@ def read_readme(text: str) -> Readme:
     next((line for line in pip if line.startswith("pip wheel ")), ""),
     [line for line in pip if "install" in line.split() and "[tensorflow]" not in line],
     [line for line in pip if "install" in line.split() and "[tensorflow]" in line],
+    next((b.code for b in python if b.line < first_heading), ""),
     "\n".join(b.code for b in python if b.line < first_heading),
     "".join(code for code in shell if code.startswith("estimator-ckpt ")),
     "\n".join(
@@ -222,11 +240,12 @@ class Environment(NamedTuple):
 def make(
   python: str, pip: str, directory: pathlib.Path, sources: pathlib.Path
 ) -> Environment:
-  """Makes an environment with a version of pip, "" for the newest."""
+  """Makes an environment with a version of pip, "" for the newest, or its own."""
   run(python, "-I", "-m", "venv", directory)
   wanted = [f"pip=={pip}.*"] if pip else ["--upgrade", "pip"]
   own = (directory / "bin" / "python", "-I", "-m", "pip", "--disable-pip-version-check")
-  run(*own, "install", "--quiet", *wanted)
+  if pip != _OWN:
+    run(*own, "install", "--quiet", *wanted)
   print(run(*own, "--version").partition(" from")[0])
   return Environment(directory, sources)
 
@@ -261,6 +280,24 @@ def train(
   return cwd / "model_dir"
 
 
+def train_beside(
+  environment: Environment, readme: Readme, wheel: pathlib.Path, version: str
+) -> None:
+  """Installs the wheel beside a TensorFlow, which then trains README's first block."""
+  environment.shell(f"pip --quiet install tensorflow=={version}", environment.sources)
+  environment.install(f"pip install '{wheel}[tensorflow]'")
+  with tempfile.TemporaryDirectory(dir=environment.directory) as directory:
+    cwd = pathlib.Path(directory)
+    versions = "print(tf.__version__, np.__version__)\n"
+    shown = environment.python(readme.line + versions, cwd).split()
+    print(f"TensorFlow, NumPy: {' '.join(shown)}")
+    if shown[0] != version:
+      sys.exit(f"wheel: TensorFlow {version} was replaced by {shown[0]}")
+    environment.shell("estimator-ckpt verify model_dir", cwd)
+    if "dual" not in environment.shell("estimator-ckpt ls model_dir", cwd):
+      sys.exit(f"wheel: TensorFlow {version} wrote no dual checkpoint")
+
+
 def find_pythons() -> dict[str, str]:
   """The Pythons of this machine that can make an environment, by version."""
   environment = _load("third_party/python/environment.py")
@@ -275,7 +312,7 @@ def find_pythons() -> dict[str, str]:
   return pythons
 
 
-def check(scratch: pathlib.Path) -> None:
+def check(scratch: pathlib.Path, beside_all: bool) -> None:
   """Does all of it in a directory."""
   readme = read_readme(_README)
   pythons = find_pythons()
@@ -296,6 +333,19 @@ def check(scratch: pathlib.Path) -> None:
     print(f"\n== {made.name} after {time.monotonic() - start:.0f} s", flush=True)
     yield make(pythons[version], pip, made, sources)
     shutil.rmtree(made)
+
+  if beside_all:
+    with environment(training[-1], "", "build") as made:
+      made.shell(readme.wheel, sources)
+    (wheel,) = (sources / "dist").glob("*.whl")
+    for version, tensorflow in _BESIDE[1:]:
+      if version not in pythons:
+        print(f"wheel: TensorFlow {tensorflow} not tried: no Python {version} here")
+        continue
+      with environment(version, _OWN, f"tensorflow{tensorflow}") as made:
+        train_beside(made, readme, wheel, tensorflow)
+    print(f"\nwheel: all well after {time.monotonic() - start:.0f} s")
+    return
 
   pips = ("", readme.oldest_pip)
   combinations = [(version, pip) for version in training[::-1] for pip in pips]
@@ -324,6 +374,15 @@ def check(scratch: pathlib.Path) -> None:
       if (version, pip) == advised:
         made.install(_ADVICE)
         train(made, readme, scratch)
+  old, tensorflow = _BESIDE[0]
+  if old in pythons:
+    with environment(old, _OWN, "files") as made:
+      made.install(f"pip install '{wheel}'")
+      use_files(made, readme, work_directory(scratch, model_dir))
+    with environment(old, _OWN, f"tensorflow{tensorflow}") as made:
+      train_beside(made, readme, wheel, tensorflow)
+  else:
+    print(f"wheel: not tried with Python {old}, which this machine lacks")
   left = {n for n in files(sources) - before if not n.startswith("dist/")}
   if left:
     sys.exit(f"wheel: installing leaves files in the checkout: {sorted(left)[:5]}")
@@ -333,7 +392,11 @@ def check(scratch: pathlib.Path) -> None:
 def main() -> None:
   """The program."""
   with tempfile.TemporaryDirectory(prefix="wheel_") as temporary:
-    check(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else temporary).absolute())
+    arguments = sys.argv[1:]
+    beside_all = "--beside-all" in arguments
+    if beside_all:
+      arguments.remove("--beside-all")
+    check(pathlib.Path([*arguments, temporary][0]).absolute(), beside_all)
 
 
 if __name__ == "__main__":
