@@ -9,6 +9,8 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from tests import tensorflows
+
 X = (np.arange(80, dtype=np.float32).reshape(40, 2) - 40) / 40
 Y = X @ np.array([[1.0], [-2.0]], np.float32) + 0.5
 
@@ -92,7 +94,7 @@ def guide_scaffold() -> tf.compat.v1.train.Scaffold:
   step = tf.compat.v1.train.get_or_create_global_step()
   var_list = {v.op.name: v for v in tf.compat.v1.global_variables()}
   return tf.compat.v1.train.Scaffold(
-    saver=tf.train.Checkpoint(var_list=var_list, step=step)
+    saver=tensorflows.checkpoint(var_list=var_list, step=step)
   )
 
 

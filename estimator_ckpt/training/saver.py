@@ -380,5 +380,5 @@ def _as_root(checkpoint: Any, checkpoint_format: CheckpointFormat) -> Any:
       "which stores no objects. Leave it out, or choose 'tf2' or 'dual'."
     )
   if isinstance(checkpoint, Mapping):
-    return tf.train.Checkpoint(**checkpoint)
+    return tfp.checkpoint_of(checkpoint)
   return checkpoint

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
-from tests import models
+from tests import models, tensorflows
 
 v1 = tf.compat.v1
 _FORMATS = ("tf1", "tf2", "dual")
@@ -54,7 +54,7 @@ def _counted(name, initial, partitions=None):
 
 
 def _tables():
-  words = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1, name="words")
+  words = tensorflows.MutableHashTable(tf.string, tf.int64, -1, name="words")
   dense = tf.lookup.experimental.DenseHashTable(
     tf.int64, tf.float32, [0.0, 0.0], empty_key=-1, deleted_key=-2, name="scope/dense"
   )
@@ -172,7 +172,7 @@ def _model_fn(features, labels, mode, params):
   )
   if not params["objects"]:
     return spec
-  objects = tf.train.Checkpoint(model=net, optimizer=optimizer, step=step)
+  objects = tensorflows.checkpoint(model=net, optimizer=optimizer, step=step)
   return spec._replace(scaffold=v1.train.Scaffold(saver=objects))
 
 
@@ -255,6 +255,6 @@ def _assert_read(estimator, export_dir, values, step):
   np.testing.assert_allclose(evaluated["mae"], np.abs(expected - _Y).mean(), 1e-5)
   np.testing.assert_allclose(evaluated["words"], values["words"].mean(), 1e-5)
   path = estimator.export_saved_model(str(export_dir), _serving_input_fn).decode()
-  served = tf.saved_model.load(path).signatures["serving_default"](x=tf.constant(_X))
+  served = tensorflows.served(path, x=_X)
   np.testing.assert_allclose(served["y"], expected, 1e-5, 1e-5)
   np.testing.assert_array_equal(served["words"][0], values["words"])

@@ -12,7 +12,7 @@ import tensorflow as tf
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout
-from tests import models
+from tests import models, tensorflows
 
 v1 = tf.compat.v1
 _FORMATS = ["tf1", "tf2", "dual"]
@@ -52,10 +52,8 @@ def test_export_is_name_based_and_loads(trained, tmp_path):
     k for k, _ in tf.train.list_variables(os.path.join(path, "variables", "variables"))
   ]
   assert "net/out/kernel" in keys and layout.OBJECT_GRAPH_KEY not in keys
-  served = tf.saved_model.load(path).signatures["serving_default"]
-  np.testing.assert_allclose(
-    served(x=tf.constant(models.X))["y"], _predictions(estimator), atol=1e-6
-  )
+  served = tensorflows.served(path, x=models.X)
+  np.testing.assert_allclose(served["y"], _predictions(estimator), atol=1e-6)
 
 
 def test_export_of_every_mode(trained, tmp_path):
@@ -147,7 +145,7 @@ def test_train_and_evaluate_with_a_best_exporter(checkpoint_format, tmp_path):
   assert result["global_step"] == 10
   [export] = os.listdir(tmp_path / "export" / "best_exporter")
   path = str(tmp_path / "export" / "best_exporter" / export)
-  assert tf.saved_model.load(path).signatures["serving_default"]
+  assert len(tensorflows.served(path, x=models.X)["y"]) == len(models.X)
 
 
 def test_checkpoints_iterator_sees_whole_checkpoints(trained):
@@ -371,6 +369,8 @@ def test_canned_estimators(name, version, tmp_path):
   make = functools.partial(_CANNED[name], module, model_dir=str(tmp_path))
   make().train(_binary_input_fn, steps=3)
   plain = models.values(tmp_path)
+  # The optimizers of TF1, which canned Estimators of 1.15.5 have in version 2 too.
+  misnamed = version == "v1" or not tensorflows.canned_have_keras_optimizers
 
   for steps, checkpoint_format in ((5, "tf2"), (7, "dual")):
     estimator = eckpt.with_checkpointing(make(), checkpoint_format)
@@ -384,7 +384,7 @@ def test_canned_estimators(name, version, tmp_path):
     # partitions looks for.
     right = set(values) - set(plain)
     assert set(plain) <= set(values)
-    assert not right or (version, checkpoint_format) == ("v1", "dual")
+    assert not right or (misnamed and checkpoint_format == "dual")
     for name in right:
       assert any(np.array_equal(values[name], values[other]) for other in plain), name
   predicted = next(iter(estimator.predict(_binary_input_fn)))
@@ -393,7 +393,10 @@ def test_canned_estimators(name, version, tmp_path):
     tf.feature_column.make_parse_example_spec(_columns())
   )
   path = estimator.export_saved_model(str(tmp_path / "export"), serving)
-  assert tf.saved_model.load(path.decode()).signatures
+  example = tf.train.Example()
+  example.features.feature["x"].float_list.value.extend([0.25, 0.5])
+  served = tensorflows.served(path, [example.SerializeToString()])
+  np.testing.assert_allclose(served["scores"].sum(), 1, rtol=1e-5)
   # The undecorated Estimator goes on.
   make().train(_binary_input_fn, max_steps=9)
 
@@ -402,6 +405,8 @@ def test_canned_estimators(name, version, tmp_path):
 def test_a_model_dir_on_a_remote_file_system(checkpoint_format):
   # Only tf.io.gfile can reach TensorFlow's file system in memory.
   model_dir = f"ram://remote/{checkpoint_format}"
+  if not tensorflows.has_file_system(model_dir):
+    pytest.skip(f"TensorFlow {tf.__version__} has no file system in memory")
   estimator = models.estimator(
     eckpt.checkpointing(checkpoint_format)(models.model_fn),
     model_dir,

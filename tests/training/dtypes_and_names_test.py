@@ -10,17 +10,23 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt.checkpoint import key_plan, layout
-from tests import models, sessions
+from tests import models, sessions, tensorflows
 
 v1 = tf.compat.v1
 _FORMATS = ["tf1", "tf2", "dual"]
 
 _NUMERIC = (
-  "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
-  "bool complex64 complex128"
-).split()
+  "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 bool complex64 "
+  "complex128"
+).split() + [
+  name for name in ("uint32", "uint64") if tensorflows.has_variables_of(name)
+]
 # TensorFlow can neither fill these with zeros nor cast an integer to them.
-_SMALL = ("float8_e4m3fn", "float8_e5m2", "int4", "uint4")
+_SMALL = tuple(
+  name
+  for name in ("float8_e4m3fn", "float8_e5m2", "int4", "uint4")
+  if tensorflows.has(f"dtypes.experimental.{name}")
+)
 # The quantized types that TensorFlow can assign to a variable; test_any_saveable_object
 # has the others.
 _QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
@@ -98,16 +104,17 @@ def test_every_dtype_in_eager_code(checkpoint_format, tmp_path):
   prefix = sessions.save(
     checkpoint_format, tmp_path, lambda: tf.group(_all_dtypes(True).values())
   )
-  variables = {"global_step": tf.Variable(0, dtype=tf.int64)}
-  for name in [*_NUMERIC, *_SMALL, *_QUANTIZED, "string"]:
-    for shape_name, shape in _SHAPES.items():
-      variables[f"{name}/{shape_name}"] = tf.Variable(_zeros(name, shape))
-  tf.train.Checkpoint(var_list=variables).restore(prefix).assert_consumed()
-  for name, variable in variables.items():
-    if name != "global_step":
-      dtype, shape_name = name.split("/")
-      wanted = _of_dtype(dtype, _SHAPES[shape_name]).numpy()
-      np.testing.assert_array_equal(variable.numpy(), wanted, err_msg=name)
+  with tensorflows.eager():
+    variables = {"global_step": tf.Variable(0, dtype=tf.int64)}
+    for name in [*_NUMERIC, *_SMALL, *_QUANTIZED, "string"]:
+      for shape_name, shape in _SHAPES.items():
+        variables[f"{name}/{shape_name}"] = tf.Variable(_zeros(name, shape))
+    tensorflows.checkpoint(var_list=variables).restore(prefix).assert_consumed()
+    for name, variable in variables.items():
+      if name != "global_step":
+        dtype, shape_name = name.split("/")
+        wanted = _of_dtype(dtype, _SHAPES[shape_name]).numpy()
+        np.testing.assert_array_equal(variable.numpy(), wanted, err_msg=name)
 
 
 _ODD_NAMES = [
@@ -175,13 +182,13 @@ def test_odd_names_have_keys_of_their_own(writer, reader, tmp_path):
     for i, name in enumerate(_ODD_NAMES):
       assert values[name] == values[layout.object_key([layout.VAR_LIST, name])] == i + 1
   if writer != "tf1":
-    var_list = {name: tf.Variable(0.0) for name in _ODD_NAMES}
-    step = tf.Variable(0, dtype=tf.int64)
-    tf.train.Checkpoint(var_list={**var_list, "global_step": step}).restore(
-      prefix
-    ).assert_consumed()
-    for i, name in enumerate(_ODD_NAMES):
-      assert var_list[name].numpy() == i + 1, name
+    with tensorflows.eager():
+      var_list = {name: tf.Variable(0.0) for name in _ODD_NAMES}
+      step = tf.Variable(0, dtype=tf.int64)
+      checkpoint = tensorflows.checkpoint(var_list={**var_list, "global_step": step})
+      checkpoint.restore(prefix).assert_consumed()
+      for i, name in enumerate(_ODD_NAMES):
+        assert var_list[name].numpy() == i + 1, name
 
 
 @pytest.mark.parametrize("writer", _FORMATS)
@@ -218,15 +225,16 @@ def test_odd_names_of_variables_in_parts(writer, tmp_path):
       for i, name in enumerate(names):
         assert {*np.concatenate(found[name]).ravel()} == {i + 1}, name
   if writer != "tf1":
-    wholes = {
-      name: tf.Variable(tf.zeros([5, 1], [tf.float32, tf.float16][i % 2]))
-      for i, name in enumerate(names)
-    }
-    step = tf.Variable(0, dtype=tf.int64)
-    checkpoint = tf.train.Checkpoint(var_list={**wholes, "global_step": step})
-    checkpoint.restore(prefix).assert_consumed()
-    for i, name in enumerate(names):
-      assert {*wholes[name].numpy().ravel()} == {i + 1}, name
+    with tensorflows.eager():
+      wholes = {
+        name: tf.Variable(tf.zeros([5, 1], [tf.float32, tf.float16][i % 2]))
+        for i, name in enumerate(names)
+      }
+      step = tf.Variable(0, dtype=tf.int64)
+      checkpoint = tensorflows.checkpoint(var_list={**wholes, "global_step": step})
+      checkpoint.restore(prefix).assert_consumed()
+      for i, name in enumerate(names):
+        assert {*wholes[name].numpy().ravel()} == {i + 1}, name
 
 
 _name = st.text(

@@ -13,14 +13,14 @@ from tensorflow.python.training.saving import saveable_object
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout
-from tests import golden, models, sessions
+from tests import golden, models, sessions, tensorflows
 
 v1 = tf.compat.v1
 _FORMATS = ["tf1", "tf2", "dual"]
 
 
 def _tables(value_dtype=tf.int64, dense_width=2):
-  words = tf.lookup.experimental.MutableHashTable(
+  words = tensorflows.MutableHashTable(
     tf.string, value_dtype, tf.constant(-1, value_dtype), name="words"
   )
   dense = tf.lookup.experimental.DenseHashTable(
@@ -85,15 +85,16 @@ def test_tables_in_eager_code(checkpoint_format, tracked, tmp_path):
     session.run(scaffold.init_op)
     session.run(op)
     prefix = scaffold.saver.save(session, str(tmp_path / "model.ckpt"))
-  words, dense = _tables()
-  if tracked:
-    objects = {"words": words, "more": [dense]}
-  else:
-    objects = {"var_list": {"words": words, "scope/dense": dense}}
-  step = tf.Variable(0, dtype=tf.int64)
-  objects.setdefault("var_list", {})["global_step"] = step
-  tf.train.Checkpoint(**objects).restore(prefix).assert_consumed()
-  _assert_found(_lookup((words, dense)))
+  with tensorflows.eager():
+    words, dense = _tables()
+    if tracked:
+      objects = {"words": words, "more": [dense]}
+    else:
+      objects = {"var_list": {"words": words, "scope/dense": dense}}
+    step = tf.Variable(0, dtype=tf.int64)
+    objects.setdefault("var_list", {})["global_step"] = step
+    tensorflows.checkpoint(**objects).restore(prefix).assert_consumed()
+    _assert_found(_lookup((words, dense)))
   keys = [key for key in models.values(prefix) if key.endswith("-keys")]
   assert len(keys) == (4 if checkpoint_format == "dual" else 2)
   # The words and the buckets are stored once each.
@@ -119,9 +120,7 @@ def test_tables_of_a_tf1_checkpoint(tmp_path):
       key_dtype = tf.string if keys.dtype.kind == "S" else tf.as_dtype(keys.dtype)
       value_dtype = tf.string if values.dtype.kind == "S" else tf.as_dtype(values.dtype)
       default = tf.constant("" if value_dtype == tf.string else -1, value_dtype)
-      table = tf.lookup.experimental.MutableHashTable(
-        key_dtype, value_dtype, default, name=name
-      )
+      table = tensorflows.MutableHashTable(key_dtype, value_dtype, default, name=name)
       found[name] = table.lookup(tf.constant(keys, key_dtype))
     assert found
     return found
@@ -136,7 +135,7 @@ def test_tables_of_a_tf1_checkpoint(tmp_path):
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_an_estimator_with_a_table(checkpoint_format, tmp_path):
   def model_fn(features, labels, mode):
-    table = tf.lookup.experimental.MutableHashTable(
+    table = tensorflows.MutableHashTable(
       tf.int64, tf.int64, tf.constant(-1, tf.int64), name="seen"
     )
     x = features["x"]
@@ -159,8 +158,7 @@ def test_an_estimator_with_a_table(checkpoint_format, tmp_path):
     path = estimator.export_saved_model(
       str(model_dir / "export"), models.serving_input_fn
     )
-    served = tf.saved_model.load(path.decode()).signatures["serving_default"]
-    exported = served(x=tf.constant(models.X))["y"][0]
+    exported = tensorflows.served(path, x=models.X)["y"][0]
     np.testing.assert_array_equal(seen, exported)
     return seen
 
@@ -204,7 +202,7 @@ def test_static_tables_are_initialized_as_ever(checkpoint_format, tmp_path):
     vocabulary = v1.lookup.StaticVocabularyTable(
       v1.lookup.KeyValueTensorInitializer(["x"], [0], value_dtype=tf.int64), 1
     )
-    mutable = v1.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1, name="m")
+    mutable = tensorflows.MutableHashTable(tf.string, tf.int64, -1, name="m")
     insert = mutable.insert(tf.constant(["n"]), tf.constant([7], tf.int64))
     found = [
       static.lookup(tf.constant(["a", "b", "c"])),
@@ -319,10 +317,11 @@ def test_iterators_resume_where_they_were(checkpoint_format, kind, tmp_path, cap
       "Iterator" in key for key in keys if layout.parse_object_key(key) is None
     )
     assert len(said) <= 1
-    value = tf.Variable(0, dtype=tf.int64)
-    tf.train.Checkpoint(var_list={"global_step": value}).restore(
-      tf.train.latest_checkpoint(str(tmp_path))
-    ).assert_consumed()
+    with tensorflows.eager():
+      value = tf.Variable(0, dtype=tf.int64)
+      tensorflows.checkpoint(var_list={"global_step": value}).restore(
+        tf.train.latest_checkpoint(str(tmp_path))
+      ).assert_consumed()
 
 
 def test_iterators_between_formats(tmp_path):
@@ -434,8 +433,8 @@ def test_moving_averages_in_evaluate_and_predict(checkpoint_format, tmp_path):
     mae = averaged.evaluate(models.eval_input_fn)["mae"]
     np.testing.assert_allclose(mae, np.abs(expected - models.Y).mean(), rtol=1e-5)
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
-  served = tf.saved_model.load(path.decode()).signatures["serving_default"]
-  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], expected, atol=1e-6)
+  served = tensorflows.served(path, x=models.X)
+  np.testing.assert_allclose(served["y"], expected, atol=1e-6)
   plain = models.estimator(decorate(_ema_model_fn(False)), tmp_path)
   found = [p["y"] for p in plain.predict(models.eval_input_fn)]
   np.testing.assert_allclose(

@@ -10,12 +10,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.saved_model import registration
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout
-from tests import models
+from tests import models, tensorflows
 
 v1 = tf.compat.v1
 _FORMATS = ["tf2", "dual"]
@@ -76,7 +75,7 @@ def _v1_optimizer(make):
 
 def _legacy_optimizer():
   model = _keras_model()
-  optimizer = tf.keras.optimizers.legacy.Adam(0.1)
+  optimizer = tensorflows.keras_optimizers.Adam(0.1)
   loss = tf.reduce_sum(model(tf.constant(models.X)) ** 2)
   train_op = tf.group(optimizer.get_updates(loss, model.trainable_variables))
   return {"model": model, "optimizer": optimizer}, train_op
@@ -137,7 +136,7 @@ def _save(name, checkpoint_format, directory, as_checkpoint, values=None):
     objects, train_op = _OBJECTS[name]()
     v1.get_variable("not/reached", initializer=np.float32([1, 2]))
     _step()
-    root = tf.train.Checkpoint(**objects)
+    root = tensorflows.checkpoint(**objects)
     session.run(v1.global_variables_initializer())
     session.run(train_op)
     ours = getattr(eckpt, f"{checkpoint_format}_scaffold")(
@@ -216,7 +215,7 @@ def test_eager_code_restores_it_and_nothing_is_left(name, checkpoint_format, tmp
     if layout.parse_object_key(key) is not None and _is_added(key)
   }
   objects = _eager(name)
-  root = tf.train.Checkpoint(var_list=rest, **objects)
+  root = tensorflows.checkpoint(var_list=rest, **objects)
   status = root.restore(prefix)
   if name == "keras_legacy_adam":
     # Slots are created at the first use.
@@ -264,7 +263,7 @@ def _object_model_fn(scope, as_function, reached=("model", "optimizer")):
       made.update(objects)
       return spec
     return spec._replace(
-      scaffold=v1.train.Scaffold(saver=tf.train.Checkpoint(**objects))
+      scaffold=v1.train.Scaffold(saver=tensorflows.checkpoint(**objects))
     )
 
   made = {}
@@ -296,8 +295,8 @@ def test_renamed_scopes_restore_while_the_objects_stay(
   before = _predicted(old)
   np.testing.assert_array_equal(_predicted(new), before)
   exported = new.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
-  served = tf.saved_model.load(exported.decode()).signatures["serving_default"]
-  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], before, atol=1e-6)
+  served = tensorflows.served(exported, x=models.X)
+  np.testing.assert_allclose(served["y"], before, atol=1e-6)
   slot = "model/kernel/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE"
   moments = models.values(tmp_path)[slot]
 
@@ -341,7 +340,7 @@ def test_python_state_is_saved_as_it_is_then_and_restored(checkpoint_format, tmp
   def model_fn(features, labels, mode):
     states.append(_Counts(batches=0))
     made = models.model_fn(features, labels, mode)
-    saver = tf.train.Checkpoint(state=states[-1])
+    saver = tensorflows.checkpoint(state=states[-1])
     return made._replace(scaffold=v1.train.Scaffold(saver=saver))
 
   class Count(tf.estimator.SessionRunHook):
@@ -363,7 +362,8 @@ def test_python_state_is_saved_as_it_is_then_and_restored(checkpoint_format, tmp
   assert saved == 4 and hook.at_start >= 3
   eager = _Counts()
   prefix = tf.train.latest_checkpoint(str(tmp_path))
-  tf.train.Checkpoint(state=eager).restore(prefix).expect_partial()
+  with tensorflows.eager():
+    tensorflows.checkpoint(state=eager).restore(prefix).expect_partial()
   assert eager.counts["batches"] >= 4
 
 
@@ -384,7 +384,7 @@ def test_the_guides_shim_layers(checkpoint_format, tmp_path):
     objects = {"model": layer}
     spec = models.spec(mode, y, labels)
     return spec._replace(
-      scaffold=v1.train.Scaffold(saver=tf.train.Checkpoint(**objects))
+      scaffold=v1.train.Scaffold(saver=tensorflows.checkpoint(**objects))
     )
 
   def decorated(name):
@@ -400,12 +400,12 @@ def test_the_guides_shim_layers(checkpoint_format, tmp_path):
     np.testing.assert_array_equal(_predicted(decorated(other)), predicted)
   assert estimator.evaluate(models.eval_input_fn)["global_step"] == 5
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
-  served = tf.saved_model.load(path.decode()).signatures["serving_default"]
-  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], predicted, atol=1e-6)
+  served = tensorflows.served(path, x=models.X)
+  np.testing.assert_allclose(served["y"], predicted, atol=1e-6)
   layer = Shim()
   layer(tf.constant(models.X))
   prefix = tf.train.latest_checkpoint(str(tmp_path))
-  status = tf.train.Checkpoint(model=layer).restore(prefix)
+  status = tensorflows.checkpoint(model=layer).restore(prefix)
   status.assert_existing_objects_matched().expect_partial()
   np.testing.assert_allclose(layer(tf.constant(models.X)), predicted, atol=1e-6)
 
@@ -448,6 +448,10 @@ def test_keras_v1_and_tf1_layers_and_reference_variables(tmp_path):
 
 
 def test_objects_that_a_registered_saver_stores_are_refused():
+  registration = pytest.importorskip(
+    "tensorflow.python.saved_model.registration", reason="has no registered savers"
+  )
+
   class Own(tf.Module):
     pass
 
@@ -556,8 +560,8 @@ def test_moving_averages_of_objects_in_predictions(checkpoint_format, tmp_path):
   found = [p["y"] for p in estimator.predict(models.eval_input_fn)]
   np.testing.assert_allclose(found, expected, atol=1e-6)
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
-  served = tf.saved_model.load(path.decode()).signatures["serving_default"]
-  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], expected, atol=1e-6)
+  served = tensorflows.served(path, x=models.X)
+  np.testing.assert_allclose(served["y"], expected, atol=1e-6)
   # If the averages are missing, the weights do not take their place.
   averaged = False
   estimator = models.estimator(model_fn, tmp_path / "without")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
-from tests import canned, models
+from tests import canned, models, tensorflows
 
 v1 = tf.compat.v1
 _FORMATS = ["tf1", "tf2", "dual"]
@@ -52,7 +52,7 @@ def _keras_model():
       tf.keras.layers.Dense(1, name="out"),
     ]
   )
-  model.compile(tf.keras.optimizers.legacy.Adam(0.05), "mse")
+  model.compile(tensorflows.keras_optimizers.Adam(0.05), "mse")
   return model
 
 
@@ -89,8 +89,7 @@ def test_model_to_estimator(checkpoint_format, own_format, tmp_path):
   path = decorated().export_saved_model(
     str(tmp_path / "export"), models.serving_input_fn
   )
-  served = tf.saved_model.load(path.decode()).signatures["serving_default"]
-  outputs = served(x=tf.constant(models.X))
+  outputs = tensorflows.served(path, x=models.X)
   np.testing.assert_allclose(next(iter(outputs.values()))[0], predicted, atol=1e-6)
   # Keras's own way resumes a checkpoint that has its keys.
   if own_format == "saver" and checkpoint_format != "tf2":
@@ -191,8 +190,8 @@ def test_tpu_estimator_on_cpu(checkpoint_format, own_scaffold_fn, tmp_path):
   assert estimator.evaluate(once, steps=2)["global_step"] == 4
   predicted = np.array([p["y"] for p in estimator.predict(once)])
   path = estimator.export_saved_model(str(tmp_path / "export"), models.serving_input_fn)
-  served = tf.saved_model.load(path.decode(), ["serve"]).signatures["serving_default"]
-  np.testing.assert_allclose(served(x=tf.constant(models.X))["y"], predicted, atol=1e-6)
+  served = tensorflows.served(path, tags=["serve"], x=models.X)
+  np.testing.assert_allclose(served["y"], predicted, atol=1e-6)
   assert bool(called) == own_scaffold_fn
 
 
@@ -218,20 +217,8 @@ def test_early_stopping_hooks(checkpoint_format, tmp_path):
   assert estimator.evaluate(models.eval_input_fn)["global_step"] == 4
 
 
-def _two_cpus():
-  """Whether this process has two logical devices, which must be requested first."""
-  try:
-    tf.config.set_logical_device_configuration(
-      tf.config.list_physical_devices("CPU")[0],
-      [tf.config.LogicalDeviceConfiguration()] * 2,
-    )
-  except RuntimeError:
-    # TensorFlow was used before.
-    pass
-  return len(tf.config.list_logical_devices("CPU")) > 1
-
-
-_HAS_TWO_CPUS = _two_cpus()
+# Before TensorFlow is used.
+_HAS_TWO_CPUS = tensorflows.two_cpus()
 _STRATEGIES = {
   "mirrored": lambda: tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
   "one_device": lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),

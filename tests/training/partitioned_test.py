@@ -13,7 +13,7 @@ import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.verify import verify
-from tests import golden, models
+from tests import golden, models, tensorflows
 
 v1 = tf.compat.v1
 _FORMATS = ["tf1", "tf2", "dual"]
@@ -200,22 +200,23 @@ def test_eager_code_restores_one_whole_variable(
   written, checkpoint_format, writer, dtype
 ):
   model_dir, values = written(checkpoint_format, writer, dtype)
-  var_list = {
-    "net/embedding": tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype)),
-    "net/embedding/Momentum": tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype)),
-    "global_step": tf.Variable(0, dtype=tf.int64),
-  }
-  module = tf.Module()
-  module.embedding = tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype))
   prefix = tf.train.latest_checkpoint(str(model_dir))
-  tf.train.Checkpoint(var_list=var_list).restore(prefix).assert_consumed()
-  tf.train.Checkpoint(net=module).restore(prefix).expect_partial()
-  for name, variable in [
-    ("embedding", var_list["net/embedding"]),
-    ("momentum", var_list["net/embedding/Momentum"]),
-    ("embedding", module.embedding),
-  ]:
-    np.testing.assert_array_equal(np.float64(variable.numpy()), values[name])
+  with tensorflows.eager():
+    var_list = {
+      "net/embedding": tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype)),
+      "net/embedding/Momentum": tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype)),
+      "global_step": tf.Variable(0, dtype=tf.int64),
+    }
+    module = tf.Module()
+    module.embedding = tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype))
+    tensorflows.checkpoint(var_list=var_list).restore(prefix).assert_consumed()
+    tensorflows.checkpoint(net=module).restore(prefix).expect_partial()
+    for name, variable in [
+      ("embedding", var_list["net/embedding"]),
+      ("momentum", var_list["net/embedding/Momentum"]),
+      ("embedding", module.embedding),
+    ]:
+      np.testing.assert_array_equal(np.float64(variable.numpy()), values[name])
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float16], ids=lambda d: d.name)
@@ -281,9 +282,10 @@ def test_partitions_on_two_devices(sharded, dtype, tmp_path):
     scaffold.finalize()
     session.run(scaffold.init_op)
     prefix = scaffold.saver.save(session, prefix)
-  whole = tf.Variable(tf.zeros([6, 2], dtype))
-  tf.train.Checkpoint(var_list={"v": whole}).restore(prefix).assert_consumed()
-  np.testing.assert_array_equal(whole.numpy(), numbers)
+  with tensorflows.eager():
+    whole = tf.Variable(tf.zeros([6, 2], dtype))
+    tensorflows.checkpoint(var_list={"v": whole}).restore(prefix).assert_consumed()
+    np.testing.assert_array_equal(whole.numpy(), numbers)
   with tf.Graph().as_default(), v1.Session(config=config) as session:
     v = build(False)
     scaffold = eckpt.tf1_scaffold()
@@ -325,21 +327,24 @@ def test_parts_that_the_users_objects_reach(checkpoint_format, dtype, tmp_path):
     ) as session:
       session.run(train_op)
       values = session.run_step_fn(lambda step_context: step_context.session.run(read))
-  parts = [tf.Variable(tf.zeros([n, _COLUMNS], dtype)) for n in (5, 5, 4)]
-  var_list = {f"net/embedding/part_{i}": part for i, part in enumerate(parts)}
-  var_list["net/embedding"] = tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype))
   prefix = tf.train.latest_checkpoint(str(tmp_path))
-  status = tf.train.Checkpoint(var_list=var_list).restore(prefix)
-  status.assert_existing_objects_matched().expect_partial()
-  np.testing.assert_array_equal(tf.concat(parts, 0), values["embedding"])
-  np.testing.assert_array_equal(var_list["net/embedding"], values["embedding"])
+  with tensorflows.eager():
+    parts = [tf.Variable(tf.zeros([n, _COLUMNS], dtype)) for n in (5, 5, 4)]
+    var_list = {f"net/embedding/part_{i}": part for i, part in enumerate(parts)}
+    var_list["net/embedding"] = tf.Variable(tf.zeros([_ROWS, _COLUMNS], dtype))
+    status = tensorflows.checkpoint(var_list=var_list).restore(prefix)
+    status.assert_existing_objects_matched().expect_partial()
+    np.testing.assert_array_equal(tf.concat(parts, 0), values["embedding"])
+    np.testing.assert_array_equal(
+      var_list["net/embedding"].numpy(), values["embedding"]
+    )
   models.assert_same_values(values, _restored(tmp_path, "tf1", "columns", dtype))
 
 
 def test_a_dict_of_partitioned_variables(tmp_path):
   def scaffold_of(embedding):
     return v1.train.Scaffold(
-      saver=tf.train.Checkpoint(
+      saver=tensorflows.checkpoint(
         var_list={"emb": embedding}, step=v1.train.get_or_create_global_step()
       )
     )
@@ -442,11 +447,9 @@ def test_feature_columns(kind, checkpoint_format, tmp_path):
       ).SerializeToString()
       for word in _WORDS
     ]
-    signatures = tf.saved_model.load(path).signatures
-    [served] = (
-      signatures["predict"] if kind == "DNNRegressor" else signatures["serving_default"]
-    )(tf.constant(examples)).values()
-    np.testing.assert_allclose(served.numpy(), predicted(two), atol=1e-6)
+    signature = "predict" if kind == "DNNRegressor" else "serving_default"
+    [served] = tensorflows.served(path, examples, signature=signature).values()
+    np.testing.assert_allclose(served, predicted(two), atol=1e-6)
   other = eckpt.with_checkpointing(_canned(kind, 0, tmp_path), _next(checkpoint_format))
   other.train(_word_input_fn, steps=1, hooks=[last])
   models.assert_same_values(ours.last, last.start)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
-from tests import models
+from tests import models, tensorflows
 
 v1 = tf.compat.v1
 
@@ -52,7 +52,7 @@ def _predict(estimator):
 
 def _export(estimator, directory):
   path = estimator.export_saved_model(str(directory), models.serving_input_fn)
-  return tf.saved_model.load(path.decode()).signatures["serving_default"]
+  return lambda x: tensorflows.served(path, x=x)
 
 
 @pytest.mark.parametrize("checkpoint_format", ["tf2", "dual"])
@@ -73,9 +73,7 @@ def test_added_to_a_job_whose_model_dir_has_tf1_checkpoints(
   assert _evaluate(estimator)["global_step"] == 5
   np.testing.assert_array_equal(_predict(estimator), _predict(plain))
   served = _export(estimator, tmp_path / "export")
-  np.testing.assert_allclose(
-    served(x=tf.constant(models.X))["y"], _predict(plain), atol=1e-6
-  )
+  np.testing.assert_allclose(served(models.X)["y"], _predict(plain), atol=1e-6)
   # Trains up to the current step, so no step changes the values.
   estimator.train(models.input_fn, max_steps=5)
   saver_path = _resave(estimator, model_dir)
@@ -238,7 +236,7 @@ def test_what_the_objects_do_not_reach_is_added(tmp_path):
       net.bias = v1.get_variable("bias", [1], use_resource=True)
     y = features["x"] @ net.kernel + net.bias
     # The Scaffold exists before minimize() creates the slots.
-    scaffold = v1.train.Scaffold(saver=tf.train.Checkpoint(model=net))
+    scaffold = v1.train.Scaffold(saver=tensorflows.checkpoint(model=net))
     return models.spec(mode, y, labels, scaffold=scaffold)
 
   guide = models.estimator(model_fn, tmp_path / "guide")
@@ -467,14 +465,15 @@ def test_monitored_training_session(tmp_path):
 def test_assert_consumed(tmp_path, checkpoint_format):
   def restore(path):
     names = models.named_values(path)
-    var_list = {
-      name: tf.Variable(tf.zeros_like(value))
-      for name, value in names.items()
-      if name != "save_counter"
-    }
-    checkpoint = tf.train.Checkpoint(var_list=var_list)
-    checkpoint.restore(tf.train.latest_checkpoint(str(path))).assert_consumed()
-    models.assert_same_values(names, {k: v.numpy() for k, v in var_list.items()})
+    with tensorflows.eager():
+      var_list = {
+        name: tf.Variable(tf.zeros_like(value))
+        for name, value in names.items()
+        if name != "save_counter"
+      }
+      checkpoint = tensorflows.checkpoint(var_list=var_list)
+      checkpoint.restore(tf.train.latest_checkpoint(str(path))).assert_consumed()
+      models.assert_same_values(names, {k: v.numpy() for k, v in var_list.items()})
     return checkpoint
 
   guide = tmp_path / "guide"

@@ -69,7 +69,7 @@ def _decorated(how, fn, model_dir):
   return models.estimator(decorate(fn), model_dir)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _stock_goes_on(name, tmp):
   directory = os.path.join(tmp, name.replace("/", "_"))
   golden.copy(name, directory)

@@ -70,6 +70,7 @@ from estimator_ckpt.training.tensorflow_private.stopping import (
 )
 from estimator_ckpt.training.tensorflow_private.trackables import (
   PythonState,
+  checkpoint_of,
   frozen_objects,
   serialize_objects,
 )
@@ -90,6 +91,7 @@ __all__ = [
   "call_when_closed",
   "call_when_initialized",
   "calling_estimator",
+  "checkpoint_of",
   "cpu_of",
   "distributed_variable",
   "estimator_with_model_fn",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tensorflow.python.training.saving.saveable_object import SaveableObject
@@ -34,6 +35,26 @@ class PythonState:
   def restore(self, state: bytes) -> None:
     """Sets the state of the object."""
     self._saveable._restore_callback(state)
+
+
+def checkpoint_of(objects: Mapping[str, Any]) -> tf.train.Checkpoint:
+  """A `tf.train.Checkpoint` of objects, among them lists and mappings of objects.
+
+  Its constructor takes lists and mappings in 2.12.1 and 2.15.1. In 1.15.5 it takes none,
+  though an attribute may be one.
+
+  Args:
+    objects: trackable objects by the names of the Checkpoint's attributes.
+
+  Raises:
+    ValueError: a value is not trackable.
+  """
+  holder = tf.Module()
+  tracked = {}
+  for name, value in objects.items():
+    holder.tracked = value
+    tracked[name] = holder.tracked
+  return tf.train.Checkpoint(**tracked)
 
 
 def serialize_objects(

@@ -15,7 +15,7 @@ import tensorflow as tf
 import estimator_ckpt as eckpt
 from estimator_ckpt.training.warm_start.settings import warm_start_settings
 from estimator_ckpt.warm_start import WarmStart
-from tests import golden
+from tests import golden, tensorflows
 
 v1 = tf.compat.v1
 CONVERTED = ["tf2.15/converted_names", "tf2.21/converted_names"]
@@ -62,7 +62,7 @@ def save_in_parts(path):
     )
     session.run(v1.global_variables_initializer())
     named = {part.op.name: part for part in parts}
-    return tf.train.Checkpoint(var_list=named).write(str(path / "ckpt")), whole
+    return tensorflows.checkpoint(var_list=named).write(str(path / "ckpt")), whole
 
 
 @pytest.mark.parametrize("parts", [None, 2, 3])
