@@ -29,9 +29,18 @@ MultiWorkerMirroredStrategy = (
 
 # Whether canned Estimators of version 2 train with optimizers of Keras. In 1.15.5 they
 # train with those of TF1, which name the slots of partitioned variables in another way.
-canned_have_keras_optimizers = hasattr(tf.compat.v2, "keras") and not hasattr(
-  tf, "contrib"
-)
+CANNED_HAVE_KERAS_OPTIMIZERS = not hasattr(tf, "contrib")
+
+# Whether canned Estimators of version 2 train with optimizers of Keras. In 1.15.5 they
+# train with those of TF1, which name the slots of partitioned variables in another way.
+CANNED_HAVE_KERAS_OPTIMIZERS = not hasattr(tf, "contrib")
+
+# 1.15.5 takes minutes to build a graph of ten thousand variables and to initialize them.
+BUILDS_LARGE_GRAPHS = not hasattr(tf, "contrib")
+
+# Whether `assert_consumed` passes over objects that have no values of their own, such as
+# `scope` in the path of a table `scope/name`. That of 1.15.5 wants an object for each.
+SKIPS_EMPTY_OBJECTS = not hasattr(tf, "contrib")
 
 # `with eager():` is eager code in every version. 1.15.5 is not eager by default, and
 # enable_eager_execution would be for the whole process.
@@ -39,8 +48,11 @@ eager = context.eager_mode
 
 
 def checkpoint(**objects: Any) -> Any:
-  """A tf.train.Checkpoint; the constructor of 1.15.5 takes no lists and mappings."""
-  made = tf.train.Checkpoint()
+  """A tf.train.Checkpoint of TensorFlow 2, which 1.15.5 has in `compat.v2` only.
+
+  There, its constructor takes no lists and mappings, and an attribute may be one.
+  """
+  made = tf.compat.v2.train.Checkpoint()
   for name, value in objects.items():
     setattr(made, name, value)
   return made
@@ -110,7 +122,7 @@ def has_variables_of(dtype: str) -> bool:
 def needs(path: str) -> Any:
   """Marks a test that needs something which `tf` does not have in every version."""
   return pytest.mark.skipif(
-    not has(path), reason=f"TensorFlow {tf.__version__} has no tf.{path}"
+    not has(path), reason=f"TensorFlow {tf.__version__} has no `tf.{path}`"
   )
 
 

@@ -272,7 +272,7 @@ def make_saver(
     OptionError: `replaced` is of another class, or contradicts the options.
   """
   settings: dict[str, Any] = {}
-  if isinstance(replaced, (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)):
+  if isinstance(replaced, tfp.CHECKPOINTS):
     if options.get("checkpoint") is not None:
       raise errors.OptionError(
         "Both checkpoint= and the Scaffold's saver name the objects of the checkpoint. "

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt.training.snapshot import Snapshot
-from tests import models
+from tests import models, tensorflows
 
 v1 = tf.compat.v1
 _ROWS = 50
@@ -87,7 +87,7 @@ def model(use_resource):
     + tf.reduce_sum(v1.nn.embedding_lookup(parts, ids, partition_strategy="div") ** 2)
   )
   optimizer = v1.train.AdamOptimizer(0.01)
-  mutable = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, -1.0)
+  mutable = tensorflows.MutableHashTable(tf.int64, tf.float32, -1.0)
   dense = tf.lookup.experimental.DenseHashTable(
     tf.int64, tf.float32, -1.0, empty_key=-1, deleted_key=-2, initial_num_buckets=64
   )

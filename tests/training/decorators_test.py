@@ -370,7 +370,7 @@ def test_canned_estimators(name, version, tmp_path):
   make().train(_binary_input_fn, steps=3)
   plain = models.values(tmp_path)
   # The optimizers of TF1, which canned Estimators of 1.15.5 have in version 2 too.
-  misnamed = version == "v1" or not tensorflows.canned_have_keras_optimizers
+  misnamed = version == "v1" or not tensorflows.CANNED_HAVE_KERAS_OPTIMIZERS
 
   for steps, checkpoint_format in ((5, "tf2"), (7, "dual")):
     estimator = eckpt.with_checkpointing(make(), checkpoint_format)

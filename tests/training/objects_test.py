@@ -367,6 +367,7 @@ def test_python_state_is_saved_as_it_is_then_and_restored(checkpoint_format, tmp
   assert eager.counts["batches"] >= 4
 
 
+@tensorflows.needs("compat.v1.keras.utils.track_tf1_style_variables")
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_the_guides_shim_layers(checkpoint_format, tmp_path):
   """A layer that tracks TF1-style variables; its values by name and by object path."""
@@ -449,7 +450,8 @@ def test_keras_v1_and_tf1_layers_and_reference_variables(tmp_path):
 
 def test_objects_that_a_registered_saver_stores_are_refused():
   registration = pytest.importorskip(
-    "tensorflow.python.saved_model.registration", reason="has no registered savers"
+    "tensorflow.python.saved_model.registration",
+    reason=f"TensorFlow {tf.__version__} has no registered savers of objects",
   )
 
   class Own(tf.Module):

@@ -69,6 +69,7 @@ from estimator_ckpt.training.tensorflow_private.stopping import (
   wrap_evaluations,
 )
 from estimator_ckpt.training.tensorflow_private.trackables import (
+  CHECKPOINTS,
   PythonState,
   checkpoint_of,
   frozen_objects,
@@ -76,6 +77,7 @@ from estimator_ckpt.training.tensorflow_private.trackables import (
 )
 
 __all__ = [
+  "CHECKPOINTS",
   "BulkSaverBuilder",
   "FeedingSession",
   "PythonState",

@@ -16,6 +16,9 @@ from estimator_ckpt.training.tensorflow_private.moved_modules import (
   trackable_base,
 )
 
+# `tf.train.Checkpoint` is the second in 2.12.1 and 2.15.1, and the first in 1.15.5.
+CHECKPOINTS = (tf.compat.v1.train.Checkpoint, tf.compat.v2.train.Checkpoint)
+
 
 class PythonState:
   """An object whose state is a Python string: a `tf.train.experimental.PythonState`.
@@ -54,7 +57,7 @@ def checkpoint_of(objects: Mapping[str, Any]) -> tf.train.Checkpoint:
   for name, value in objects.items():
     holder.tracked = value
     tracked[name] = holder.tracked
-  return tf.train.Checkpoint(**tracked)
+  return tf.compat.v2.train.Checkpoint(**tracked)
 
 
 def serialize_objects(
