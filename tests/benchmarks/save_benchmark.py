@@ -5,6 +5,8 @@
 One graph and one Session hold the same variables with every saver. The savers take
 turns, so that other load on the machine affects them alike. The table shows the fastest
 save of each, and the spread. Prints the table and writes JSON.
+
+Under TensorFlow 1.15 the variables are reference variables, as in most jobs there.
 """
 
 from __future__ import annotations
@@ -89,7 +91,10 @@ def run(
       v1.train.Saver(sharded=True, save_relative_paths=True, max_to_keep=1)
       for _ in range(2)
     )
-    both = Both(second, tf.train.Checkpoint(var_list=variables))
+    # The constructor of TensorFlow 1.15.5 takes no mapping, and an attribute may be one.
+    checkpoint = tf.compat.v2.train.Checkpoint()
+    checkpoint.var_list = variables
+    both = Both(second, checkpoint)
     savers: dict[str, Any] = {"stock": stock}
     for checkpoint_format in formats:
       savers[checkpoint_format] = CheckpointSaver(checkpoint_format, max_to_keep=1)
@@ -111,9 +116,9 @@ def run(
 
     saved = interleaved({name: save(name) for name in paths}, rounds)
     sizes = {name: bytes_of(path) for name, path in paths.items()}
-    expected = session.run(f"layer_{count - 1}/kernel/Read/ReadVariableOp:0")
+    expected = session.run(variables[f"layer_{count - 1}/kernel"])
     restored = interleaved({name: restore(name) for name in savers}, rounds)
-    found = session.run(f"layer_{count - 1}/kernel/Read/ReadVariableOp:0")
+    found = session.run(variables[f"layer_{count - 1}/kernel"])
     np.testing.assert_array_equal(expected, found)
   return {
     name: {
