@@ -51,6 +51,7 @@ _NAVIGATION = {
     "troubleshooting",
     "guarantees",
     "performance",
+    "versions",
   ),
   "For maintainers": (
     "CONTRIBUTING",
