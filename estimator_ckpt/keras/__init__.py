@@ -10,7 +10,7 @@
     manager = estimator_ckpt.keras.CheckpointManager(checkpoint, "new_dir", like="model_dir")
     model.fit(..., callbacks=[estimator_ckpt.keras.SaveCheckpoints(manager)])
 
-The same code serves Keras 2 and Keras 3, with any TensorFlow from 2.12 on. It does not
+The same code serves Keras 2 and Keras 3, with any TensorFlow from 2.4 on. It does not
 need Estimator, and does not import Keras. `CheckpointManager` imports TensorFlow.
 """
 
