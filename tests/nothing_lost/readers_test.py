@@ -16,11 +16,11 @@ _READING = "tests.nothing_lost.reading"
 _SAVES = 300
 
 
-@pytest.mark.parametrize("checkpoint_format", ["dual", "separate"])
+@pytest.mark.parametrize("checkpoint_format", ["dual", "separate", "asynchronous"])
 def test_no_torn_read(checkpoint_format, launcher, scratch):
   model_dir, stop = str(scratch / "model"), str(scratch / "stop")
   names = ["open_checkpoints", "inspect", "convert", "iterate"]
-  if checkpoint_format == "dual":
+  if checkpoint_format != "separate":
     names.append("load_checkpoints")
   readers = [
     launcher.start(
@@ -100,7 +100,9 @@ def test_a_checkpoint_that_was_deleted_is_one_clear_error(scratch):
     eckpt.open_checkpoint(prefix)
 
 
-@pytest.mark.parametrize("checkpoint_format", ["tf1", "dual", "separate"])
+@pytest.mark.parametrize(
+  "checkpoint_format", ["tf1", "dual", "separate", "asynchronous"]
+)
 def test_two_jobs_in_one_model_dir_are_told(checkpoint_format, launcher, scratch):
   task = launcher.start(
     "two",
