@@ -121,6 +121,10 @@ class BundleWriter:
     found = _files_of(self.prefix)
     _check_no_index(self.prefix, self._overwrite, found)
     self.cleaned = _clean_leftovers(self.prefix, found)
+    if self.cleaned:
+      # What looked like a leftover may be of a writer that ended in between.
+      found = _files_of(self.prefix)
+      _check_no_index(self.prefix, self._overwrite, found)
     self._replaced = _replaced_files(self.prefix, self._overwrite, found, self.cleaned)
     taken = {_count(path) for path in self._replaced}
     while self.num_shards in taken:
@@ -400,7 +404,8 @@ def _clean_leftovers(prefix: str, found: Sequence[str]) -> list[str]:
   # The files that say what is left go last, so that this too may be interrupted.
   leftovers.sort(key=files.is_temporary)
   for path in leftovers:
-    files.remove(path)
+    with contextlib.suppress(CheckpointNotFoundError):  # Its writer may remove it too.
+      files.remove(path)
   return leftovers
 
 
