@@ -82,15 +82,8 @@ class KerasModel:
 
   def __init__(self, model: Any):
     if not callable(getattr(model, "_flatten_layers", None)):
-      if hasattr(model, "_gather_children_attribute"):  # seen in 1.15.5 and 2.1.4
-        raise errors.OptionError(
-          f"{model!r} is a model of the Keras of TensorFlow 1.15 or 2.1, which do not "
-          "say what layers a model has. Build it, and load into it, with a newer "
-          "TensorFlow: 2.4 and newer are tested. `estimator-ckpt convert --to=tf2` "
-          "writes what tf.train.Checkpoint restores here."
-        )
       raise errors.OptionError(
-        f"{model!r} is no Keras model. Pass a keras.Model of Keras 2 or 3."
+        f"{model!r} is no keras.Model of TensorFlow 2.4 or newer; see docs/versions.md."
       )
     self.model = model
     self.is_keras_3 = hasattr(model, "_trainable_variables")

@@ -57,5 +57,7 @@ def test_weights_and_optimizer_state_are_loaded(tmp_path):
 )
 def test_a_keras_that_names_no_layers_is_an_error_that_says_where_to_go(tmp_path):
   checkpoint = _checkpoint(tmp_path)
-  with pytest.raises(errors.OptionError, match="TensorFlow 1.15 or 2.1.*2.4 and newer"):
+  with pytest.raises(
+    errors.OptionError, match="no keras.Model of TensorFlow 2.4 or newer"
+  ):
     estimator_ckpt.keras.load(_model(), checkpoint)
