@@ -1,9 +1,14 @@
-"""Writing behind training: one write at a time, on a thread of its own."""
+"""Writing behind training: one write at a time, on a thread that does nothing else.
+
+All writes have one thread, since TensorFlow keeps an object for good of each thread that
+has used it (seen in 2.15).
+"""
 
 from __future__ import annotations
 
-import threading
-from typing import Callable
+import concurrent.futures
+import os
+from typing import Any, Callable
 
 
 class Writer:
@@ -14,13 +19,16 @@ class Writer:
   """
 
   def __init__(self) -> None:
-    self._thread: threading.Thread | None = None
+    # Python waits for the thread before the program ends. A fork does not copy it.
+    self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+    self._process = 0
+    self._write: concurrent.futures.Future[Any] | None = None
     self._error: BaseException | None = None
 
   @property
   def is_busy(self) -> bool:
     """Whether a write is under way."""
-    return self._thread is not None and self._thread.is_alive()
+    return self._write is not None and not self._write.done()
 
   def start(
     self, write: Callable[[], None], failed: Callable[[BaseException], None]
@@ -39,9 +47,10 @@ class Writer:
         self._error = error
         failed(error)
 
-    # Python waits for a thread that is no daemon before the program ends.
-    self._thread = threading.Thread(target=run, name="checkpoint-writer", daemon=False)
-    self._thread.start()
+    if self._pool is None or self._process != os.getpid():
+      self._pool = concurrent.futures.ThreadPoolExecutor(1, "checkpoint-writer")
+      self._process = os.getpid()
+    self._write = self._pool.submit(run)
 
   def join(self) -> BaseException | None:
     """Waits until nothing is being written.
@@ -49,9 +58,9 @@ class Writer:
     Returns:
       The error of the last write, if `wait` has not raised it yet; else None.
     """
-    if self._thread is not None:
-      self._thread.join()
-      self._thread = None
+    if self._write is not None:
+      concurrent.futures.wait([self._write])
+      self._write = None
     return self._error
 
   def wait(self) -> None:

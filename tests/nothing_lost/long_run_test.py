@@ -9,7 +9,7 @@ from tests.nothing_lost import killing
 _SAVES = 300
 
 
-@pytest.mark.parametrize("checkpoint_format", ["dual", "separate"])
+@pytest.mark.parametrize("checkpoint_format", ["dual", "separate", "asynchronous"])
 def test_nothing_grows(checkpoint_format, launcher, scratch):
   model_dir = str(scratch / "model")
   seen = launcher.start(

@@ -62,6 +62,9 @@ class _Look(tf.estimator.SessionRunHook):
   def after_run(self, run_context: Any, run_values: Any) -> None:
     self._runs += 1
     if self._runs % self._every == 0:
+      # A save that is being written holds objects of its own.
+      for saver in run_context.session.graph.get_collection("savers"):
+        getattr(saver, "wait_until_finished", lambda: None)()
       self.seen.append(held(self._runs, run_context.session.graph))
 
 

@@ -15,7 +15,7 @@ from tests.nothing_lost import killing
 from tests.stress import figures
 
 # None is stock TensorFlow, for comparison.
-_FORMATS = (None, "tf1", "tf2", "dual", "separate")
+_FORMATS = (None, "tf1", "tf2", "dual", "separate", "asynchronous")
 
 
 def main() -> None:
