@@ -45,6 +45,7 @@ _NAVIGATION = {
     "training",
     "keras",
     "after_estimator",
+    "bert",
     "command_line",
     "view",
     "object_stores",
