@@ -33,6 +33,10 @@ class SaverBuilder(tfp.BulkSaverBuilder):
     self.restores: list[restore_lib.RestoreOp] = []
     self.shards: list[WrittenShard] = []
 
+  def is_written(self, saveable: saveables_lib.RecordedSaveable) -> bool:
+    """Whether the saveable itself is written, not only a whole that it is a part of."""
+    return saveable.is_written
+
   def save_op(
     self, filename_tensor: Any, saveables: Sequence[saveables_lib.RecordedSaveable]
   ) -> Any:

@@ -9,12 +9,32 @@ from typing import Any
 from tensorflow.python.ops import io_ops
 
 # The public tf.compat.v1.train.Saver takes a builder, and no class of builders is exported.
-from tensorflow.python.training.saver import BulkSaverBuilder as BulkSaverBuilder
+from tensorflow.python.training import saver as saver_lib
 from tensorflow.python.training.saving import saveable_object_util
 from tensorflow.python.training.saving.saveable_object import SaveableObject
 
 from estimator_ckpt.training import retention
 from estimator_ckpt.training.tensorflow_private.installed import tf
+
+
+class BulkSaverBuilder(saver_lib.BulkSaverBuilder):
+  """A builder that leaves out devices with nothing to write, which SaveV2 does not take.
+
+  A device may hold nothing but parts that are written as a whole elsewhere. The method
+  that adds an op for each device is private. Seen in 1.15.5, 2.12.1 and 2.15.1.
+  """
+
+  def is_written(self, saveable: Any) -> bool:
+    """Whether a saveable itself is written."""
+    return True
+
+  def _AddShardedSaveOps(self, filename_tensor: Any, per_device: Any) -> Any:
+    written = [
+      (device, saveables)
+      for device, saveables in per_device
+      if any(map(self.is_written, saveables))
+    ]
+    return super()._AddShardedSaveOps(filename_tensor, written or per_device[:1])
 
 
 class SaverBase(tf.compat.v1.train.Saver):
