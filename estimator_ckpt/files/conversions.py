@@ -10,7 +10,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import files, paths
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint.state_file import STATE_FILE
-from estimator_ckpt.files import several
+from estimator_ckpt.files import rewrite_plan, several
 from estimator_ckpt.files.convert import convert
 from estimator_ckpt.files.rewrite import RewriteReport
 from estimator_ckpt.files.selection import Selected
@@ -124,9 +124,8 @@ def _is_written(planned: CheckpointReport) -> bool:
     entry = written.entry(key)
     if (entry.dtype, entry.crc32c) != (dtype, crc):
       return False
-  return all(
-    _content(written, new) == _content(source, old) for new, old in plan.keys.items()
-  )
+  rewrite_plan.apply_plan(plan, source)
+  return all(_content(written, key) == _content(source, key) for key in plan.keys)
 
 
 def _content(index: Index, key: str) -> list[object]:

@@ -12,7 +12,7 @@ from estimator_ckpt.checkpoint import model_dir, state_file
 from estimator_ckpt.checkpoint.formats import detect_format
 from estimator_ckpt.checkpoint.reader import open_checkpoint
 from estimator_ckpt.cli import main
-from estimator_ckpt.files import conversions, several
+from estimator_ckpt.files import conversions, selection, several
 from tests import golden
 
 
@@ -65,6 +65,23 @@ def test_every_model_dir_of_a_tree_is_converted_once(tree, capsys):
   assert times == {
     p: os.stat(p).st_mtime_ns for p in map(str, (tree / "out").rglob("*"))
   }
+
+
+@pytest.mark.parametrize("to", ["tf1", "tf2", "dual"])
+@pytest.mark.parametrize("version", ["tf1.15", "tf2.15"])
+def test_what_was_done_is_recognised_whatever_a_checkpoint_holds(
+  version, to, testdata, tmp_path
+):
+  """Partitioned half floats, whose parts are joined, tables, shards, files of V1."""
+  selected = selection.select(str(testdata / version), recursive=True)
+  first = conversions.convert_several(selected, tmp_path, to)
+  again = conversions.convert_several(selected, tmp_path, to)
+  for outcome, second in zip(first, again):
+    # What cannot be converted has the same reason again.
+    assert bool(outcome.error) == bool(second.error), second.error
+    assert second.error or second.result.report is None
+  done = sum(outcome.error is None for outcome in first)
+  assert done >= (20 if version == "tf1.15" else 5)
 
 
 def test_one_that_fails_does_not_stop_the_others(tree, capsys, monkeypatch):
