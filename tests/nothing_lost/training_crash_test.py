@@ -38,7 +38,7 @@ def prepared(request, launcher, scratch):
     model_dir=copy("undisturbed"),
     checkpoint_format=checkpoint_format,
   ).wait()
-  assert {"SaveV2", "after SaveV2", "DeleteFile", "RenameFile"} <= set(calls)
+  assert {"SaveV2", "after SaveV2", "remove", "RenameFile"} <= set(calls)
   assert killing.check_directory(scratch / "undisturbed") == 3
   return checkpoint_format, copy, calls
 
