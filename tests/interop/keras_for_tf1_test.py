@@ -147,9 +147,10 @@ def test_ten_steps_of_keras_are_those_of_tensorflow_1(net, in_tf1, in_keras, res
       continue
     limit = 1e-5 * np.abs(value).max()
     if name.endswith(("/adam_m", "/Adam")):
-      # A mean of gradients may be much smaller than these.
+      # A mean of gradients may be much smaller than these. Their rounding differs from run
+      # to run, since threads add numbers up in another order: up to 4e-5 was seen.
       squares = name[:-1] + "v" if name.endswith("adam_m") else f"{name}_1"
-      limit = 2e-5 * np.sqrt(old[squares].max())
+      limit = 1e-4 * np.sqrt(old[squares].max())
     elif name.endswith(("/adam_v", "/Adam_1")):
       limit = 1e-4 * value.max()
     assert np.abs(variables[name] - value).max() <= limit, name
