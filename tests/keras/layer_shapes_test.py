@@ -131,8 +131,7 @@ def test_files_go_there_and_back_over_the_same_bytes(cut, tmp_path):
   there, back = str(tmp_path / "there"), str(tmp_path / "back")
   rules = [f"{old}:{new}" for old, new in _map(model).items()]
   eckpt.convert(prefix, str(tmp_path / "dual"), "dual", like=like, name_map=rules)
-  findings = eckpt.verify(str(tmp_path / "dual")).findings
-  assert not [found for found in findings if found.severity.value == "error"]
+  assert eckpt.verify(str(tmp_path / "dual")).findings == ()
   report = eckpt.convert(prefix, there, "tf2", like=like, name_map=rules)
   plan = report.checkpoints[0].plan
   # Bytes stay where they are, unless they are in parts.

@@ -134,7 +134,7 @@ def _check_alias(first: Extent, alias: Extent, file: str, findings: Findings) ->
       alias.label,
       file,
     )
-  elif (alias.entry.dtype, alias.entry.shape) != (first.entry.dtype, first.entry.shape):
+  elif _elements(alias.entry) != _elements(first.entry):
     findings.warning(
       "alias-type",
       f"it is {_type_text(alias.entry)}, and {first.label!r}, which has the same"
@@ -333,6 +333,11 @@ class _EntryChecker:
         f"the data file is missing{others}; no tensor is in it",
         file=self._shards.path(first),
       )
+
+
+def _elements(entry: BundleEntry) -> tuple[int, int]:
+  """What aliases have in common, also where one is a reshape of the other."""
+  return entry.dtype, num_elements(entry.shape)
 
 
 def _is_unsized(entry: BundleEntry) -> bool:

@@ -12,6 +12,8 @@ import collections
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.shards import num_elements
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.verify.findings import Findings
@@ -227,16 +229,16 @@ class _GraphChecker:
         by_name.slices and not by_key.slices and not tensorflow_stitches(by_name.dtype)
       ):
         by_name = joined_entry(self._index, name) or by_key
-      # A copy is as good: Estimator's step may be one.
-      if (by_name.dtype, by_name.shape, by_name.size, by_name.crc32c) != (
-        by_key.dtype,
-        by_key.shape,
-        by_key.size,
-        by_key.crc32c,
-      ) or by_name.slices:
+      # A copy is as good: Estimator's step may be one. So is a reshape: Keras has some
+      # weights in another shape than TF1.
+      if _contents(by_name) != _contents(by_key) or by_name.slices:
         self._findings.error(
           "names-disagree",
           f"the object graph says that this variable is {key!r}, which has other"
           " contents: readers by name and readers by object get different values",
           name,
         )
+
+
+def _contents(entry: BundleEntry) -> tuple[int, int, int, int]:
+  return entry.dtype, num_elements(entry.shape), entry.size, entry.crc32c

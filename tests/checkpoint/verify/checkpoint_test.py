@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import table, table_writer
+from estimator_ckpt.bundle import dtypes, table, table_writer
 from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.verify import Severity, checkpoint, verify
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
 from tests import golden
@@ -299,3 +300,39 @@ def test_any_file_called_index_is_a_finding_or_an_error_of_this_package(data):
       assert not verify(f"{directory}/m").ok
     except CheckpointError:
       pytest.fail("a damaged index is a finding")
+
+
+def _two_shapes(**changes):
+  """A name and an object of it with the same bytes, as those of MultiHeadAttention."""
+  builder = BundleBuilder()
+  builder.numbers("query/kernel", [[1, 2, 3, 4], [5, 6, 7, 8]])
+  graph = ObjectGraph()
+  key = graph.add_variable([("query", "kernel")], "query/kernel")
+  builder.index.alias(key, "query/kernel")
+  builder.change(key, **changes)
+  builder.object_graph(graph)
+  return builder, key
+
+
+def test_a_name_and_an_object_of_another_shape_of_the_same_bytes_are_sound(tmp_path):
+  builder, _ = _two_shapes(shape=(2, 2, 2))
+  codes = [code for _, code, _ in _codes(verify(builder.write(tmp_path / "m")))]
+  assert codes == ["no-save-counter"]
+
+
+def test_a_name_and_an_object_of_the_same_bytes_and_another_type_are_not(tmp_path):
+  builder, key = _two_shapes(shape=(2, 2, 2), dtype=dtypes.number("int32"))
+  found = _codes(verify(builder.write(tmp_path / "m")))
+  assert ("warning", "alias-type", key) in found
+  assert ("error", "names-disagree", "query/kernel") in found
+
+
+def test_aliases_of_another_number_of_elements_are_a_warning(tmp_path):
+  # The sizes of strings do not follow from their shape.
+  builder = BundleBuilder()
+  builder.strings("words", [b"abc", b"def"], [2])
+  builder.index.alias("again", "words")
+  builder.change("again", shape=(1,))
+  assert _codes(verify(builder.write(tmp_path / "m"), fast=True)) == [
+    ("warning", "alias-type", "words")
+  ]
