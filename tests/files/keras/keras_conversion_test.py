@@ -10,6 +10,7 @@ import pytest
 
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.cli import main
 from tests import golden, stored
 from tests.bundle_builder import BundleBuilder
@@ -297,6 +298,66 @@ def test_the_way_back_takes_names_from_a_checkpoint_of_any_format(kind, like, tm
     assert set(reader) == set(golden.expected(name))
     for key, value in golden.expected(name).items():
       np.testing.assert_allclose(reader[key], value, rtol=1e-6, err_msg=key)
+
+
+def test_a_map_that_the_way_back_suggests_leads_from_the_models_names(tmp_path):
+  cell = {"kernel": (5, 8), "recurrent_kernel": (2, 8), "bias": (8,)}
+  shapes = {
+    **{f"{one}/{leaf}": cell[leaf] for one in ("first", "second") for leaf in cell},
+    "inner/kernel": (2, 4),
+    "outer/kernel": (2, 4),
+    "head/kernel": (4, 3),
+    "heads/kernel": (6, 2, 5),
+  }
+  source = BundleBuilder()
+  graph = ObjectGraph()
+  values = {}
+  for name, shape in shapes.items():
+    values[name] = np.arange(np.prod(shape)).reshape(shape) + 1000.0 * len(values)
+    key = graph.add_variable([["model", *name.split("/")]], name)
+    source.numbers(key, values[name])
+  source.object_graph(graph)
+  names = BundleBuilder()
+  for one in ("first", "second"):
+    names.numbers(f"net/{one}/rnn/lstm_cell/kernel", np.zeros((7, 8)))
+    names.numbers(f"net/{one}/rnn/lstm_cell/bias", np.zeros(8))
+  names.numbers("net/inner_w", np.zeros((2, 4)))
+  names.numbers("net/outer_w", np.zeros((2, 4)))
+  names.numbers("net/projection", np.zeros((3, 4)))
+  names.numbers("net/attention", np.zeros((6, 10)))
+  keras, like = source.write(tmp_path / "keras"), names.write(tmp_path / "names")
+  back = str(tmp_path / "back")
+  with pytest.raises(errors.VariableMismatchError) as caught:
+    eckpt.convert(keras, back, "tf1", like=like)
+  name_map = eval(str(caught.value).partition("name_map=")[2].partition("}")[0] + "}")
+  assert name_map == {
+    "first/": "net/first/rnn/lstm_cell/",
+    "second/": "net/second/rnn/lstm_cell/",
+    "inner/kernel": "net/inner_w",
+    "outer/kernel": "net/outer_w",
+    "head/kernel": "net/projection transpose=1,0",
+    "heads/kernel": "net/attention reshape",
+  }
+  options = {"forget_bias": 0.0}
+  eckpt.convert(keras, back, "tf1", like=like, name_map=name_map, keras_options=options)
+  with eckpt.open_checkpoint(back) as reader:
+    found = {key: reader[key] for key in reader}
+  expected = {
+    "net/inner_w": values["inner/kernel"],
+    "net/outer_w": values["outer/kernel"],
+    "net/projection": values["head/kernel"].T,
+    "net/attention": values["heads/kernel"].reshape(6, 10),
+  }
+  # Keras orders the gates i, f, c, o, and TF1 i, c, f, o.
+  gates = [0, 1, 4, 5, 2, 3, 6, 7]
+  for one in ("first", "second"):
+    rows = [values[f"{one}/kernel"], values[f"{one}/recurrent_kernel"]]
+    scope = f"net/{one}/rnn/lstm_cell"
+    expected[f"{scope}/kernel"] = np.concatenate(rows)[:, gates]
+    expected[f"{scope}/bias"] = values[f"{one}/bias"][gates]
+  assert set(found) == set(expected)
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_slots_that_nobody_can_assign_are_not_lost_in_silence(tmp_path):
