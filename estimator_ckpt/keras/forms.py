@@ -7,7 +7,7 @@ variable. Only a reshape leaves the bytes where they are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from estimator_ckpt import errors
@@ -89,6 +89,19 @@ class Form:
     return ", ".join(done)
 
 
+def inverse_axes(axes: Sequence[int]) -> tuple[int, ...]:
+  """The transposition that undoes another.
+
+  Args:
+    axes: for each axis of the result the axis of the array.
+
+  Example:
+    >>> inverse_axes((1, 2, 0))
+    (2, 0, 1)
+  """
+  return tuple(axes.index(axis) for axis in range(len(axes)))
+
+
 def form_between(stored: tuple[int, ...], shape: tuple[int, ...]) -> str:
   """Finds the only simple form by which shapes that differ can be of one variable.
 
@@ -153,7 +166,7 @@ def variable_forms(
         f"{len(shape)} axes, not {len(axes)}"
       )
     if axes and backwards:
-      axes = tuple(axes.index(axis) for axis in range(len(axes)))
+      axes = inverse_axes(axes)
     forms[name] = Form(told.get(name, ()), axes, rule.reshape)
   return forms
 

@@ -48,6 +48,11 @@ class Recipe:
     """Whether the weight has the bytes of the variable, if need be in another shape."""
     return not self.how or self.form == Form(reshape=True)
 
+  @property
+  def transposes(self) -> bool:
+    """Whether the weight is the variable transposed, if need be in another shape."""
+    return bool(self.form.axes) and not self.form.mod_parts
+
   def missing_slot(self, slot: str, stored: Collection[str]) -> str:
     """Says why the weight gets no slot variable.
 

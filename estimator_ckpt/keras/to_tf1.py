@@ -7,6 +7,7 @@ and Adam the powers of its betas, which Keras does not keep.
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import functools
@@ -44,6 +45,7 @@ from estimator_ckpt.keras.state_plan import StatePlan, plan_state
 from estimator_ckpt.keras.template import template_layers
 from estimator_ckpt.keras.tf1_names import BackwardsMap, Tf1Names
 from estimator_ckpt.keras.tf1_plan import ModelNames, Tf1Plan
+from estimator_ckpt.keras.transposition import transposed_back
 
 if TYPE_CHECKING:
   import numpy as np
@@ -268,7 +270,15 @@ class ToTf1:
       slot: whether these are slots of the variables.
     """
     rest = {}
+    uses = collections.Counter(n for r in group.values() for n in r.sources)
     for weight, recipe in group.items():
+      if recipe.transposes and uses[recipe.sources[0]] == 1:
+        [name] = recipe.sources
+        self.tensors[targets[name]] = transposed_back(
+          self._reader, keys[weight], recipe.form, self._shapes[name], change
+        )
+        self._made_of[targets[name]] = f"{keys[weight]}: {recipe.how}, backwards"
+        continue
       # The bytes of parts cannot take another shape.
       whole = not recipe.form or not self._index.entry(keys[weight]).slices
       if not recipe.keeps_bytes or change is not None or not whole:
@@ -398,9 +408,7 @@ class ToTf1:
       own = {weight: recipe for weight, recipe in group.items() if weight in having}
       for name, key in self._slot_names(target, slot, own).items():
         shape = self._shapes[name]
-        self.tensors[key] = NewTensor.of_array(
-          dtypes.number("float32"), shape, functools.partial(_zeros, shape)
-        )
+        self.tensors[key] = NewTensor.zeros(dtypes.number("float32"), shape)
         self._made_of[key] = "zeros"
 
   def _make_powers(self, plan: StatePlan, steps: int) -> list[str]:
@@ -475,12 +483,6 @@ class ToTf1:
 
 def _item(made: Any, name: str) -> np.ndarray:
   return made()[name]
-
-
-def _zeros(shape: tuple[int, ...]) -> np.ndarray:
-  import numpy as np
-
-  return np.zeros(shape, np.float32)
 
 
 def _number(value: float) -> np.ndarray:

@@ -6,7 +6,6 @@ converted are read when they are written.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,6 +43,7 @@ from estimator_ckpt.keras.state_plan import (
   plan_state,
 )
 from estimator_ckpt.keras.template import Template
+from estimator_ckpt.keras.transposition import transposed_tensor
 
 if TYPE_CHECKING:
   import numpy as np
@@ -336,6 +336,12 @@ class ToKeras:
         if recipe.form:
           self._shapes[key] = shape
         return
+    if recipe.transposes:
+      change = None if move is None or move.is_copy else move.apply
+      self.tensors[key] = transposed_tensor(
+        self._reader, sources[0], recipe.form, shape, change
+      )
+      return
     make = recipe.make if move is None else recipe.make_slot
     assert make is not None
 
@@ -362,9 +368,7 @@ class ToKeras:
       recipe = recipes.get(name)
       if move is None:
         dtype = dtypes.number(variables[name].dtype)
-        self.tensors[key] = NewTensor.of_array(
-          dtype, shape, functools.partial(_zeros, shape)
-        )
+        self.tensors[key] = NewTensor.zeros(dtype, shape)
       elif recipe is None:
         # A variable that is kept: so are its slots, as `like` has them.
         continue
@@ -489,9 +493,3 @@ def _sparse_notes(keras: Optimizer, sparse: Sequence[str]) -> list[str]:
     "through estimator_ckpt.keras.sum_sparse_gradients(optimizer) for TensorFlow 1's sum"
   )
   return [note]
-
-
-def _zeros(shape: tuple[int, ...]) -> np.ndarray:
-  import numpy as np
-
-  return np.zeros(shape, np.float32)
