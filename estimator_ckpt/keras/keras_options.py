@@ -118,9 +118,10 @@ class KerasOptions:
       OptionError: a pattern matches none.
     """
     patterns = [NamePattern(text, "ignore") for text in self.ignore]
+    found = [name for name in names if matches_any(name, patterns)]
     for pattern in patterns:
       pattern.check_used(names)
-    return [name for name in names if matches_any(name, patterns)]
+    return found
 
   def check_for_tf1(self) -> None:
     """Raises an error for an option that a conversion to TF1 has no use for.

@@ -278,6 +278,25 @@ def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
   assert not list(tmp_path.glob("out*"))
 
 
+def test_a_pattern_leaves_out_what_it_matches_there_and_back(tmp_path):
+  source = _write(tmp_path / "m", "net/w", "net/unused/v", "other")
+  options = {"ignore": ["net/unused/", "oth.*"]}
+  _convert(source, tmp_path / "keras", keras_options=options)
+  with eckpt.open_checkpoint(tmp_path / "keras") as reader:
+    assert [key for key in reader if "model/" in key] == [f"model/net/w{_VALUE}"]
+  _convert(source, tmp_path / "whole")
+  _convert(
+    tmp_path / "whole",
+    tmp_path / "out",
+    to="tf1",
+    keras=None,
+    optimizer="none",
+    keras_options=options,
+  )
+  with eckpt.open_checkpoint(tmp_path / "out") as reader:
+    assert {"net/w"} <= set(reader) <= {"net/w", "global_step"}
+
+
 @pytest.mark.parametrize("like", ["tf1", "tf2", "dual"])
 @pytest.mark.parametrize("kind", ["adam", "rmsprop", "rmsprop_centered", "ftrl"])
 def test_the_way_back_takes_names_from_a_checkpoint_of_any_format(kind, like, tmp_path):
