@@ -153,8 +153,10 @@ def variable_forms(
     OptionError: `partition_strategy=` does not fit the checkpoint; a transposition has
       another number of axes than its variable.
   """
-  parts = {name: v.parts for name, v in variables.items() if v.parts}
-  told = PartitionStrategy.parse(given).mod_parts(parts)
+  parts = {v.copy_of or name: v.parts for name, v in variables.items() if v.parts}
+  by_original = PartitionStrategy.parse(given).mod_parts(parts)
+  olds = {name: variable.copy_of or name for name, variable in variables.items()}
+  told = {name: by_original[old] for name, old in olds.items() if old in by_original}
   forms = {name: Form(mod_parts=rows) for name, rows in told.items()}
   for name, rule in (rules or {}).items():
     if name not in variables:
@@ -187,6 +189,7 @@ def untold_notes(
   untold = [
     variable.name
     for variable in variables
-    if variable.parts and len(variable.shape) > 1 and strategy.of(variable.name) is None
+    if variable.parts and len(variable.shape) > 1 and not variable.copy_of
+    if strategy.of(variable.name) is None
   ]
   return [partition_strategy.note_untold(untold)] if untold else []

@@ -221,7 +221,9 @@ def mismatch_message(
   if suggested:
     pairs = []
     for a, b in suggested.items():
-      old, new = (b, a) if to_tf1 else (a, b)
+      # A scope is no variable, and a copy has no name that a rule could say.
+      name = variables[a].copy_of or a if a in variables else a
+      old, new = (b, name) if to_tf1 else (name, b)
       pairs.append((old, " ".join((new, *forms.get(a, ())[1:]))))
     rules = ",\n".join(f"  {old!r}: {new!r}" for old, new in pairs)
     same = "the same shapes"

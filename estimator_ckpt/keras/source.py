@@ -50,6 +50,7 @@ class Variable:
     dtype: the name of its data type, such as `"float32"`.
     remark: a doubt about its role for the user, or "".
     parts: the rows of each part, where it was saved in several parts of rows; or ().
+    copy_of: the name of the variable that it is once more, for another weight; or "".
   """
 
   name: str
@@ -58,6 +59,7 @@ class Variable:
   dtype: str
   remark: str = ""
   parts: tuple[int, ...] = ()
+  copy_of: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import layout as layout_lib
@@ -14,6 +15,7 @@ from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.keras import source as keras_source
+from estimator_ckpt.keras.iterations import is_power
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,34 @@ class Tf1Names:
     """
     members = self.state.slots.get(slot, {}) if self.state is not None else {}
     return {variable: self.name(key) for variable, key in members.items()}
+
+  def check_default(
+    self, keras_prefix: str, setting: str, default: float, key: str
+  ) -> None:
+    """Refuses a default that a power of it shows not to be the beta of this code.
+
+    Args:
+      keras_prefix: the checkpoint of Keras, which does not store the beta.
+      setting: Keras' name of the beta.
+      default: TensorFlow 1's default of it.
+      key: the key of its power.
+
+    Raises:
+      OptionError: the power is none of the default.
+    """
+    power = float(self.reader[key])
+    if is_power(power, default):
+      return
+    step = keras_source.scalar(self.reader, self.contents.global_step)
+    hint = ""
+    if step is not None and 0.0 < power < 1.0:
+      hint = f", but at global step {step} of {power ** (1 / (step + 1)):.6g}"
+    raise errors.OptionError(
+      f"{keras_prefix}: {setting} of Adam is not stored by Keras, and in "
+      f"{self.prefix} {key} is {power:.9g}, which is no power of TensorFlow 1's "
+      f"default {default}{hint}. Give it: settings={{{setting!r}: ...}}, "
+      f"--optimizer_setting={setting}=..."
+    )
 
   def misfits(self, entries: Mapping[str, tuple[int, Sequence[int]]]) -> list[str]:
     """Says which names a checkpoint lacks, or has in another form.

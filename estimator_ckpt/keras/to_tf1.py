@@ -29,7 +29,6 @@ from estimator_ckpt.keras.iterations import (
   BETAS,
   Iterations,
   beta_power,
-  is_power,
 )
 from estimator_ckpt.keras.keras_options import KerasOptions
 from estimator_ckpt.keras.recipes import Recipe, Stored
@@ -45,6 +44,7 @@ from estimator_ckpt.keras.state_plan import StatePlan, plan_state
 from estimator_ckpt.keras.template import template_layers
 from estimator_ckpt.keras.tf1_names import BackwardsMap, Tf1Names
 from estimator_ckpt.keras.tf1_plan import ModelNames, Tf1Plan
+from estimator_ckpt.keras.tied import Supplies, stored_tensor, with_targets
 from estimator_ckpt.keras.transposition import transposed_back
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class ToTf1:
     self._shapes: dict[str, tuple[int, ...]] = {}
     # Of names that have the bytes of weights of another shape.
     self._new_shapes: dict[str, tuple[int, ...]] = {}
+    self._supplies = Supplies(prefix)
 
   def at(self, reader: CheckpointReader, options: KerasOptions) -> ToTf1:
     """The same conversion of a later checkpoint of the same structure.
@@ -116,7 +117,7 @@ class ToTf1:
     later = copy.copy(self)
     later.report = dataclasses.replace(self.report, checkpoint=reader.prefix)
     later.tensors, later._made_of, later._keys = {}, {}, {}
-    later._new_shapes = {}
+    later._new_shapes, later._supplies = {}, Supplies(reader.prefix)
     later._prefix, later._reader, later._index = reader.prefix, reader, reader.index
     later._options = options
     return later
@@ -162,7 +163,7 @@ class ToTf1:
     self.report.ignored = self._options.ignored(contents.variables)
     names = [name for name in contents.variables if name not in self.report.ignored]
     if self._like is not None:
-      self._match_like(self._like.contents, names)
+      self._match_like(self._like, names)
       return
     if self._options.partition_strategy:
       raise errors.OptionError(
@@ -176,11 +177,13 @@ class ToTf1:
       shape = contents.variables[name].shape
       self.report.rows.append(Row(name, shape, (renamed[name],), "name"))
 
-  def _match_like(self, like: keras_source.Contents, names: Sequence[str]) -> None:
-    wanted = like.variables
-    self._shapes = {name: variable.shape for name, variable in wanted.items()}
+  def _match_like(self, like: Tf1Names, names: Sequence[str]) -> None:
     # The rules lead from the Keras model's names to TF1's; here it goes the other way.
     name_map = NameMap.parse(self._options.name_map)
+    contents, name_map = with_targets(like.contents, name_map, names)
+    self._like = dataclasses.replace(like, contents=contents)
+    wanted = contents.variables
+    self._shapes = {name: variable.shape for name, variable in wanted.items()}
     mapped, rules = name_map.apply_with_forms(names)
     backwards = BackwardsMap(mapped)
     strategy = self._options.partition_strategy
@@ -247,7 +250,8 @@ class ToTf1:
     """
     keys = {name: variable.key for name, variable in self._contents.variables.items()}
     for group in self._groups:
-      self._make(group, keys, {n: n for r in group.values() for n in r.sources})
+      sources = {name for recipe in group.values() for name in recipe.sources}
+      self._make(group, keys, {name: self._original(name) for name in sources})
     plan = self._plan_state()
     if plan is not None:
       self._make_slots(plan)
@@ -274,29 +278,36 @@ class ToTf1:
     for weight, recipe in group.items():
       if recipe.transposes and uses[recipe.sources[0]] == 1:
         [name] = recipe.sources
-        self.tensors[targets[name]] = transposed_back(
+        tensor = transposed_back(
           self._reader, keys[weight], recipe.form, self._shapes[name], change
         )
-        self._made_of[targets[name]] = f"{keys[weight]}: {recipe.how}, backwards"
+        if self._supplies.add(targets[name], weight, tensor):
+          self.tensors[targets[name]] = tensor
+          self._made_of[targets[name]] = f"{keys[weight]}: {recipe.how}, backwards"
         continue
       # The bytes of parts cannot take another shape.
       whole = not recipe.form or not self._index.entry(keys[weight]).slices
       if not recipe.keeps_bytes or change is not None or not whole:
         rest[weight] = recipe
         continue
-      target = targets[recipe.sources[0]]
-      self._keys[target] = keys[weight]
-      if recipe.form:
-        self._new_shapes[target] = self._shapes[recipe.sources[0]]
+      target, shape = targets[recipe.sources[0]], self._shapes[recipe.sources[0]]
+      tensor = stored_tensor(self._reader, keys[weight], shape)
+      if self._supplies.add(target, weight, tensor):
+        self._keys[target] = keys[weight]
+        if recipe.form:
+          self._new_shapes[target] = shape
     names = list(dict.fromkeys(n for r in rest.values() for n in r.sources))
     made = functools.lru_cache(maxsize=1)(
       functools.partial(self._inverted, rest, keys, change, slot)
     )
     for name in names:
       dtype = self._index.entry(keys[next(iter(rest))]).dtype
-      self.tensors[targets[name]] = NewTensor.of_array(
+      tensor = NewTensor.of_array(
         dtype, self._shapes[name], functools.partial(_item, made, name)
       )
+      if not self._supplies.add(targets[name], " and ".join(rest), tensor):
+        continue
+      self.tensors[targets[name]] = tensor
       sources = [keys[weight] for weight, r in rest.items() if name in r.sources]
       hows = dict.fromkeys(f": {r.how}, backwards" for r in rest.values() if r.how)
       self._made_of[targets[name]] = " + ".join(sources) + "".join(list(hows)[:1])
@@ -399,7 +410,13 @@ class ToTf1:
     known = self._like.slots(slot) if self._like is not None else {}
     if known and names <= set(known):
       return {name: known[name] for name in names}
-    return {name: f"{name}/{target.tf1_names()[slot]}" for name in names}
+    leaf = target.tf1_names()[slot]
+    return {name: f"{self._original(name)}/{leaf}" for name in names}
+
+  def _original(self, name: str) -> str:
+    """The TF1 variable of a name that may be of a copy of it."""
+    known = self._like.contents.variables if self._like is not None else {}
+    return known[name].copy_of or name if name in known else name
 
   def _make_zeros(
     self, target: Optimizer, slot: str, having: Mapping[str, str]
@@ -423,7 +440,8 @@ class ToTf1:
       beta = self._options.settings.get(setting, stored)
       if beta is None:
         beta = default
-        self._check_default(setting, default, known.get(name))
+        if self._like is not None and name in known:
+          self._like.check_default(self._prefix, setting, default, known[name])
         notes.append(f"{name} is of {setting}={default}, which Keras does not store")
       power = beta_power(float(beta), steps)
       power_name = name
@@ -434,25 +452,6 @@ class ToTf1:
       )
       self._made_of[power_name] = f"{setting}={float(beta):g} after {steps} steps"
     return notes
-
-  def _check_default(self, setting: str, default: float, key: str | None) -> None:
-    """Refuses a default that a power in `like` shows not to be the beta."""
-    if self._like is None or key is None:
-      return
-    reader = self._like.reader
-    power = float(reader[key])
-    if is_power(power, default):
-      return
-    step = keras_source.scalar(reader, self._like.contents.global_step)
-    hint = ""
-    if step is not None and 0.0 < power < 1.0:
-      hint = f", but at global step {step} of {power ** (1 / (step + 1)):.6g}"
-    raise errors.OptionError(
-      f"{self._prefix}: {setting} of Adam is not stored by Keras, and in "
-      f"{self._like.prefix} {key} is {power:.9g}, which is no power of TensorFlow 1's "
-      f"default {default}{hint}. Give it: settings={{{setting!r}: ...}}, "
-      f"--optimizer_setting={setting}=..."
-    )
 
   def plan(self) -> Tf1Plan:
     """The plan of what the names stand for.

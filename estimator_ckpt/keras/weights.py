@@ -25,6 +25,7 @@ from estimator_ckpt.keras.model import KerasModel, ModelLayer, after_build, assi
 from estimator_ckpt.keras.recipes import Recipe, Stored
 from estimator_ckpt.keras.report import LoadReport, Row, mismatch_message
 from estimator_ckpt.keras.scopes import ForgetBias, Layer, Scopes
+from estimator_ckpt.keras.tied import with_copies
 
 if TYPE_CHECKING:
   import numpy as np
@@ -68,9 +69,8 @@ class WeightLoader:
   ):
     self.model = model
     self.reader = reader
-    self.contents = contents
+    self.contents, self._name_map = with_copies(contents, NameMap.parse(name_map))
     self._strict = strict
-    self._name_map = NameMap.parse(name_map)
     self._ignore = [NamePattern(pattern, "ignore") for pattern in ignore]
     self._keep = [NamePattern(pattern, "keep") for pattern in keep]
     self._moving_averages = moving_averages

@@ -310,3 +310,72 @@ def test_a_manager_writes_tf1s_names_over_the_same_bytes(tmp_path):
     tf.compat.v1.train.Saver().restore(session, saved)
     for name, value in session.run(variables).items():
       np.testing.assert_array_equal(value, values[name], err_msg=name)
+
+
+def _tied_model():
+  """A model that holds one table twice, and an optimizer with slots of both."""
+  ids = tf.keras.Input((4,), dtype="int32")
+  table = _layers.Embedding(7, _HIDDEN, name="words")(ids)
+  logits = _layers.Dense(7, use_bias=False, name="output")(table)
+  model = tf.keras.Model(ids, logits)
+  adam = tf.keras.optimizers.Adam(epsilon=1e-8)
+  optimizer = estimator_ckpt.keras.sum_sparse_gradients(adam)
+  optimizer.build(model.trainable_variables)
+  return (
+    model,
+    optimizer,
+    [getattr(v, "path", v.name).partition(":")[0] for v in model.variables],
+  )
+
+
+def test_a_tied_table_goes_into_both_weights_and_back(tmp_path):
+  values = {f"bert/table{slot}": _RNG.rand(7, _HIDDEN) for slot in _ADAM}
+  values = {name: value.astype(np.float32) for name, value in values.items()}
+  prefix = _write(tmp_path / "m", values)
+  model, optimizer, (words, output) = _tied_model()
+  checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+  like = checkpoint.write(str(tmp_path / "like"))
+  name_map = [f"bert/table:{words}", f"bert/table:{output} transpose=1,0"]
+
+  def check():
+    for found, expected in zip(model.get_weights(), ("bert/table", "bert/table")):
+      found = found if found.shape == values[expected].shape else found.T
+      np.testing.assert_array_equal(found, values[expected])
+    variables = optimizer.variables
+    for slot in _ADAM[1:]:
+      shaped = [v.numpy() for v in (variables() if callable(variables) else variables)]
+      for wanted in (values[f"bert/table{slot}"], values[f"bert/table{slot}"].T):
+        assert any(np.array_equal(wanted, each) for each in shaped)
+
+  report = estimator_ckpt.keras.load(model, prefix, optimizer, name_map=name_map)
+  check()
+  assert report.is_complete and f"bert/table as {output}" in str(report)
+  there = str(tmp_path / "there")
+  eckpt.convert(prefix, there, "tf2", like=like, name_map=name_map)
+  checkpoint.restore(like)
+  checkpoint.restore(there).assert_consumed()
+  check()
+  back = str(tmp_path / "back")
+  backwards = {words: "bert/table", output: "bert/table transpose=1,0"}
+
+  def convert_back(source):
+    options = {"settings": {"epsilon": 1e-8}}
+    names = {"name_map": backwards, "keras_options": options}
+    eckpt.convert(source, back, "tf1", like=prefix, overwrite=True, **names)
+
+  convert_back(there)
+  with open_checkpoint(back) as reader:
+    assert set(reader) == {*values, "beta1_power", "beta2_power", "global_step"}
+    for name, value in values.items():
+      np.testing.assert_array_equal(reader[name], value, err_msg=name)
+  # Of a weight that was trained alone, the values or the slots differ.
+  variables = optimizer.variables
+  variables = variables() if callable(variables) else variables
+  slot = next(v for v in variables if tuple(v.shape) == (_HIDDEN, 7))
+  for changed in (slot, model.layers[-1].kernel):
+    before = changed.numpy()
+    changed.assign(before + 1.0)
+    trained = checkpoint.write(str(tmp_path / "trained"))
+    changed.assign(before)
+    with pytest.raises(errors.VariableMismatchError, match=f"{words}' and '{output}'"):
+      convert_back(trained)

@@ -43,6 +43,7 @@ from estimator_ckpt.keras.state_plan import (
   plan_state,
 )
 from estimator_ckpt.keras.template import Template
+from estimator_ckpt.keras.tied import with_copies
 from estimator_ckpt.keras.transposition import transposed_tensor
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ class ToKeras:
     self.report = LoadReport(prefix)
     self.tensors: dict[str, NewTensor] = {}
     self._reader = CheckpointReader(prefix)
-    self._contents = keras_source.read_contents(
-      prefix, self.source.index, self.source.graph
-    )
+    contents = keras_source.read_contents(prefix, self.source.index, self.source.graph)
+    name_map = NameMap.parse(options.name_map)
+    self._contents, self._name_map = with_copies(contents, name_map)
     self._options = options
     self._template: Template | None = None
     self._state: keras_source.State | None = None
@@ -195,8 +196,8 @@ class ToKeras:
       raise errors.OptionError(
         "keep= and forget_bias= need like=, a checkpoint of the model."
       )
+    name_map = self._name_map
     names = list(self._contents.variables)
-    name_map = NameMap.parse(options.name_map)
     if self._template is None:
       name_map.check_names_alone()
     renamed, rules = name_map.apply_with_forms(names)
