@@ -23,33 +23,17 @@ import tempfile
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-BUCKET = "bucket"
+from tests.stores.store_request import BUCKET, Request
+
 # Who TensorFlow believes to talk to.
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")
-
-
-class Request(NamedTuple):
-  """A request that the server was sent.
-
-  Attributes:
-    method: of HTTP; `LIST` for a GET that lists, `COPY` for a POST that copies, `HEAD` for
-      a GET of what the store knows of an object.
-    path: the bucket and the object.
-    read: bytes of objects in the answer.
-    written: bytes of the request's body.
-  """
-
-  method: str
-  path: str
-  read: int
-  written: int
 
 
 class GcsServer:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import urllib.request
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from moto.moto_server.werkzeug_app import (
   DomainDispatcherApplication,
@@ -14,23 +14,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-BUCKET = "bucket"
-
-
-class Request(NamedTuple):
-  """A request that the server was sent.
-
-  Attributes:
-    method: of HTTP; `LIST` for a GET that lists, `COPY` for a PUT that copies.
-    path: the bucket and the object.
-    read: bytes of objects in the answer.
-    written: bytes of the request's body.
-  """
-
-  method: str
-  path: str
-  read: int
-  written: int
+from tests.stores.store_request import BUCKET, Request
 
 
 class S3Server:
