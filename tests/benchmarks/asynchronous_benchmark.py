@@ -7,6 +7,12 @@ One graph and one Session hold the variables with every saver; a step changes al
 them. The cost of a save is the time of the save and of the ten steps after it, minus
 the time of ten steps without a save. The savers take turns, so that other load on the
 machine affects them alike. The table shows the fastest save of each, and the median.
+
+The row `snapshot` writes nothing: it takes a snapshot and drops it after one step. This
+step copies every variable, since it changes all of them and the snapshot keeps their
+values. No asynchronous save can cost less. With --threads=1 the step uses one core, and
+the write has another one.
+
 Prints the table and writes JSON. --plot draws the step times around a save as SVG.
 With --servers, the variables are on parameter servers, processes on loopback, and each is
 updated where it is; this process is the chief. docs/step_times.svg is from
@@ -28,6 +34,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
+from estimator_ckpt.training import snapshot
 from estimator_ckpt.training.saver import CheckpointSaver
 from tests.cluster import clusters
 
@@ -37,7 +44,7 @@ _BEFORE = 4
 
 
 def _build(
-  count: int, megabytes: float, use_resource: bool, target: str
+  count: int, megabytes: float, use_resource: bool, target: str, threads: int
 ) -> tuple[Any, Any]:
   """A session, and an op that changes all variables."""
   size = max(1, int(megabytes * 2**20 / 4 / count))
@@ -56,7 +63,20 @@ def _build(
   train_op = v1.train.GradientDescentOptimizer(1e-3).minimize(
     tf.add_n(losses), step, colocate_gradients_with_ops=True
   )
-  return v1.Session(target), train_op
+  config = v1.ConfigProto(
+    inter_op_parallelism_threads=threads, intra_op_parallelism_threads=threads
+  )
+  return v1.Session(target, config=config), train_op
+
+
+def _snapshot() -> snapshot.Snapshot:
+  """A snapshot of all variables."""
+  written = []
+  for variable in v1.global_variables():
+    with tf.device(variable.device):
+      value = variable.read_value()
+    written.append(snapshot.WrittenTensor(variable.op.name, "", value))
+  return snapshot.Snapshot([snapshot.WrittenShard("", written)])
 
 
 Measured = tuple[float, float, list[float]]
@@ -74,6 +94,7 @@ def run(
   rounds: int,
   directory: str,
   use_resource: bool,
+  threads: int,
   chief: clusters.ServedChief,
 ) -> dict[str, dict[str, Any]]:
   """Measures one size; returns rows by name.
@@ -84,17 +105,20 @@ def run(
     rounds: number of saves by each saver.
     directory: where to write.
     use_resource: whether they are resource variables.
+    threads: those of the training step; 0 is one for each core.
     chief: where the session runs, and where the variables are.
 
   Returns:
-    For `stock`, `dual` and `asynchronous`: the seconds lost (fastest and median), how
-    much longer the longest step takes than a median step, the seconds of `save`, and
-    the seconds until the checkpoint is complete. For `step`: the median seconds. `times`
-    has the median seconds of each of the ten steps; that of the save is in the first.
+    For `stock`, `dual`, `asynchronous` and `snapshot`: the seconds lost (fastest and
+    median), how much longer the longest step takes than a median step, the seconds of
+    `save`, and the seconds until the checkpoint is complete. For `step`: the median
+    seconds. `times` has the median seconds of each of the ten steps; that of the save
+    is in the first.
   """
   with tf.Graph().as_default() as graph:
     with graph.device(chief.device):
-      session, train_op = _build(count, megabytes, use_resource, chief.target)
+      session, train_op = _build(count, megabytes, use_resource, chief.target, threads)
+      alone = _snapshot()
     savers = {
       "stock": v1.train.Saver(sharded=True, save_relative_paths=True, max_to_keep=1),
       "dual": CheckpointSaver("dual", max_to_keep=1),
@@ -105,7 +129,9 @@ def run(
       os.makedirs(os.path.join(directory, name))
     session.run(v1.global_variables_initializer())
 
-    def steps(save: Callable[[], Any]) -> Measured:
+    def steps(
+      save: Callable[[], Any] = lambda: None, stepped: Callable[[], Any] = lambda: None
+    ) -> Measured:
       start = time.perf_counter()
       save()
       saved = time.perf_counter()
@@ -113,28 +139,32 @@ def run(
       for _ in range(_STEPS):
         before = time.perf_counter()
         session.run(train_op)
+        stepped()
         each.append(time.perf_counter() - before)
       return time.perf_counter() - start, saved - start, each
 
     without: list[Measured] = []
-    taken: dict[str, list[Measured]] = {n: [] for n in savers}
-    written: dict[str, list[float]] = {name: [] for name in savers}
+    names = [*savers, "snapshot"]
+    taken: dict[str, list[Measured]] = {name: [] for name in names}
+    written: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds + 1):
-      names = list(savers)
       for name in names if turn % 2 else names[::-1]:
         path = os.path.join(directory, name, "model.ckpt")
         started = time.perf_counter()
-        measured = steps(
-          lambda name=name, path=path, turn=turn: savers[name].save(
-            session, path, global_step=turn, write_meta_graph=False
+        if name == "snapshot":
+          measured = steps(lambda: alone.take(session, {}), lambda: alone.drop(session))
+        else:
+          measured = steps(
+            lambda name=name, path=path, turn=turn: savers[name].save(
+              session, path, global_step=turn, write_meta_graph=False
+            )
           )
-        )
         if name == "asynchronous":
           savers[name].wait_until_finished()
         if turn:  # The first turn only warms up.
           taken[name].append(measured)
           written[name].append(time.perf_counter() - started)
-          without.append(steps(lambda: None))
+          without.append(steps())
     session.close()
   step = statistics.median(s for _, _, each in without for s in each)
   fastest = min(total for total, _, _ in without)
@@ -217,6 +247,7 @@ def main() -> None:
   parser.add_argument("--rounds", type=int, default=12)
   parser.add_argument("--directory", help="where to write; a temporary one by default")
   parser.add_argument("--servers", type=int, default=0, help="parameter servers")
+  parser.add_argument("--threads", type=int, default=0, help="of the training step")
   parser.add_argument("--reference", action="store_true", help="reference variables")
   parser.add_argument("--json", help="a file for the figures")
   parser.add_argument("--plot", help="an SVG file for the step times")
@@ -234,6 +265,7 @@ def main() -> None:
         arguments.rounds,
         directory,
         not arguments.reference,
+        arguments.threads,
         chief,
       )
   finally:

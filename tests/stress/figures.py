@@ -12,7 +12,8 @@ from typing import Callable
 
 from tests.cluster import processes
 
-_FORMATS = ("tf1", "tf2", "dual", "separate", "asynchronous")
+# Those of tests/nothing_lost/jobs.py.
+FORMATS = ("tf1", "tf2", "dual", "separate", "asynchronous")
 
 
 def show(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -48,12 +49,12 @@ def show_each_format(
   )
   parser.add_argument("--seed", type=int, default=1)
   arguments = parser.parse_args()
-  count = getattr(arguments, counted) // len(_FORMATS)
+  count = getattr(arguments, counted) // len(FORMATS)
   rows = []
   with tempfile.TemporaryDirectory() as scratch:
     directory = pathlib.Path(scratch)
     with processes.Launcher(directory) as launcher:
-      for number, checkpoint_format in enumerate(_FORMATS):
+      for number, checkpoint_format in enumerate(FORMATS):
         start = time.monotonic()
         cells = run(
           launcher, directory, checkpoint_format, count, arguments.seed + number

@@ -27,6 +27,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--saves", type=int, default=5000)
   parser.add_argument("--pause", type=float, default=0.02, help="seconds after each")
+  parser.add_argument("--format", default="dual", choices=figures.FORMATS)
   arguments = parser.parse_args()
   start = time.monotonic()
   with tempfile.TemporaryDirectory() as scratch:
@@ -41,7 +42,7 @@ def main() -> None:
       readers["evaluate"] = launcher.start(
         "evaluate",
         f"{_READING}:evaluate",
-        checkpoint_format="dual",
+        checkpoint_format=arguments.format,
         seconds=seconds,
         **paths,
       )
@@ -60,7 +61,7 @@ def main() -> None:
       launcher.start(
         "job",
         f"{_READING}:save_many",
-        checkpoint_format="dual",
+        checkpoint_format=arguments.format,
         saves=arguments.saves,
         pause=arguments.pause,
         **paths,
