@@ -33,13 +33,7 @@ class AsynchronousSaverHook(tf.compat.v1.train.CheckpointSaverHook):
   def __init__(
     self, model_dir: str, saver: CheckpointSaver, config: tf.estimator.RunConfig
   ):
-    super().__init__(
-      model_dir,
-      save_secs=config.save_checkpoints_secs,
-      save_steps=config.save_checkpoints_steps,
-      saver=saver,
-      save_graph_def=config.checkpoint_save_graph_def,
-    )
+    super().__init__(model_dir, saver=saver, **tfp.saver_hook_settings(config))
     self._checkpoint_saver = saver
     # The step of the save that the listeners have not heard of yet.
     self._untold: int | None = None

@@ -46,6 +46,21 @@ def is_warm_started(estimator: tf.estimator.Estimator) -> bool:
   return estimator._warm_start_settings is not None
 
 
+def saver_hook_settings(config: tf.estimator.RunConfig) -> dict[str, Any]:
+  """What an Estimator passes to its CheckpointSaverHook, by argument.
+
+  Args:
+    config: the Estimator's. In 1.15.5 it does not say whether to write the graph.
+  """
+  settings = {
+    "save_secs": config.save_checkpoints_secs,
+    "save_steps": config.save_checkpoints_steps,
+  }
+  if hasattr(config, "checkpoint_save_graph_def"):
+    settings["save_graph_def"] = config.checkpoint_save_graph_def
+  return settings
+
+
 def estimator_with_model_fn(
   estimator: tf.estimator.Estimator, decorate: Callable[[Any], Any]
 ) -> tf.estimator.Estimator:
