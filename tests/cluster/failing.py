@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import pickle
@@ -88,7 +89,8 @@ class ChiefKiller:
   def kill_once(self) -> Kill:
     """Starts a chief, kills it in a save, and checks the checkpoints before and after."""
     save = self._random.choice([1, 2, 3])
-    self._started.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+      self._started.unlink()
     chief = self._cluster.start(
       "chief/0",
       "train_until_killed",

@@ -22,7 +22,7 @@ import estimator_ckpt as eckpt
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint.prefix import checkpoints_in
 from estimator_ckpt.examples import cluster
-from tests import models
+from tests import models, tensorflows
 from tests.cluster import tasks
 
 v1 = tf.compat.v1
@@ -209,21 +209,20 @@ def test_the_evaluator_evaluates_meanwhile_and_exports_the_last(life):
     metrics = estimator.evaluate(models.eval_input_fn, checkpoint_path=path)
     np.testing.assert_allclose(metrics["mae"], found[-1]["mae"], rtol=1e-5)
     [export] = (model_dir / "export" / "last").iterdir()
-    served = tf.saved_model.load(str(export)).signatures["serving_default"]
+    served = tensorflows.served(export, x=models.X)
     predictions = estimator.predict(models.eval_input_fn, checkpoint_path=path)
     predicted = [p["y"] for p in predictions]
-    np.testing.assert_allclose(
-      served(x=tf.constant(models.X))["y"], predicted, atol=1e-6
-    )
+    np.testing.assert_allclose(served["y"], predicted, atol=1e-6)
 
 
 def test_it_is_read_by_name_and_by_object(life):
   prefix = tf.train.latest_checkpoint(str(life.first))
   named = _on_disk(life.first)
   if life.checkpoint_format != "tf1":
-    var_list = {k: tf.Variable(tf.zeros_like(value)) for k, value in named.items()}
-    checkpoint = tf.train.Checkpoint(var_list=var_list)
-    checkpoint.restore(prefix).assert_consumed()
+    with tensorflows.eager():
+      var_list = {k: tf.Variable(tf.zeros_like(v)) for k, v in named.items()}
+      checkpoint = tensorflows.checkpoint(var_list=var_list)
+      tensorflows.assert_consumed(checkpoint.restore(prefix))
     models.assert_same_values(named, {k: v.numpy() for k, v in var_list.items()})
   if life.checkpoint_format != "tf2":
     with tf.Graph().as_default(), v1.Session() as session:

@@ -63,11 +63,13 @@ class Task:
   def status(self, seconds: float = 90) -> int:
     """The exit status of the ended process; fails if it does not end in time."""
     deadline = time.monotonic() + seconds
-    while (status := self._launcher.ask(status=self.pid)["status"]) is None:
+    while True:
+      status = self._launcher.ask(status=self.pid)["status"]
+      if status is not None:
+        return int(status)
       if time.monotonic() > deadline:
         raise AssertionError(f"{self.name} runs after {seconds:g} s.\n{self._tail()}")
       time.sleep(_POLL_SECS)
-    return int(status)
 
   def wait(self, seconds: float = 90) -> Any:
     """The function's return value; fails if it raises or does not end in time."""
@@ -78,10 +80,7 @@ class Task:
 
   def wait_until_killed(self, seconds: float = 90) -> None:
     """Waits until the task kills itself by SIGKILL; fails if it ends in another way."""
-    deadline = time.monotonic() + seconds
-    while (status := self._launcher.ask(status=self.pid)["status"]) is None:
-      assert time.monotonic() < deadline, f"{self.name} runs.\n{self._tail()}"
-      time.sleep(_POLL_SECS)
+    status = self.status(seconds)
     assert status == -signal.SIGKILL, f"{self.name}: {status}.\n{self._tail()}"
 
   def kill(self) -> None:
@@ -221,7 +220,17 @@ def _reap(statuses: dict[int, int | None]) -> None:
     if status is None:
       ended, raw = os.waitpid(pid, os.WNOHANG)
       if ended:
-        statuses[pid] = os.waitstatus_to_exitcode(raw)
+        statuses[pid] = exit_code(raw)
+
+
+def exit_code(status: int) -> int:
+  """The exit code that `os.waitpid` tells; negative for a signal.
+
+  Python 3.9 has it as os.waitstatus_to_exitcode.
+  """
+  if os.WIFSIGNALED(status):
+    return -os.WTERMSIG(status)
+  return os.WEXITSTATUS(status)
 
 
 def _fork(command: dict[str, Any]) -> int:

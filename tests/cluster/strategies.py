@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import estimator_ckpt as eckpt
 from estimator_ckpt.training.snapshot import Snapshot
-from tests import models
+from tests import models, tensorflows
 
 v1 = tf.compat.v1
 # Kinds that run in one process, and kinds that run in several with a TF_CONFIG each.
@@ -43,10 +43,7 @@ def _strategy(kind: str) -> Any:
   if kind == "one_device":
     return tf.distribute.OneDeviceStrategy("/cpu:0")
   if kind == "mirrored":
-    tf.config.set_logical_device_configuration(
-      tf.config.list_physical_devices("CPU")[0],
-      [tf.config.LogicalDeviceConfiguration()] * 2,
-    )
+    assert tensorflows.two_cpus()
     strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
     assert strategy.num_replicas_in_sync == 2
     return strategy
@@ -55,7 +52,7 @@ def _strategy(kind: str) -> Any:
   if kind == "parameter_servers":
     return v1.distribute.experimental.ParameterServerStrategy()
   if kind == "multi_worker":
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    return tensorflows.MultiWorkerMirroredStrategy()
   return None
 
 
@@ -170,10 +167,9 @@ def _used(estimator: Any, model_dir: str) -> dict[str, Any]:
   path = estimator.export_saved_model(
     os.path.join(model_dir, "export"), models.serving_input_fn
   ).decode()
-  served = tf.saved_model.load(path).signatures["serving_default"]
   predictions = estimator.predict(_eval_input_fn)
   return {
     "metrics": estimator.evaluate(_eval_input_fn),
     "predicted": np.array([p["y"] for p in predictions]),
-    "served": served(x=tf.constant(models.X))["y"].numpy(),
+    "served": tensorflows.served(path, x=models.X)["y"],
   }

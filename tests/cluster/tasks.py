@@ -207,6 +207,10 @@ def train(
     **(config or {}),
   )
   hooks = [start, Slow(seconds_a_step)]
+  # 1.15.5 has no such argument.
+  listening = {}
+  if saving_listener is not None:
+    listening["saving_listeners"] = [saving_listener]
   if extra_hooks is not None:
     hooks += extra_hooks(estimator)
   tf.estimator.train_and_evaluate(
@@ -215,7 +219,7 @@ def train(
       models.input_fn,
       max_steps=steps,
       hooks=hooks,
-      saving_listeners=[saving_listener] if saving_listener is not None else None,
+      **listening,
     ),
     tf.estimator.EvalSpec(
       models.eval_input_fn,

@@ -15,6 +15,7 @@ import estimator_ckpt as eckpt
 from estimator_ckpt.errors import CheckpointExistsError
 from tests import stored
 from tests.bundle_builder import BundleBuilder, dual_builder
+from tests.cluster import processes
 from tests.nothing_lost import faults
 
 Act = Callable[[], Any]
@@ -86,7 +87,7 @@ class _Run:
     _, status = os.waitpid(self.pid, 0)
     os.close(self._said)
     os.close(self._go)
-    code = os.waitstatus_to_exitcode(status)
+    code = processes.exit_code(status)
     text = self._text.lstrip(b"p").decode(errors="replace")
     return Outcome(code == _DONE, code == _REFUSED, text or f"exit {code}")
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 from estimator_ckpt.bundle import files
+from tests.cluster import processes
 
 # Receives the name of the next call, such as `rename`, and its path.
 Strike = Callable[[str, str], None]
@@ -250,5 +251,5 @@ def run_killed(at: int, act: Callable[[], Any]) -> bool:
   if os.WIFSIGNALED(status):
     assert os.WTERMSIG(status) == signal.SIGKILL
     return True
-  assert os.waitstatus_to_exitcode(status) == 0
+  assert processes.exit_code(status) == 0
   return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import random
 import time
@@ -40,7 +41,8 @@ class InterruptedJob:
 
   def start(self, function: str, **arguments: Any) -> processes.Task:
     """Starts a function of `jobs`, with further arguments."""
-    self._progress.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+      self._progress.unlink()
     return self._launcher.start(
       self._format,
       f"tests.nothing_lost.jobs:{function}",

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
+from tests import tensorflows
 from tests.nothing_lost import values
 
 v1 = tf.compat.v1
@@ -284,10 +285,7 @@ def train_on_input_that_stands_still(
 
 def train_mirrored(model_dir: str, progress: str) -> int | None:
   """Trains with two replicas without end, and saves when SIGTERM comes."""
-  tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-  )
+  assert tensorflows.two_cpus()
   strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 
   def mirrored_fn(features: Any, labels: Any, mode: str) -> Any:
