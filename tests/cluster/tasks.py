@@ -5,6 +5,7 @@ TF_CONFIG says which task of which cluster the process is, as a scheduler would.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -207,10 +208,12 @@ def train(
     **(config or {}),
   )
   hooks = [start, Slow(seconds_a_step)]
-  # 1.15.5 has no such argument.
   listening = {}
   if saving_listener is not None:
     listening["saving_listeners"] = [saving_listener]
+    if "saving_listeners" not in tf.estimator.TrainSpec._fields:  # as in 1.15.5
+      estimator.train = _listening(estimator.train, saving_listener)
+      listening = {}
   if extra_hooks is not None:
     hooks += extra_hooks(estimator)
   tf.estimator.train_and_evaluate(
@@ -228,6 +231,16 @@ def train(
     ),
   )
   return start.values or evaluations.found
+
+
+def _listening(train: Any, listener: Any) -> Any:
+  """`Estimator.train` with a listener, whatever `train_and_evaluate` passes."""
+
+  @functools.wraps(train)
+  def listening(*args: Any, **kwargs: Any) -> Any:
+    return train(*args, **{**kwargs, "saving_listeners": [listener]})
+
+  return listening
 
 
 def train_keeping_best(mode: str, keep: int, **arguments: Any) -> list[Any]:
