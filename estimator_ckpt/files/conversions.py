@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 
@@ -66,6 +65,26 @@ def convert_several(
   Raises:
     OptionError: there is nothing to convert outside of the destination.
   """
+  items = conversions_into(selected, target)
+
+  def work(item: Conversion, progress: Callable[[int, int], None]) -> Conversion:
+    return convert_unless_done(item, to, progress=progress, **options)
+
+  return several.work_on(items, work, progress)
+
+
+def conversions_into(
+  selected: Sequence[Selected], target: str | os.PathLike[str]
+) -> list[Conversion]:
+  """Gives each model_dir or checkpoint its place in a directory.
+
+  Args:
+    selected: what is to be converted. What is in the destination is left out.
+    target: the directory. The places in it are those below the pattern or tree.
+
+  Raises:
+    OptionError: there is nothing to convert outside of the destination.
+  """
   directory = paths.as_directory(os.fspath(target))
   # A tree that has the destination in it has what an earlier run wrote.
   selected = [each for each in selected if not _is_below(each.path, directory)]
@@ -73,22 +92,62 @@ def convert_several(
     raise errors.OptionError(
       f"{directory}: all that is to be converted is in the destination; choose another one"
     )
-  items = [
+  return [
     Conversion(
       each.path, paths.join(directory, each.relative) if each.relative else directory
     )
     for each in selected
   ]
-  work = functools.partial(_convert, to=to, options=options)
-  return several.work_on(items, work, progress)
 
 
-def _convert(
+def conversions_beside(selected: Sequence[Selected], to: str) -> list[Conversion]:
+  """Gives each model_dir or checkpoint a place beside it.
+
+  Args:
+    selected: what is to be converted. What is another one's place is left out.
+    to: the format. The conversion of `runs/a` to `dual` is `runs/a_dual`, and that of
+      `runs/a/model.ckpt-3` is `runs/a_dual/model.ckpt-3`.
+
+  Raises:
+    CheckpointIOError: the file system refused.
+  """
+  items = [Conversion(each.path, _place_beside(each.path, to)) for each in selected]
+  places = {item.target for item in items}
+  return [item for item in items if item.source not in places]
+
+
+def _place_beside(path: str, to: str) -> str:
+  path = paths.as_directory(path)
+  if files.is_dir(path):
+    return f"{path}_{to}"
+  directory = paths.parent(path)
+  name = path[len(directory) :].lstrip("/")
+  return paths.join(f"{directory}_{to}" if directory else to, name)
+
+
+def convert_unless_done(
   item: Conversion,
-  progress: Callable[[int, int], None],
   to: str,
-  options: dict[str, Any],
+  *,
+  progress: Callable[[int, int], None] | None = None,
+  **options: Any,
 ) -> Conversion:
+  """Converts a model_dir or a checkpoint, unless that was done before.
+
+  Args:
+    item: what, and where to.
+    to: the format, as `convert` takes it.
+    progress: is called with the bytes that are done, and those there are in all.
+    **options: what else `convert` takes.
+
+  Returns:
+    The conversion, with its report if this call did it.
+
+  Raises:
+    CheckpointExistsError: there is something else at the destination, or another process
+      is writing it.
+    CheckpointError: whatever `convert` raises.
+  """
   try:
     report = convert(item.source, item.target, to, progress=progress, **options)
   except errors.CheckpointExistsError:

@@ -37,6 +37,7 @@ _MAY_USE = {
   "__init__": {"bundle", "training"},
   "cli": {"__init__", "bundle", "checkpoint", "files", "warm_start"},
   "__main__": {"cli"},
+  "beam": {"bundle", "checkpoint", "cli", "files"},
   "examples": {"__init__", "bundle", "checkpoint", "flags", "keras"},
 }
 _TENSORFLOW = {"tensorflow", "tensorflow_estimator", "keras"}

@@ -71,6 +71,8 @@ ENVIRONMENTS = {
   "browser": Environment("browser_lock.txt", ("3.11", "3.12", "3.10", "3.9"), 75, 300),
   # tests/stores: clients of object stores, and a server that plays one.
   "stores": Environment("stores_lock.txt", ("3.11", "3.12", "3.13"), 85, 465),
+  # tests/beam: the runner of pipelines.
+  "beam": Environment("beam_lock.txt", ("3.11", "3.12", "3.13", "3.10"), 110, 500),
   # Other consumers and producers of checkpoints, for tests/interop.
   "tf115": Environment("tf115_lock.txt", ("3.7",), 140, 600, source_only=("gast",)),
   "tf204": Environment(

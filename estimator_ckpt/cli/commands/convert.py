@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Mapping, Sequence
 
 from estimator_ckpt import errors
 from estimator_ckpt.cli import arguments, exit_statuses
@@ -28,8 +29,6 @@ estimator-ckpt convert keras/ckpt-7 tf1/model.ckpt-7 --to=tf1 --like=old_model_d
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags to its parser."""
-  from estimator_ckpt.checkpoint.layout import LAYOUTS
-
   arguments.add_source_and_target(parser)
   parser.add_argument(
     "--recursive",
@@ -38,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     " also be a pattern, as 'runs/*/model_dir' or 'runs/**'. What was done before is"
     " skipped, and one that fails does not stop the others",
   )
+  add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say how to convert."""
+  from estimator_ckpt.checkpoint.layout import LAYOUTS
+
   arguments.add_format(parser, required=True, help_text="the format to write")
   parser.add_argument(
     "--layout",
@@ -137,7 +143,26 @@ def run(args: argparse.Namespace) -> int:
   from estimator_ckpt.files.convert import convert
 
   target = arguments.target_of(args)
-  options = {
+  options = options_of(args)
+  if arguments.means_several(args.source, args.recursive):
+    return _convert_several(args, target, options)
+  writer = functools.partial(convert, args.source, target, args.to, **options)
+  return arguments.write(args, "converting", writer)
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+  """The arguments of the function `convert` that the flags of `add_options` say.
+
+  Args:
+    args: the parsed flags.
+
+  Returns:
+    By name; without those that every command has which writes.
+
+  Raises:
+    OptionError: flags do not go together.
+  """
+  return {
     "layout": args.layout,
     "name_map": args.name_map,
     "optimizer": args.optimizer,
@@ -146,10 +171,6 @@ def run(args: argparse.Namespace) -> int:
     "keras_options": _keras_options(args),
     "partition_strategy": arguments.partition_strategy_of(args),
   }
-  if arguments.means_several(args.source, args.recursive):
-    return _convert_several(args, target, options)
-  writer = functools.partial(convert, args.source, target, args.to, **options)
-  return arguments.write(args, "converting", writer)
 
 
 def _convert_several(
@@ -171,44 +192,71 @@ def _convert_several(
       progress=bar.update,
       **options,
     )
-  words = [_outcome(outcome, args.dry_run) for outcome in outcomes]
-  counts = {word: words.count(word) for word in dict.fromkeys(words)}
+  found = [outcome_json(outcome, args.dry_run) for outcome in outcomes]
   if args.json:
-    terminal.print_json(
-      {
-        "conversions": [
-          _outcome_json(outcome, word) for outcome, word in zip(outcomes, words)
-        ],
-        "counts": counts,
-      }
-    )
+    terminal.print_json(several_json(found))
   else:
-    rows = []
-    for each, outcome, word in zip(selected, outcomes, words):
-      report = outcome.result.report if outcome.result is not None else None
-      checkpoints = report.checkpoints if report is not None else ()
-      size = terminal.human_bytes(sum(c.data_bytes for c in checkpoints))
-      row = [each.relative or each.path, word]
-      rows.append(
-        row + ([f"{len(checkpoints)}", size] if report is not None else ["", ""])
-      )
-    columns = [
-      terminal.Column("model_dir or checkpoint", elastic=True),
-      terminal.Column("result"),
-      terminal.Column("checkpoints", right=True),
-      terminal.Column("data", right=True),
-    ]
-    terminal.print_lines(terminal.format_table(columns, rows, terminal.width()))
-    print()
-    for outcome in outcomes:
-      if outcome.error is not None:
-        source, text = outcome.item.source, str(outcome.error)
-        text = text if text.startswith(source) else f"{source}: {text}"
-        for line in text.splitlines():
-          terminal.print_lines(terminal.wrap(terminal.printable(line)))
-    print("; ".join(f"{count:,} {word}" for word, count in counts.items()) + ".")
-  failed = any(outcome.error is not None for outcome in outcomes)
+    print_several(found, [each.relative or each.path for each in selected])
+  return several_status(found)
+
+
+def several_json(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """What became of several conversions, for another program.
+
+  Args:
+    found: what `outcome_json` says of each.
+  """
+  return {"conversions": list(found), "counts": _counts(found)}
+
+
+def several_status(found: Sequence[Mapping[str, Any]]) -> int:
+  """The exit status of several conversions: `FAILED` if one failed.
+
+  Args:
+    found: what `outcome_json` says of each.
+  """
+  failed = any(each["error"] is not None for each in found)
   return exit_statuses.FAILED if failed else exit_statuses.FINE
+
+
+def print_several(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+  """Prints a table of several conversions, and why some failed.
+
+  Args:
+    found: what `outcome_json` says of each.
+    names: what the table calls each.
+  """
+  from estimator_ckpt.cli import terminal
+
+  rows = []
+  for name, each in zip(names, found):
+    row = [name, each["result"], "", ""]
+    if each["report"] is not None:
+      checkpoints = each["report"]["checkpoints"]
+      size = sum(checkpoint["data_bytes"] for checkpoint in checkpoints)
+      row[2:] = [f"{len(checkpoints)}", terminal.human_bytes(size)]
+    rows.append(row)
+  columns = [
+    terminal.Column("model_dir or checkpoint", elastic=True),
+    terminal.Column("result"),
+    terminal.Column("checkpoints", right=True),
+    terminal.Column("data", right=True),
+  ]
+  terminal.print_lines(terminal.format_table(columns, rows, terminal.width()))
+  print()
+  for each in found:
+    if each["error"] is not None:
+      source, text = each["source"], each["error"]
+      text = text if text.startswith(source) else f"{source}: {text}"
+      for line in text.splitlines():
+        terminal.print_lines(terminal.wrap(terminal.printable(line)))
+  counts = _counts(found)
+  print("; ".join(f"{count:,} {word}" for word, count in counts.items()) + ".")
+
+
+def _counts(found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+  words = [each["result"] for each in found]
+  return {word: words.count(word) for word in dict.fromkeys(words)}
 
 
 def _outcome(outcome: Outcome, dry_run: bool) -> str:
@@ -219,12 +267,18 @@ def _outcome(outcome: Outcome, dry_run: bool) -> str:
   return "would be converted" if dry_run else "converted"
 
 
-def _outcome_json(outcome: Outcome, word: str) -> dict[str, Any]:
+def outcome_json(outcome: Outcome, dry_run: bool) -> dict[str, Any]:
+  """What became of one of several conversions, for another program.
+
+  Args:
+    outcome: an outcome of `convert_several`.
+    dry_run: whether nothing was to be written.
+  """
   report = outcome.result.report if outcome.result is not None else None
   return {
     "source": outcome.item.source,
     "target": outcome.item.target,
-    "result": word,
+    "result": _outcome(outcome, dry_run),
     "error": None if outcome.error is None else str(outcome.error),
     "report": None if report is None else report.as_dict(),
   }

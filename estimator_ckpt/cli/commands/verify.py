@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from estimator_ckpt.cli import arguments, terminal
 from estimator_ckpt.cli.exit_statuses import FAILED, FINE, NO
@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="check every directory below PATH that has checkpoints",
   )
+  add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say how to verify."""
   parser.add_argument(
     "--fast",
     action="store_true",
@@ -90,32 +95,52 @@ def _verify_several(args: argparse.Namespace) -> int:
   paths = [each.path for path in args.paths for each in select(path, args.recursive)]
   with terminal.ProgressBar("verifying") as bar:
     outcomes = several.work_on(paths, work, bar.update)
-  reports = [outcome.result[0] for outcome in outcomes if outcome.error is None]
-  # One path that cannot be verified does not hide the others.
-  failures = [outcome for outcome in outcomes if outcome.error is not None]
+  found = [outcome_json(outcome, args.fast) for outcome in outcomes]
   if args.json:
-    described = [_json(report, args.fast) for report in reports]
-    described += [{"path": each.item, "error": str(each.error)} for each in failures]
-    terminal.print_json({"reports": described})
-  else:
-    for outcome in outcomes:
-      print(terminal.printable(outcome.item))
-      if outcome.error is not None:
-        print(f"not verified: {terminal.printable(str(outcome.error))}")
-      else:
-        report, seconds = outcome.result
-        terminal.print_lines(_lines(report, args.fast, seconds))
-      print()
-    terminal.print_lines(_overview(outcomes))
-    sound = sum(report.ok for report in reports)
-    print(f"\n{sound:,} of {terminal.plural(len(paths), 'path')} sound.")
-  if failures:
+    terminal.print_json({"reports": sorted(found, key=lambda each: "error" in each)})
+    return several_status(found)
+  for outcome in outcomes:
+    print(terminal.printable(outcome.item))
+    if outcome.error is not None:
+      print(f"not verified: {terminal.printable(str(outcome.error))}")
+    else:
+      report, seconds = outcome.result
+      terminal.print_lines(_lines(report, args.fast, seconds))
+    print()
+  print_several(found)
+  return several_status(found)
+
+
+def outcome_json(outcome: Outcome, fast: bool) -> dict[str, Any]:
+  """What was found at one of several paths, for another program.
+
+  Args:
+    outcome: the item is the path, the result begins with the report.
+    fast: whether tensors were left unread.
+  """
+  # One path that cannot be verified does not hide the others.
+  if outcome.error is not None:
+    return {"path": outcome.item, "error": str(outcome.error)}
+  return _json(outcome.result[0], fast)
+
+
+def several_status(found: Sequence[Mapping[str, Any]]) -> int:
+  """The exit status of several: `FAILED` if a path was not verified, `NO` for an error.
+
+  Args:
+    found: what `outcome_json` says of each.
+  """
+  if any("error" in each for each in found):
     return FAILED
-  return FINE if all(report.ok for report in reports) else NO
+  return FINE if all(each["ok"] for each in found) else NO
 
 
-def _overview(outcomes: Sequence[Outcome]) -> Iterator[str]:
-  """A line for each of several paths."""
+def print_several(found: Sequence[Mapping[str, Any]]) -> None:
+  """Prints a line for each of several paths, and how many are sound.
+
+  Args:
+    found: what `outcome_json` says of each.
+  """
   columns = [
     terminal.Column("path", elastic=True),
     terminal.Column("result"),
@@ -124,21 +149,22 @@ def _overview(outcomes: Sequence[Outcome]) -> Iterator[str]:
     terminal.Column("read", right=True),
   ]
   rows = []
-  for outcome in outcomes:
-    if outcome.error is not None:
-      rows.append([outcome.item, "not verified", "", "", ""])
+  for each in found:
+    if "error" in each:
+      rows.append([each["path"], "not verified", "", "", ""])
       continue
-    report = outcome.result[0]
     rows.append(
       [
-        outcome.item,
-        "sound" if report.ok else "errors",
-        f"{len(report.checkpoints):,}",
-        f"{report.tensors:,}",
-        terminal.human_bytes(report.bytes_read),
+        each["path"],
+        "sound" if each["ok"] else "errors",
+        f"{len(each['checkpoints']):,}",
+        f"{each['tensors']:,}",
+        terminal.human_bytes(each["bytes_read"]),
       ]
     )
-  return terminal.format_table(columns, rows, terminal.width())
+  terminal.print_lines(terminal.format_table(columns, rows, terminal.width()))
+  sound = sum(each.get("ok", False) for each in found)
+  print(f"\n{sound:,} of {terminal.plural(len(found), 'path')} sound.")
 
 
 def _lines(report: VerifyReport, fast: bool, seconds: float) -> Iterator[str]:
