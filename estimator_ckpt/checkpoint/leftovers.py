@@ -37,14 +37,20 @@ def is_tensorflows(name: str) -> bool:
   return _TENSORFLOWS.search(name) is not None
 
 
-def find(directory: str, before: float, state_file: str | None = None) -> list[str]:
+def find(
+  directory: str,
+  before: float,
+  state: state_lib.CheckpointState | None,
+  names: Collection[str],
+) -> list[str]:
   """Finds what interrupted jobs left.
 
   Args:
     directory: the model_dir.
     before: only what is there unchanged since then, in seconds since 1970: what is
       newer may be another job's that is at work, or be copied here just now.
-    state_file: the state file's name; None for `checkpoint`.
+    state: what its state file says, with paths that can be opened; None without one.
+    names: what the directory has.
 
   Returns:
     Paths of files and directories. None without a state file that names a whole
@@ -53,19 +59,20 @@ def find(directory: str, before: float, state_file: str | None = None) -> list[s
   Raises:
     CheckpointIOError: the file system refused.
   """
-  try:
-    current = state_lib.read_state(directory, state_file or state_lib.STATE_FILE)
-  except errors.CorruptCheckpointError:
+  if state is None or not _is_there(state.model_checkpoint_path, directory, names):
     return []
-  if current is None or not files.exists(index_path(current.model_checkpoint_path)):
-    return []
-  names = files.list_dir(directory)
-  latest = os.path.basename(current.model_checkpoint_path)
+  latest = os.path.basename(state.model_checkpoint_path)
   found = [name for name in names if _is_unfinished(name, latest)]
   torn = {name for name in names if _is_torn(directory, name, latest)}
   found += sorted(torn) + _without_index(directory, names, torn, latest)
   paths = [os.path.join(directory, name) for name in found]
   return [path for path in paths if _is_left(path, before)]
+
+
+def _is_there(prefix: str, directory: str, names: Collection[str]) -> bool:
+  """Whether there is a checkpoint; a listing of its directory need not be asked again."""
+  parent, name = os.path.split(index_path(prefix))
+  return name in names if parent == directory else files.exists(index_path(prefix))
 
 
 def unfinished(
@@ -103,20 +110,26 @@ def orphans(names: Iterable[str], complete: Collection[str]) -> set[str]:
   return {each.prefix for each in data if each.prefix not in complete}
 
 
-def clean(directory: str, before: float, state_file: str | None = None) -> list[str]:
+def clean(
+  directory: str,
+  before: float,
+  state: state_lib.CheckpointState | None,
+  names: Collection[str],
+) -> list[str]:
   """Removes what `find` finds, as far as the file system lets it.
 
   Args:
     directory: see `find`.
     before: see `find`.
-    state_file: see `find`.
+    state: see `find`.
+    names: see `find`.
 
   Returns:
     What was removed.
   """
   removed = []
   try:
-    left = find(directory, before, state_file)
+    left = find(directory, before, state, names)
   except errors.CheckpointError:
     return []
   for path in left:

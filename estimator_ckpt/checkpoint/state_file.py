@@ -84,12 +84,22 @@ def read_state(directory: str, name: str = STATE_FILE) -> CheckpointState | None
     data = files.read(path)
   except CheckpointNotFoundError:
     return None
-  state = parse_state(data, path)
-  return CheckpointState(
-    _join(directory, state.model_checkpoint_path),
-    tuple(_join(directory, p) for p in state.all_model_checkpoint_paths),
-    state.all_model_checkpoint_timestamps,
-    state.last_preserved_timestamp,
+  return joined_state(directory, parse_state(data, path))
+
+
+def joined_state(directory: str, state: CheckpointState) -> CheckpointState:
+  """A state whose relative paths are joined to the directory of its file.
+
+  Args:
+    directory: where the file is.
+    state: what the file says, as `parse_state` reads it.
+  """
+  return value_classes.replace(
+    state,
+    model_checkpoint_path=_join(directory, state.model_checkpoint_path),
+    all_model_checkpoint_paths=tuple(
+      _join(directory, path) for path in state.all_model_checkpoint_paths
+    ),
   )
 
 

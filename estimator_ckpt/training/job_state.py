@@ -6,6 +6,7 @@ so it notices when another program writes the file too.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class JobState:
     self._is_cleaned = False
     # What `read` found in the file, and what this job wrote into it last.
     self._found: bytes | None = None
+    self._state: state_lib.CheckpointState | None = None
     self._written: bytes | None = None
 
   @property
@@ -57,16 +59,17 @@ class JobState:
       CorruptCheckpointError: the file is damaged, and there are checkpoints.
       CheckpointIOError: the file system refused.
     """
+    self._state = None
     try:
       self._found = files.read(self._path)
     except errors.CheckpointNotFoundError:
       self._found = None
       return None
     try:
-      return state_lib.parse_state(self._found, self._path)
-    except errors.CorruptCheckpointError:
-      model_dir_checks.check_state(self._directory, self._name)
-      return None
+      self._state = state_lib.parse_state(self._found, self._path)
+    except errors.CorruptCheckpointError as error:
+      model_dir_checks.check_damaged(self._directory, error)
+    return self._state
 
   def say_if_another_writes(self) -> None:
     """Warns if `read` found a file that this job did not write."""
@@ -81,26 +84,33 @@ class JobState:
       _latest(self._found),
     )
 
-  def clean(self, directories: Sequence[str], before: float) -> bool:
+  def clean(self, beside: Sequence[str], before: float) -> frozenset[str] | None:
     """Removes what interrupted jobs left, once, and logs what it removed.
 
     Nothing is removed while there is no state file, which says what is still needed.
 
     Args:
-      directories: where to look; each has a state file of the same name.
+      beside: where to look besides; each has a state file of the same name.
       before: when this job began, in seconds since 1970; newer files stay.
 
     Returns:
-      Whether this call looked for leftovers.
+      What the directory has then, if this call looked for leftovers; None otherwise.
     """
     if self._is_cleaned or not self.exists:
-      return False
+      return None
     self._is_cleaned = True
-    for directory in directories:
-      left = leftovers.clean(directory, before, self._name)
-      if left:
-        _logger.warning("Removed what an interrupted save left: %s", listed(left))
-    return True
+    names = _names(self._directory)
+    state = self._state
+    if state is not None:
+      state = state_lib.joined_state(self._directory, state)
+    left = leftovers.clean(self._directory, before, state, names)
+    for directory in beside:
+      with contextlib.suppress(errors.CheckpointError):
+        state = state_lib.read_state(directory, self._name)
+        left += leftovers.clean(directory, before, state, _names(directory))
+    if left:
+      _logger.warning("Removed what an interrupted save left: %s", listed(left))
+    return names.difference(map(os.path.basename, left))
 
   def write(
     self, latest: str, kept: Sequence[str], relative: bool, durable: bool = False
@@ -133,6 +143,14 @@ class JobState:
     if os.path.isabs(self._directory):
       return prefix
     return os.path.relpath(prefix, self._directory)
+
+
+def _names(directory: str) -> frozenset[str]:
+  """What a directory has; nothing where that cannot be told."""
+  try:
+    return frozenset(files.list_dir(directory))
+  except errors.CheckpointError:
+    return frozenset()
 
 
 def _latest(data: bytes | None) -> str:

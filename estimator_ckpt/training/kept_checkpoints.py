@@ -78,11 +78,12 @@ class KeptCheckpoints:
     """
     state = self._state(request)
     found = state.read()
+    names = None
     if request.write_state:
       self._say_names(request.directory, found)
-      self._clean(state, request, in_pairs)
+      names = self._clean(state, request, in_pairs)
       state.say_if_another_writes()
-    return overwrite.is_listed(request.prefix, found)
+    return overwrite.is_listed(request.prefix, found, names)
 
   def record(self, request: SaveRequest, in_pairs: bool) -> None:
     """Enters a finished checkpoint into the state file, and deletes the oldest.
@@ -146,14 +147,18 @@ class KeptCheckpoints:
       directory,
     )
 
-  def _clean(self, state: JobState, request: SaveRequest, in_pairs: bool) -> None:
-    """Removes what an interrupted job left, before the first save; warns of old pairs."""
-    prefixes = [request.prefix]
-    if in_pairs:
-      prefixes.append(separate_lib.tf2_prefix(request.prefix))
-    is_first = state.clean([os.path.dirname(p) for p in prefixes], self._started)
-    if not is_first or in_pairs:
-      return
+  def _clean(
+    self, state: JobState, request: SaveRequest, in_pairs: bool
+  ) -> frozenset[str] | None:
+    """Removes what an interrupted job left, before the first save; warns of old pairs.
+
+    Returns:
+      What the directory has, where this call listed it.
+    """
+    tf2 = os.path.dirname(separate_lib.tf2_prefix(request.prefix))
+    names = state.clean([tf2] if in_pairs else [], self._started)
+    if names is None or in_pairs or os.path.basename(tf2) not in names:
+      return names
     stale = separate_lib.left_behind(request.prefix, request.latest_filename)
     if stale:
       _logger.warning(
@@ -162,6 +167,7 @@ class KeptCheckpoints:
         stale,
         os.path.dirname(stale),
       )
+    return names
 
 
 def _delete(prefix: str, meta_graph_suffix: str) -> None:

@@ -44,22 +44,39 @@ def check_name(directory: str) -> None:
     )
 
 
-def check_state(directory: str, name: str | None = None) -> None:
+def check_state(directory: str) -> state_lib.CheckpointState | None:
   """Checks that the state file of a directory with checkpoints can be read.
 
   Args:
     directory: the path of a model_dir, which need not exist.
-    name: the state file's name; None for `checkpoint`.
+
+  Returns:
+    What the file says; None without one, and where it is damaged and there are no
+    checkpoints to lose.
 
   Raises:
     CorruptCheckpointError: the directory has checkpoints, and its state file is damaged.
   """
   try:
-    state_lib.read_state(directory, name or state_lib.STATE_FILE)
+    return state_lib.read_state(directory)
   except errors.CorruptCheckpointError as error:
-    there = _checkpoints(directory)
-    if there:
-      raise errors.CorruptCheckpointError(f"{error}. {_advice(there)}") from None
+    check_damaged(directory, error)
+    return None
+
+
+def check_damaged(directory: str, error: errors.CorruptCheckpointError) -> None:
+  """Checks that a directory whose state file is damaged has no checkpoints.
+
+  Args:
+    directory: the path of a model_dir.
+    error: what is wrong with the file.
+
+  Raises:
+    CorruptCheckpointError: the directory has checkpoints.
+  """
+  there = _checkpoints(directory)
+  if there:
+    raise errors.CorruptCheckpointError(f"{error}. {_advice(there)}") from None
 
 
 def check_latest(directory: str) -> None:
@@ -73,11 +90,7 @@ def check_latest(directory: str) -> None:
     CheckpointNotFoundError: the state file names a checkpoint that is not there, while
       others are.
   """
-  check_state(directory)
-  try:
-    current = state_lib.read_state(directory)
-  except errors.CorruptCheckpointError:
-    return  # There are no checkpoints to lose.
+  current = check_state(directory)
   if current is None or prefix_lib.is_checkpoint(current.model_checkpoint_path):
     return
   there = _checkpoints(directory)

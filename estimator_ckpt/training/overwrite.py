@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import files, locks
@@ -26,12 +26,17 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import state_file as state_lib
 
 
-def is_listed(prefix: str, state: state_lib.CheckpointState | None) -> bool:
+def is_listed(
+  prefix: str,
+  state: state_lib.CheckpointState | None,
+  names: Collection[str] | None = None,
+) -> bool:
   """Whether readers of the state file may find a checkpoint.
 
   Args:
     prefix: the path of the checkpoint.
     state: what the state file of its directory says; None if there is no such file.
+    names: what the directory has, where that is known.
 
   Returns:
     Whether the state file names the checkpoint, and the checkpoint is there.
@@ -39,8 +44,10 @@ def is_listed(prefix: str, state: state_lib.CheckpointState | None) -> bool:
   if state is None:
     return False
   listed = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
-  name = os.path.basename(prefix)
-  return name in map(os.path.basename, listed) and files.exists(index_path(prefix))
+  index = index_path(prefix)
+  if os.path.basename(prefix) not in map(os.path.basename, listed):
+    return False
+  return os.path.basename(index) in names if names else files.exists(index)
 
 
 @contextlib.contextmanager

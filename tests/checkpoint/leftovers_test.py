@@ -6,7 +6,8 @@ import time
 import pytest
 
 from estimator_ckpt.bundle import files, locks
-from estimator_ckpt.checkpoint import leftovers
+from estimator_ckpt.checkpoint import leftovers, state_file
+from estimator_ckpt.errors import CorruptCheckpointError
 from tests.bundle_builder import BundleBuilder
 
 _LATER = 60.0
@@ -33,8 +34,15 @@ def _write(directory, step):
 
 
 def _clean(directory, before=None):
+  try:
+    state = state_file.read_state(str(directory))
+  except CorruptCheckpointError:
+    state = None
   removed = leftovers.clean(
-    str(directory), time.time() + _LATER if before is None else before
+    str(directory),
+    time.time() + _LATER if before is None else before,
+    state,
+    os.listdir(directory),
   )
   return sorted(os.path.basename(path) for path in removed)
 

@@ -143,7 +143,12 @@ def state_file(data: bytes) -> None:
       lambda: eckpt.verify(directory / "in"),
       lambda: eckpt.detect_format(directory / "in"),
       lambda: eckpt.convert(directory / "in", directory / "out", "tf1"),
-      lambda: leftovers.clean(str(directory / "in"), 1e12),
+      lambda: leftovers.clean(
+        str(directory / "in"),
+        1e12,
+        state_lib.read_state(str(directory / "in")),
+        os.listdir(directory / "in"),
+      ),
     )
 
 

@@ -21,6 +21,7 @@ import ssl
 import sys
 import tempfile
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,8 @@ from cryptography.x509.oid import NameOID
 
 from tests.stores.store_request import BUCKET, Request
 
+# Longer than a client of the tests waits.
+SLOW_SECONDS = 1.5
 # Who TensorFlow believes to talk to.
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 
@@ -44,8 +47,9 @@ class GcsServer:
     objects: bytes by bucket and object.
     buckets: their names.
     requests: what it was sent, oldest first.
-    refused: the numbers of requests, counted from 0, that are refused, and with what
-      status of HTTP.
+    faults: what goes wrong with requests, by their numbers, counted from 0: a status of
+      HTTP, with which one is refused; `cut`, for an answer that ends in its middle; `slow`,
+      for one that takes `SLOW_SECONDS`. What is cut or slow was done.
   """
 
   def __init__(self, certificate: str | None = None) -> None:
@@ -58,7 +62,7 @@ class GcsServer:
     self.objects: dict[str, bytes] = {}
     self.buckets = {BUCKET}
     self.requests: list[Request] = []
-    self.refused: dict[int, int] = {}
+    self.faults: dict[int, int | str] = {}
     self.uploads: dict[str, str] = {}
     self.uploaded: set[str] = set()
     self.generation = 1
@@ -122,14 +126,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     method, path = _asked(self.command, parts, query)
     with self.store.lock:
       number = len(self.store.requests)
-      status = self.store.refused.get(number)
-      if status is None:
-        status, answer, data = self._answer(method, path, parts, query, body)
+      fault = self.store.faults.get(number)
+      if isinstance(fault, int):
+        status, data = fault, None
+        answer: dict[str, Any] = {"error": {"code": fault, "message": "injected"}}
       else:
-        answer, data = {"error": {"code": status, "message": "injected"}}, None
+        status, answer, data = self._answer(method, path, parts, query, body)
       read = len(data) if data is not None else 0
       self.store.requests.append(Request(method, path, read, len(body)))
-    self._send(status, answer, data)
+    if fault == "slow":
+      time.sleep(SLOW_SECONDS)
+    self._send(status, answer, data, is_cut=fault == "cut")
 
   def _body(self) -> bytes:
     if self.headers.get("Transfer-Encoding") != "chunked":
@@ -141,7 +148,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.rfile.readline()
     return b"".join(chunks)
 
-  def _send(self, status: int, answer: dict[str, Any], data: bytes | None) -> None:
+  def _send(
+    self, status: int, answer: dict[str, Any], data: bytes | None, is_cut: bool = False
+  ) -> None:
     location = answer.pop("location", None)
     sent = json.dumps(answer).encode() if data is None else data
     if status == 204:
@@ -153,8 +162,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       "Content-Type", "application/json" if data is None else "application/octet-stream"
     )
     self.send_header("Content-Length", str(len(sent)))
+    if is_cut:
+      self.send_header("Connection", "close")
     self.end_headers()
-    self.wfile.write(sent)
+    self.wfile.write(sent[: len(sent) // 2] if is_cut else sent)
 
   def _control(self, action: str, body: bytes) -> None:
     """What another process asks of the server itself."""
@@ -166,7 +177,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       return self._send(200, {"requests": asked}, None)
     assert action == "refuse", action
     with store.lock:
-      store.refused = {int(k): v for k, v in json.loads(body).items()}
+      store.faults = {int(k): v for k, v in json.loads(body).items()}
     self._send(200, {}, None)
 
   def _answer(

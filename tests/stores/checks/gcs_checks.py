@@ -78,12 +78,12 @@ def test_each_request_of_a_conversion_that_is_refused_is_one_error(server, model
   for number in range(count):
     target = f"{_STORE}/{number}/model.ckpt-10"
     server.requests.clear()
-    server.refused = {number: 403}
+    server.faults = {number: 403}
     try:
       convert(source, target, "dual")
     except CheckpointError:
       failures += 1
-    server.refused = {}
+    server.faults = {}
     # What was left is no obstacle, and what was done is done.
     if not files.exists(f"{target}.index"):
       convert(source, target, "dual")
