@@ -6,12 +6,19 @@ Importing this registers `counted://`. Paths are `counted://BUCKET/OBJECT`.
 from __future__ import annotations
 
 import io
+import pathlib
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import fsspec
 
+from estimator_ckpt.bundle import files
+from estimator_ckpt.checkpoint.state_file import CheckpointState, write_state
+from tests import golden
+
 SCHEME = "counted"
+MODEL_DIR = f"{SCHEME}://bucket/model_dir"
+GOLDEN = "tf1.15/multi_shard"  # has two data files
 
 
 class Request(NamedTuple):
@@ -38,6 +45,8 @@ class ObjectStore(fsspec.AbstractFileSystem):
     objects: bytes by path.
     requests: what was asked, oldest first.
     fault: is called with each request before it is answered, and may raise.
+    lost: is called with each request that changed something, and may raise: the answer
+      does not arrive.
     cut: is called with each request; where it is true, half of the bytes are sent.
   """
 
@@ -46,6 +55,7 @@ class ObjectStore(fsspec.AbstractFileSystem):
   objects: dict[str, bytes] = {}
   requests: list[Request] = []
   fault: ClassVar[Callable[[Request], object]] = staticmethod(lambda request: None)
+  lost: ClassVar[Callable[[Request], object]] = staticmethod(lambda request: None)
   cut: ClassVar[Callable[[Request], bool]] = staticmethod(lambda request: False)
 
   @classmethod
@@ -108,11 +118,13 @@ class ObjectStore(fsspec.AbstractFileSystem):
     path = self._strip_protocol(path)
     self._ask("PUT", path)
     self.objects[path] = bytes(value)
+    self.lost(self.requests[-1])
 
   def cp_file(self, path1: str, path2: str, **unused: Any) -> None:
     """A COPY."""
     self._ask("COPY", self._strip_protocol(path2))
     self.objects[self._strip_protocol(path2)] = self.objects[path1]
+    self.lost(self.requests[-1])
 
   def rm_file(self, path: str) -> None:
     """A DELETE."""
@@ -120,6 +132,7 @@ class ObjectStore(fsspec.AbstractFileSystem):
     self._ask("DELETE", path)
     if self.objects.pop(path, None) is None:
       raise FileNotFoundError(path)
+    self.lost(self.requests[-1])
 
   def mkdir(self, path: str, create_parents: bool = True, **unused: Any) -> None:
     """Makes the bucket, as stores do that are asked for a directory."""
@@ -147,6 +160,23 @@ class _Upload(io.BytesIO):
       value = self.getvalue()
       super().close()
       store.pipe_file(path, value)
+
+
+def make_model_dir(*steps: int) -> None:
+  """Makes the store anew, with a model_dir in it.
+
+  Args:
+    *steps: of the checkpoints, which are `GOLDEN` under other names.
+  """
+  ObjectStore.empty("bucket")
+  source = pathlib.Path(golden.path(GOLDEN))
+  for step in steps:
+    for path in source.parent.glob(f"{source.name}.*"):
+      name = path.name.replace(source.name, f"model.ckpt-{step}")
+      files.write_atomic(f"{MODEL_DIR}/{name}", path.read_bytes())
+  prefixes = tuple(f"{MODEL_DIR}/model.ckpt-{step}" for step in steps)
+  write_state(MODEL_DIR, CheckpointState(prefixes[-1], prefixes))
+  ObjectStore.requests.clear()
 
 
 fsspec.register_implementation(SCHEME, ObjectStore, clobber=True)

@@ -96,6 +96,7 @@ class BundleWriter:
     self._stack = contextlib.ExitStack()
     self._written: list[str] = []
     self._replaced: list[str] = []
+    self._is_index_sent = False
     self._committed = False
 
   def __enter__(self) -> BundleWriter:
@@ -141,14 +142,22 @@ class BundleWriter:
   def __exit__(self, kind: object, error: object, trace: object) -> None:
     """Removes what was written, if `commit` did not get as far as the index."""
     removed = not (self._committed and self._replaced)
-    if not self._committed:
-      for path in self._written:
+    # A store may have done what it did not answer in time: the index may be there.
+    is_unsure = self._is_index_sent and not files.is_local(self.prefix)
+    if is_unsure and not self._committed and self._replaced:
+      removed = False  # The next writer sees whose the index is, and removes the rest.
+    elif not self._committed:
+      # Data files go only when no index needs them.
+      first = [index_path(self.prefix)] if is_unsure else []
+      for path in first + self._written:
         try:
           files.remove(path)
         except CheckpointNotFoundError:
           pass
         except CheckpointError:
           removed = False
+          if path in first:
+            break
     if removed and self._intent:
       with contextlib.suppress(CheckpointError):
         files.remove(self._intent)
@@ -224,6 +233,7 @@ class BundleWriter:
     while len(self.placed) < self.num_shards:
       self.add_bytes(b"")
     index.header = value_classes.replace(index.header, num_shards=self.num_shards)
+    self._is_index_sent = True
     self._write_index(index)
     self._committed = True
     # Only when the new index is sure to stay may the data of the old one go.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import pathlib
 import threading
 import time
 
@@ -13,34 +12,22 @@ pytest.importorskip("fsspec")
 
 from estimator_ckpt.bundle import files
 from estimator_ckpt.bundle.file_names import data_path
-from estimator_ckpt.checkpoint.state_file import CheckpointState, write_state
 from estimator_ckpt.checkpoint.verify import verify
 from estimator_ckpt.cli import main
 from estimator_ckpt.errors import CheckpointIOError, CheckpointNotFoundError
 from estimator_ckpt.files.convert import convert
 from tests import golden, stored
 from tests.bundle_builder import BundleBuilder
-from tests.object_store import SCHEME, ObjectStore
+from tests.object_store import GOLDEN, MODEL_DIR, SCHEME, ObjectStore, make_model_dir
 
 _STORE = f"{SCHEME}://bucket"
-_MODEL_DIR = f"{_STORE}/model_dir"
-_GOLDEN = "tf1.15/multi_shard"
 _STEPS = (10, 20, 30)
 _SHARDS = 2
 
 
 @pytest.fixture(autouse=True)
 def model_dir():
-  """Three checkpoints of two data files each, in a store."""
-  ObjectStore.empty("bucket")
-  source = pathlib.Path(golden.path(_GOLDEN))
-  for step in _STEPS:
-    for path in source.parent.glob(f"{source.name}.*"):
-      name = path.name.replace(source.name, f"model.ckpt-{step}")
-      files.write_atomic(f"{_MODEL_DIR}/{name}", path.read_bytes())
-  prefixes = tuple(f"{_MODEL_DIR}/model.ckpt-{step}" for step in _STEPS)
-  write_state(_MODEL_DIR, CheckpointState(prefixes[-1], prefixes))
-  ObjectStore.requests.clear()
+  make_model_dir(*_STEPS)
 
 
 def _asked():
@@ -71,7 +58,7 @@ def _stored_bytes(suffix):
 
 
 def test_inspect_reads_the_index_and_what_it_shows():
-  assert main.run(["inspect", f"{_MODEL_DIR}/model.ckpt-30"]) == 0
+  assert main.run(["inspect", f"{MODEL_DIR}/model.ckpt-30"]) == 0
   assert _bytes_read(".index") == _stored_bytes("ckpt-30.index")
   # The step, which is the only value that is shown.
   assert _bytes_read(".data-") == 8
@@ -79,7 +66,7 @@ def test_inspect_reads_the_index_and_what_it_shows():
 
 
 def test_verify_reads_each_byte_of_a_checkpoint_once():
-  assert verify(f"{_MODEL_DIR}/model.ckpt-30").findings == ()
+  assert verify(f"{MODEL_DIR}/model.ckpt-30").findings == ()
   assert _asked() == {"HEAD": 2 + _SHARDS, "LIST": 1, "GET": 1 + _SHARDS}
   assert _bytes_read(".index") == _stored_bytes("ckpt-30.index")
   assert _bytes_read(".data-") == _stored_bytes("ckpt-30.data-")
@@ -87,13 +74,13 @@ def test_verify_reads_each_byte_of_a_checkpoint_once():
 
 
 def test_verify_without_data_reads_the_index_alone():
-  assert verify(f"{_MODEL_DIR}/model.ckpt-30", fast=True).findings == ()
+  assert verify(f"{MODEL_DIR}/model.ckpt-30", fast=True).findings == ()
   assert _asked() == {"HEAD": 2 + _SHARDS, "LIST": 1, "GET": 1}
   assert _bytes_read(".data-") == 0
 
 
 def test_verify_lists_a_directory_once():
-  assert verify(_MODEL_DIR).findings == ()
+  assert verify(MODEL_DIR).findings == ()
   listed = [request.path for request in ObjectStore.requests if request.kind == "LIST"]
   # Twice to see that the path is a directory, and no checkpoint.
   assert listed == [
@@ -107,7 +94,7 @@ def test_verify_lists_a_directory_once():
 
 
 def test_verify_reads_the_object_graph_once():
-  convert(f"{_MODEL_DIR}/model.ckpt-30", f"{_STORE}/dual/model.ckpt-30", "dual")
+  convert(f"{MODEL_DIR}/model.ckpt-30", f"{_STORE}/dual/model.ckpt-30", "dual")
   ObjectStore.requests.clear()
   report = verify(f"{_STORE}/dual/model.ckpt-30")
   assert report.findings == ()
@@ -181,7 +168,7 @@ def test_what_follows_damage_is_verified_too(monkeypatch):
 
 
 def test_a_conversion_within_a_store_sends_and_reads_no_data():
-  convert(f"{_MODEL_DIR}/model.ckpt-30", f"{_STORE}/out/model.ckpt-30", "dual")
+  convert(f"{MODEL_DIR}/model.ckpt-30", f"{_STORE}/out/model.ckpt-30", "dual")
   assert _bytes_read(".data-") == 0
   assert _asked()["COPY"] == _SHARDS
   assert _bytes_read_twice() == {}
@@ -190,12 +177,10 @@ def test_a_conversion_within_a_store_sends_and_reads_no_data():
 
 
 def test_a_conversion_to_a_disk_reads_each_byte_once(tmp_path):
-  convert(f"{_MODEL_DIR}/model.ckpt-30", tmp_path / "model.ckpt-30", "tf1")
+  convert(f"{MODEL_DIR}/model.ckpt-30", tmp_path / "model.ckpt-30", "tf1")
   assert _bytes_read(".data-") == _stored_bytes("ckpt-30.data-")
   assert _bytes_read_twice() == {}
-  assert stored.stored(tmp_path / "model.ckpt-30") == stored.stored(
-    golden.path(_GOLDEN)
-  )
+  assert stored.stored(tmp_path / "model.ckpt-30") == stored.stored(golden.path(GOLDEN))
 
 
 @pytest.mark.parametrize(
@@ -219,14 +204,14 @@ def test_a_bucket_that_does_not_exist_is_an_error(source, target, dry_run):
 def test_a_checkpoint_has_to_be_in_a_bucket(dry_run):
   with pytest.raises(CheckpointNotFoundError, match="there is counted://BUCKET/NAME$"):
     convert(
-      f"{_MODEL_DIR}/model.ckpt-30", f"{SCHEME}://nobucket", "dual", dry_run=dry_run
+      f"{MODEL_DIR}/model.ckpt-30", f"{SCHEME}://nobucket", "dual", dry_run=dry_run
     )
   assert ObjectStore.buckets == {"bucket"}
 
 
 def test_a_file_is_no_directory():
   with pytest.raises(CheckpointIOError, match="Not a directory"):
-    files.list_dir(f"{_MODEL_DIR}/checkpoint")
+    files.list_dir(f"{MODEL_DIR}/checkpoint")
 
 
 def test_ranges_at_the_end_of_a_file():

@@ -33,8 +33,9 @@ from cryptography.x509.oid import NameOID
 
 from tests.stores.store_request import BUCKET, Request
 
-# Longer than a client of the tests waits.
-SLOW_SECONDS = 1.5
+# How long clients of the tests wait at least, as TensorFlow counts it, and a slow answer.
+PATIENCE_SECONDS = 1
+_SLOW_SECONDS = 1.5
 # Who TensorFlow believes to talk to.
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 
@@ -49,7 +50,7 @@ class GcsServer:
     requests: what it was sent, oldest first.
     faults: what goes wrong with requests, by their numbers, counted from 0: a status of
       HTTP, with which one is refused; `cut`, for an answer that ends in its middle; `slow`,
-      for one that takes `SLOW_SECONDS`. What is cut or slow was done.
+      for one that takes longer than a client waits. What is cut or slow was done.
   """
 
   def __init__(self, certificate: str | None = None) -> None:
@@ -135,7 +136,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       read = len(data) if data is not None else 0
       self.store.requests.append(Request(method, path, read, len(body)))
     if fault == "slow":
-      time.sleep(SLOW_SECONDS)
+      time.sleep(_SLOW_SECONDS)
     self._send(status, answer, data, is_cut=fault == "cut")
 
   def _body(self) -> bytes:
@@ -353,6 +354,7 @@ def started() -> Iterator[GcsServer]:
     "endpoint_url": server.url,
     "token": "anon",
     "project": "testing",
+    "requests_timeout": PATIENCE_SECONDS,
   }
   try:
     yield server

@@ -74,6 +74,7 @@ def store(interpreter):
         "GCS_STAT_CACHE_MAX_AGE": "0",
         "GCS_RETRY_CONFIG_INIT_DELAY_TIME_US": "1000",
         "GCS_RETRY_CONFIG_MAX_DELAY_TIME_US": "1000",
+        # As `gcs_server.PATIENCE_SECONDS`, which this environment cannot import.
         "GCS_METADATA_REQUEST_TIMEOUT_SECS": "1",
         "GCS_READ_REQUEST_TIMEOUT_SECS": "1",
         "GCS_WRITE_REQUEST_TIMEOUT_SECS": "1",

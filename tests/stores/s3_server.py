@@ -53,6 +53,13 @@ class S3Server:
     )
     return [body]
 
+  @property
+  def buckets(self) -> set[str]:
+    """The names of the buckets."""
+    import fsspec
+
+    return set(fsspec.filesystem("s3").ls("", detail=False, refresh=True))
+
   def close(self) -> None:
     """Stops, and frees the port."""
     self._server.shutdown()
