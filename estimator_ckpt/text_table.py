@@ -6,6 +6,7 @@ and of loading into Keras.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -145,7 +146,7 @@ def format_table(
     _padded(cells, wide, column.right)
     for cells, wide, column in zip(table, widths, columns)
   ]
-  lines = (_GAP.join(line).rstrip() for line in zip(*padded))
+  lines = map(str.rstrip, map(_GAP.join, zip(*padded)))
   if not any(column.title for column in columns):
     next(lines)
   yield from lines
@@ -167,6 +168,9 @@ def _measure(cells: Sequence[str]) -> Callable[[str], int]:
 
 def _padded(cells: Sequence[str], wide: int, right: bool) -> Iterator[str]:
   measure = _measure(cells)
+  if measure is len:
+    yield from map(str.rjust if right else str.ljust, cells, itertools.repeat(wide))
+    return
   for cell in cells:
     pad = " " * (wide - measure(cell))
     yield pad + cell if right else cell + pad

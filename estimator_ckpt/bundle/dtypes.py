@@ -16,6 +16,7 @@ if TYPE_CHECKING:
   import numpy as np
 
 STRING = 7
+INT32 = 3
 INT64 = 9
 RESOURCE = 20
 VARIANT = 21

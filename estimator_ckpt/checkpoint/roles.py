@@ -66,6 +66,8 @@ _MAX_LENGTH = 1000
 _PART = r"/(?:part|t)_\d+$"
 
 _MAX_SCOPES = 32
+# Not from `layout`, as this module is about names alone.
+_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 class RoleKind(enum.Enum):
@@ -167,11 +169,19 @@ class _Classifier:
     slots: dict[tuple[str, str, str], list[tuple[int, str]]] = collections.defaultdict(
       list
     )
+    # Of 100,000 names most are plain ones, with a few last words in common.
+    plain: dict[str, bool] = {}
     for name in self._names:
+      stem, _, last = name.rpartition("/")
+      is_plain = plain.get(last)
+      if is_plain is None:
+        is_plain = plain[last] = not self._has_keras and _is_plain(last)
+      if is_plain and stem not in self._known and not name.startswith(_GRAPH_KEY):
+        roles[name] = _VARIABLE
+        continue
       role = self._role(name)
       if role.kind is RoleKind.SLOT and role.slot is None:
         assert role.of is not None and role.optimizer is not None
-        stem, _, last = name.rpartition("/")
         group = (stem, role.of, role.optimizer)
         slots[group].append((_number(last)[1], name))
       roles[name] = role
@@ -229,7 +239,7 @@ class _Classifier:
     return f"it has the shape {list(own)}, and {of!r} has {list(its)}"
 
   def _is_other(self, name: str) -> bool:
-    if name.startswith("_CHECKPOINTABLE_OBJECT_GRAPH"):
+    if name.startswith(_GRAPH_KEY):
       return True
     # A lookup table's two tensors; an iterator's state.
     for own, other in (("-keys", "-values"), ("-values", "-keys")):
@@ -323,6 +333,20 @@ def _number(last: str) -> tuple[str, int]:
   match = _NUMBERED.fullmatch(last)
   assert match is not None
   return match[1], int(match[2] or 0)
+
+
+def _is_plain(last: str) -> bool:
+  """Whether a name's last word says that it is a variable, unless a variable is above."""
+  base, _ = _number(last)
+  return not (
+    last == GLOBAL_STEP
+    or base in _NON_SLOTS
+    or base in _SLOTS
+    or last in _SPELLED_SLOTS
+    or base == _MOVING_AVERAGE
+    or last in _DEBIAS
+    or last.endswith(("-keys", "-values", "-state"))
+  )
 
 
 def _unclear(reason: str) -> Role:

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 # Where a step is kept, the best place first: Estimator's, the guide's, Keras's.
 _STEP_PATHS = (roles_lib.GLOBAL_STEP, "step", "optimizer/_iterations", "optimizer/iter")
+# What checkpoints store beside a program's variables.
+_OWN_KEYS = (layout.OBJECT_GRAPH_KEY, tensor_names.SAVE_COUNTER_KEY)
+_OPAQUE = (dtypes.VARIANT, dtypes.RESOURCE)
+_INTEGERS = (dtypes.INT32, dtypes.INT64)
 
 
 @value_classes.dataclass(frozen=True)
@@ -125,13 +129,14 @@ class CheckpointSummary:
   @property
   def totals(self) -> dict[RoleKind, Total]:
     """The tensors of each kind there is."""
-    sizes: dict[str, list[int]] = {kind.name: [] for kind in RoleKind}
+    # By identity: to hash a member of an enum takes as long as all else here.
+    sizes: dict[int, list[int]] = {id(kind): [] for kind in RoleKind}
     for tensor, role in zip(self.tensors, self.roles):
-      sizes[role.kind.name].append(tensor.size)
+      sizes[id(role.kind)].append(tensor.size)
     return {
-      kind: Total(len(sizes[kind.name]), sum(sizes[kind.name]))
+      kind: Total(len(sizes[id(kind)]), sum(sizes[id(kind)]))
       for kind in RoleKind
-      if sizes[kind.name]
+      if sizes[id(kind)]
     }
 
   def as_dict(self) -> dict[str, Any]:
@@ -249,14 +254,15 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
     The roles, in the same order.
   """
   tensors = list(tensors)
-  shapes = {tensor.name: tensor.shape for tensor in tensors}
+  shapes = {tensor.name: tensor.entry.shape for tensor in tensors}
   by_name = roles_lib.classify(shapes, shapes)
   by_key = object_roles.classify_objects(graph) if graph is not None else {}
   step = find_step(tensors)
   roles = []
+  variable = RoleKind.VARIABLE
   for tensor in tensors:
     role = by_name[tensor.name]
-    if role.kind is RoleKind.VARIABLE:
+    if role.kind is variable:
       said = [by_key[key] for key in tensor.keys if key in by_key] if by_key else ()
       if said:
         role = _optimizer_role(said[0], tensor)
@@ -276,8 +282,7 @@ def _optimizer_role(said: Role, tensor: SavedTensor) -> Role:
 
 
 def _is_other(tensor: SavedTensor) -> bool:
-  own = (layout.OBJECT_GRAPH_KEY, tensor_names.SAVE_COUNTER_KEY)
-  return tensor.key in own or tensor.entry.dtype in (dtypes.VARIANT, dtypes.RESOURCE)
+  return tensor.keys[0] in _OWN_KEYS or tensor.entry.dtype in _OPAQUE
 
 
 def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
@@ -288,7 +293,7 @@ def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
   """
   places: dict[str, SavedTensor] = {}
   for tensor in tensors:
-    if tensor.shape or tensor.entry.slices or tensor.dtype not in ("int64", "int32"):
+    if tensor.entry.shape or tensor.entry.dtype not in _INTEGERS or tensor.entry.slices:
       continue
     for name in (tensor.name, *tensor.keys):
       places.setdefault(f"name {name}", tensor)
