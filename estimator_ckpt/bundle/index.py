@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from estimator_ckpt.bundle import files, slices, table, v1_files
 from estimator_ckpt.bundle.file_names import data_path, index_path
@@ -146,7 +146,7 @@ class Index:
 
   def keys(self) -> list[str]:
     """The tensors' keys in the table's order; a partitioned tensor is one."""
-    return [key.decode("utf-8", "surrogateescape") for key in sorted(self._values)]
+    return _decoded(sorted(self._values))
 
   def __iter__(self) -> Iterator[str]:
     return iter(self.keys())
@@ -176,7 +176,7 @@ class Index:
 
   def slice_keys(self) -> list[str]:
     """The tensors that slices stand under, whether these have an entry or not."""
-    return [key.decode("utf-8", "surrogateescape") for key in sorted(self._slice_keys)]
+    return _decoded(sorted(self._slice_keys))
 
   def slice_entries(self, key: str) -> list[tuple[TensorSlice, BundleEntry]]:
     """The slices of a partitioned tensor, in the order its entry lists them.
@@ -270,13 +270,30 @@ class Index:
 
   def locations(self) -> dict[str, tuple[bytes, ...]]:
     """The `location` of every tensor, by key, in the table's order."""
-    found = {}
-    for encoded in sorted(self._values):
-      place: tuple[bytes, ...] = (self._values[encoded],)
-      if encoded in self._slice_keys:
-        place += tuple(self._slice_values[k] for k in self._slice_keys[encoded])
-      found[encoded.decode("utf-8", "surrogateescape")] = place
+    encoded = sorted(self._values)
+    # Loops in C: there may be a million keys, and few tensors have slices.
+    places: Iterable[tuple[bytes, ...]] = zip(map(self._values.__getitem__, encoded))
+    found = dict(zip(_decoded(encoded), places))
+    for key, own in self._slice_keys.items():
+      if key in self._values:
+        text = key.decode("utf-8", "surrogateescape")
+        found[text] += tuple(self._slice_values[k] for k in own)
     return found
+
+  def entry_at(self, location: tuple[bytes, ...], key: str) -> BundleEntry:
+    """The entry of a tensor whose `location` is known, for less than `entry` takes.
+
+    Args:
+      location: as `locations` has it.
+      key: the tensor's key, for errors.
+
+    Returns:
+      The entry; see `entry`.
+
+    Raises:
+      CorruptCheckpointError: the entry is damaged.
+    """
+    return self._entries.get(location[0]) or self._parse(location[0], key)
 
   def rename(self, old_key: str, new_key: str) -> None:
     """Gives a tensor another key, slices and all.
@@ -393,6 +410,15 @@ class Index:
           f"{self.name}: entry of {key!r}: {error}"
         ) from None
     return entry
+
+
+def _decoded(keys: Sequence[bytes]) -> list[str]:
+  """The keys as text; in one go, which takes a fifth of the time of each by itself."""
+  texts = b"\0".join(keys).decode("utf-8", "surrogateescape").split("\0")
+  if len(texts) == len(keys):
+    return texts
+  # There are none, or one has a zero byte.
+  return [key.decode("utf-8", "surrogateescape") for key in keys]
 
 
 def _encode(key: str) -> bytes:

@@ -110,12 +110,13 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   counter = layout.object_key([layout.SAVE_COUNTER])
   names = {
     attribute.full_name + _FIRST_KEY[attribute.name]
-    for _, attribute in graph.attributes()
+    for node in graph.nodes
+    for attribute in node.attributes
     if attribute.full_name
     and attribute.name in _FIRST_KEY
     and attribute.checkpoint_key != counter
   }
-  if names - {GLOBAL_STEP} and all(name in index for name in names):
+  if names - {GLOBAL_STEP} and names.issubset(index.keys()):
     return CheckpointFormat.DUAL
   return CheckpointFormat.TF2
 

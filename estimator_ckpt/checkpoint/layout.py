@@ -144,7 +144,7 @@ def object_key(path: Sequence[str], attribute: str = VARIABLE_VALUE) -> str:
     >>> object_key(["var_list", "dense/kernel"])
     'var_list/dense.Skernel/.ATTRIBUTES/VARIABLE_VALUE'
   """
-  key = "/".join([escape_local_name(name) for name in path]) + _ATTRIBUTES + attribute
+  key = f"{'/'.join(map(escape_local_name, path))}{_ATTRIBUTES}{attribute}"
   # An object at the root has no path, and then the key has no leading slash.
   return key.lstrip("/")
 

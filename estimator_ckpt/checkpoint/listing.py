@@ -115,11 +115,12 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   >>> [(tensor.name, len(tensor.keys)) for tensor in saved_tensors(index, None)]
   [('w', 2)]
   """
-  named = tensor_names.named_tensors(index, graph)
-  names = {tensor.key: tensor.full_name for tensor in named}
+  locations = index.locations()
+  named = tensor_names.named_tensors(index, graph, locations)
+  names = {tensor.key: tensor.name + tensor.suffix for tensor in named}
   paths = _paths_by_key(named, graph) if graph is not None else {}
   tensors = []
-  for keys, entry in _groups(index, named, names):
+  for keys, entry in _groups(index, locations, named, names):
     parts: tuple[StoredPart, ...] = (StoredPart(None, entry),)
     if entry.slices:
       parts = tuple(
@@ -156,18 +157,24 @@ class ObjectPaths:
     self._spelled: dict[int, str | None] = {0: ""}
     self._found: dict[int, list[str]] = {}
     escape = layout.escape_local_name
-    for parent, node in enumerate(graph.nodes):
-      start = self._spell(parent) if node.children else None
-      if start is None:
-        continue
+    nodes, found = graph.nodes, self._found
+    for parent, node in enumerate(nodes):
+      start: str | None = None
       for name, child in node.children.items():
-        if graph.nodes[child].attributes:
-          path = start + escape(name)
-          if len(path) > _MAX_PATH_LENGTH:
-            path = "..." + path[-_MAX_PATH_LENGTH:]
-          paths = self._found.setdefault(child, [])
-          if len(paths) < _MAX_PATHS:
-            paths.append(path)
+        if not nodes[child].attributes:
+          continue
+        if start is None:
+          start = self._spell(parent)
+          if start is None:
+            break
+        path = start + escape(name)
+        if len(path) > _MAX_PATH_LENGTH:
+          path = "..." + path[-_MAX_PATH_LENGTH:]
+        paths = found.get(child)
+        if paths is None:
+          found[child] = [path]
+        elif len(paths) < _MAX_PATHS:
+          paths.append(path)
 
   def of(self, key: str) -> list[str]:
     """The paths of the object that stores a key, each up to its parents the shortest.
@@ -181,7 +188,7 @@ class ObjectPaths:
       a key that the graph does not have. Beyond some number they are left out, and
       beyond some length their beginning is.
     """
-    paths = self._found.get(self._nodes[key], []) if key in self._nodes else []
+    paths = self._found.get(self._nodes.get(key, -1), [])
     return sorted(paths, key=_plainness) if len(paths) > 1 else paths
 
   def _spell(self, node_id: int) -> str | None:
@@ -204,7 +211,8 @@ class ObjectPaths:
 
 
 def _plainness(path: str) -> tuple[bool, int, str]:
-  return (path.rpartition("/")[2].isdigit(), path.count("/"), path)
+  is_number = path[-1:].isdigit() and path.rpartition("/")[2].isdigit()
+  return (is_number, path.count("/"), path)
 
 
 def _paths_by_key(
@@ -228,13 +236,19 @@ def _paths_by_key(
 
 
 def _groups(
-  index: Index, named: Iterable[tensor_names.NamedTensor], names: dict[str, str]
+  index: Index,
+  locations: dict[str, tuple[bytes, ...]],
+  named: Iterable[tensor_names.NamedTensor],
+  names: dict[str, str],
 ) -> Iterator[tuple[tuple[str, ...], BundleEntry]]:
   """Keys that stand for the same bytes, names before object keys, and their entry."""
-  locations = index.locations()
   places: dict[tuple[bytes, ...], list[str]] = {}
   for key, location in locations.items():
-    places.setdefault(location, []).append(key)
+    keys = places.get(location)
+    if keys is None:
+      places[location] = [key]
+    else:
+      keys.append(key)
   # Places whose keys have entries of their own.
   mixed: set[tuple[bytes, ...]] = set()
   for tensor in named:
@@ -246,7 +260,7 @@ def _groups(
         places[copy] = []
         mixed.add(place)
   groups = [
-    (keys, _entry(index, keys) if place in mixed else index.entry(keys[0]))
+    (keys, _entry(index, keys) if place in mixed else index.entry_at(place, keys[0]))
     for place, keys in places.items()
     if keys
   ]

@@ -27,7 +27,8 @@ def optimizer_nodes(graph: ObjectGraph) -> list[int]:
   return [
     node_id
     for node_id, node in enumerate(graph.nodes)
-    if node.slot_variables or any(own <= node.children.keys() for own in _KERAS)
+    if node.slot_variables
+    or (len(node.children) > 1 and any(own <= node.children.keys() for own in _KERAS))
   ]
 
 

@@ -99,20 +99,26 @@ class NamedTensor(NamedTuple):
     return self.object_key == SAVE_COUNTER_KEY
 
 
-def named_tensors(index: Index, graph: ObjectGraph | None) -> list[NamedTensor]:
+def named_tensors(
+  index: Index,
+  graph: ObjectGraph | None,
+  locations: Mapping[str, tuple[bytes, ...]] | None = None,
+) -> list[NamedTensor]:
   """Names every tensor of a checkpoint, except the object graph itself.
 
   Args:
     index: the checkpoint's index.
     graph: its object graph, if it has one.
+    locations: those of the index, where they are known.
 
   Returns:
     The tensors. Aliases are one tensor. Names need not be distinct: an object graph
     may say the same of two.
   """
   if graph is None:
-    return _name_based(index, index.keys())
-  locations = index.locations()
+    return _name_based(index, index.keys() if locations is None else list(locations))
+  if locations is None:
+    locations = index.locations()
   tensors = _ObjectTensors(locations, graph).tensors()
   claimed = {tensor.object_key for tensor in tensors}
   bare = [
@@ -215,12 +221,18 @@ class _ObjectTensors:
     self._stored_keys = stored_keys
     self._is_estimators = any(key in stored_keys for key in _ESTIMATORS_STEPS)
     self._graph = graph
-    self._dicts_of_names = _dicts_of_names(graph)
-    # What a dict of names has, by key: the node and the name.
-    self._in_dicts = {
+    self._dicts_of_names = {
+      own: graph.nodes[graph.nodes[0].children[own]].children
+      for own in _dicts_of_names(graph)
+    }
+
+  @cached_property
+  def _in_dicts(self) -> dict[str, tuple[int, str]]:
+    """What a dict of names has, by key: the node and the name."""
+    return {
       layout_lib.object_key((own, name)): (node_id, name)
-      for own in self._dicts_of_names
-      for name, node_id in graph.nodes[graph.nodes[0].children[own]].children.items()
+      for own, children in self._dicts_of_names.items()
+      for name, node_id in children.items()
     }
 
   @cached_property
@@ -269,9 +281,16 @@ class _ObjectTensors:
         yield node_id, attribute, suffixed
 
   def _path_name(self, node_id: int, attribute: Attribute) -> str:
-    in_dict, name = self._in_dicts.get(attribute.checkpoint_key, (None, ""))
-    if in_dict == node_id and attribute.name == layout_lib.VARIABLE_VALUE:
-      return name
+    if attribute.name == layout_lib.VARIABLE_VALUE:
+      # Where a dict of names has the object, most often its name is the full name.
+      name = attribute.full_name
+      for own, children in self._dicts_of_names.items():
+        if children.get(name) == node_id:
+          if layout_lib.object_key((own, name)) == attribute.checkpoint_key:
+            return name
+      in_dict, name = self._in_dicts.get(attribute.checkpoint_key, (None, ""))
+      if in_dict == node_id:
+        return name
     key = layout_lib.parse_object_key(attribute.checkpoint_key)
     path: Sequence[str]
     if key is not None and key.slot is not None:
