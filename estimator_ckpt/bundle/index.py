@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from estimator_ckpt.bundle import files, slices, table, v1_files
 from estimator_ckpt.bundle.file_names import data_path, index_path
@@ -219,12 +219,7 @@ class Index:
       return
     _check_new_key(new, new_key)
     old_slices = self._slice_keys.get(old, ())
-    if old_slices:
-      old_size = len(slices.slice_key_prefix(old))
-      new_prefix = slices.slice_key_prefix(new)
-      new_slices = [new_prefix + slice_key[old_size:] for slice_key in old_slices]
-    else:
-      new_slices = []
+    new_slices = list(_moved_slice_keys(old_slices, old, new).values())
     taken = self._values.get(new)
     if taken is not None:
       same = taken == value and [
@@ -294,6 +289,38 @@ class Index:
       CorruptCheckpointError: the entry is damaged.
     """
     return self._entries.get(location[0]) or self._parse(location[0], key)
+
+  @property
+  def has_slices(self) -> bool:
+    """Whether there are entries of slices, as partitioned tensors have them."""
+    return bool(self._slice_keys)
+
+  def rekey(self, keys: Mapping[str, str]) -> None:
+    """Gives the index other keys, slices and all; tensors that get none are removed.
+
+    Args:
+      keys: all keys that it is to have, each with a present key of the same tensor.
+
+    Raises:
+      CheckpointKeyError: no tensor has a present key.
+      OptionError: a new key cannot be one.
+    """
+    values: dict[bytes, bytes] = {}
+    slice_keys: dict[bytes, list[bytes]] = {}
+    slice_values: dict[bytes, bytes] = {}
+    for key, source in keys.items():
+      new = _encode(key)
+      old = new if key == source else _encode(source)
+      value = self._values.get(old)
+      values[new] = self._value(source) if value is None else value
+      if new not in self._values:
+        _check_new_key(new, key)
+      if old in self._slice_keys:
+        own = _moved_slice_keys(self._slice_keys[old], old, new)
+        slice_keys[new] = list(own.values())
+        slice_values.update((own[k], self._slice_values[k]) for k in own)
+    self._values, self._slice_keys = values, slice_keys
+    self._slice_values = slice_values
 
   def rename(self, old_key: str, new_key: str) -> None:
     """Gives a tensor another key, slices and all.
@@ -423,6 +450,17 @@ def _decoded(keys: Sequence[bytes]) -> list[str]:
 
 def _encode(key: str) -> bytes:
   return key.encode("utf-8", "surrogateescape")
+
+
+def _moved_slice_keys(
+  slice_keys: Sequence[bytes], old: bytes, new: bytes
+) -> dict[bytes, bytes]:
+  """The keys that a tensor's slices get with its new key, by their present keys."""
+  if not slice_keys:
+    return {}
+  old_size = len(slices.slice_key_prefix(old))
+  prefix = slices.slice_key_prefix(new)
+  return {slice_key: prefix + slice_key[old_size:] for slice_key in slice_keys}
 
 
 def _check_new_key(encoded: bytes, key: str) -> None:

@@ -22,13 +22,12 @@ def stored_entries(
     The tensor's key, the slice if it is one, and the entry.
   """
   seen: set[tuple[bytes, ...]] = set()
-  for key in index.keys():
+  for key, location in index.locations().items():
     if not aliases:
-      location = index.location(key)
       if location in seen:
         continue
       seen.add(location)
-    entry = index.entry(key)
+    entry = index.entry_at(location, key)
     if not entry.slices:
       yield key, None, entry
       continue

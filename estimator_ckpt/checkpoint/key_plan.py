@@ -61,7 +61,9 @@ class Saved:
   @property
   def tensor_names(self) -> list[str]:
     """What a name-based Saver calls them: `suffixed_names`, or its parts' names."""
-    return [name for name, _ in self.part_names] or self.suffixed_names
+    if self.part_names:
+      return [name for name, _ in self.part_names]
+    return self.suffixed_names
 
   @property
   def attribute(self) -> str | None:
@@ -225,9 +227,9 @@ def _with_names(
   name_only = set(plan.name_only)
   plan = value_classes.replace(
     plan,
-    tf1_names=step.union(*[item.tensor_names for item in saved]),
+    tf1_names=step.union([name for item in saved for name in item.tensor_names]),
     tf2_names=step.union(
-      *[item.suffixed_names for item in saved if item.name in name_only]
+      [n for item in saved if item.name in name_only for n in item.suffixed_names]
     ),
   )
   if plan.checkpoint_format.has_names:
@@ -279,6 +281,8 @@ def _flat_path(
 
 
 def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:
+  if _has_distinct_keys(plan, saved):
+    return
   owners: dict[str, str] = {}
   if plan.object_graph is not None:
     owners[layout_lib.OBJECT_GRAPH_KEY] = "the object graph"
@@ -299,6 +303,21 @@ def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:
         f"{name!r} and {owner} would both be stored under the key {key!r}, and one of them "
         "would be lost. Rename one, or choose another layout."
       )
+
+
+def _has_distinct_keys(plan: SavePlan, saved: Sequence[Saved]) -> bool:
+  """Whether no two claims are for one key, so that nobody has to find whose they are."""
+  keys = list(plan.wholes.values())
+  for item in saved:
+    written, base = plan.keys[item.name], item.base
+    for suffix in item.suffixes:
+      keys.append(written + suffix)
+      if written != base and base + suffix in plan.aliases:
+        keys.append(base + suffix)
+  keys += [part for item in saved for part, _ in item.part_names]
+  if plan.object_graph is not None:
+    keys += [layout_lib.OBJECT_GRAPH_KEY, plan.save_counter_key]
+  return len(set(keys)) == len(keys)
 
 
 def _alias(plan: SavePlan, item: Saved, suffix: str) -> list[str]:

@@ -253,27 +253,54 @@ def object_paths(
   if callable(layout):
     return _custom_paths(names, layout, set(taken))
   kinds = _TABLE[layout].kinds
-  variables = set(names)
-  occupied = set(taken)
-  occupied.update((VAR_LIST, name) for name in names)
+  scopes = _Scopes(names, set(taken))
   paths: dict[str, list[Path]] = {}
   for name in names:
     flat = (VAR_LIST, name)
-    nested = tuple(name.split("/"))
     possible: dict[str, Path] = {_FLAT: flat}
-    if _NESTED in kinds and _can_nest(nested, variables, occupied):
-      possible[_NESTED] = nested
+    if _NESTED in kinds and scopes.can_nest(name):
+      possible[_NESTED] = tuple(name.split("/"))
     paths[name] = [possible[kind] for kind in kinds if kind in possible] or [flat]
   return paths
 
 
-def _can_nest(nested: Path, variables: set[str], occupied: set[Path]) -> bool:
-  if not all(nested) or nested in occupied or nested[0] in (VAR_LIST, SAVE_COUNTER):
-    return False
-  return not any(
-    "/".join(nested[:i]) in variables or nested[:i] in occupied
-    for i in range(1, len(nested))
-  )
+class _Scopes:
+  """Tells which scopes can be objects; each once, as many names have a scope in common."""
+
+  def __init__(self, names: Iterable[str], taken: set[Path]):
+    self._variables = set(names)
+    self._taken = taken
+    self._can_hold = {VAR_LIST: False, SAVE_COUNTER: False}
+
+  def can_nest(self, name: str) -> bool:
+    """Whether the path that a name's scopes spell can be an object's."""
+    scope, slash, last = name.rpartition("/")
+    if not last or name in (VAR_LIST, SAVE_COUNTER):
+      return False
+    if slash and not self._holds(scope):
+      return False
+    return not self._is_taken(name)
+
+  def _is_taken(self, name: str) -> bool:
+    return bool(self._taken) and tuple(name.split("/")) in self._taken
+
+  def _holds(self, scope: str) -> bool:
+    """Whether each step of a scope can be an object with others below it."""
+    # Not by recursion, since a hostile name has thousands of scopes.
+    steps = []
+    while scope not in self._can_hold:
+      steps.append(scope)
+      above, slash, last = scope.rpartition("/")
+      if not last or scope in self._variables or self._is_taken(scope):
+        self._can_hold[scope] = False
+      elif not slash:
+        self._can_hold[scope] = True
+      else:
+        scope = above
+    holds = self._can_hold[scope]
+    for step in steps:
+      self._can_hold.setdefault(step, holds)
+    return holds
 
 
 def _custom_paths(

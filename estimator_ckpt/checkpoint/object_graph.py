@@ -195,7 +195,8 @@ class ObjectGraph:
     """The bytes of the message, as TensorFlow reads them."""
     out = bytearray()
     for node in self.nodes:
-      wire.write_bytes(out, 1, _serialize_node(node))
+      message = _serialize_node(node)
+      out += b"\x0a%b%b" % (coding.encode_varint(len(message)), message)
     return bytes(out)
 
   def lookup(self, path: Sequence[str]) -> int | None:
@@ -266,10 +267,10 @@ class ObjectGraph:
     node_id = self.add_path(first)
     self.nodes[node_id].attributes.append(Attribute(attribute, full_name, key))
     for path in others:
-      parent = self.add_path(path[:-1])
-      self.nodes[parent].children[path[-1]] = node_id
-      if self.nodes[parent].has_checkpoint_values is False:
-        self.nodes[parent].has_checkpoint_values = None
+      parent = self.nodes[self.add_path(path[:-1])]
+      parent.children[path[-1]] = node_id
+      if parent.has_checkpoint_values is False:
+        parent.has_checkpoint_values = None
     return key
 
   def attributes(self) -> Iterator[tuple[int, Attribute]]:
@@ -414,12 +415,23 @@ def _text(value: bytes) -> str:
 
 
 def _serialize_node(node: Node) -> bytes:
+  varint = coding.encode_varint
   out = bytearray()
   for name, child in node.children.items():
-    wire.write_bytes(out, 1, _int(_INT_1, child) + _string(_TEXT_2, name))
+    # Most of a graph, so spelled out: a child, and below the value of a variable.
+    text = name.encode("utf-8", "surrogateescape")
+    if child and text:
+      message = b"\x08%b\x12%b%b" % (varint(child), varint(len(text)), text)
+    else:
+      message = _int(_INT_1, child) + _string(_TEXT_2, name)
+    out += b"\x0a%b%b" % (varint(len(message)), message)
   for attribute in node.attributes:
-    message = _string(_TEXT_1, attribute.name) + _string(_TEXT_2, attribute.full_name)
-    wire.write_bytes(out, 2, message + _string(_TEXT_3, attribute.checkpoint_key))
+    message = b"%b%b%b" % (
+      _string(_TEXT_1, attribute.name),
+      _string(_TEXT_2, attribute.full_name),
+      _string(_TEXT_3, attribute.checkpoint_key),
+    )
+    out += b"\x12%b%b" % (varint(len(message)), message)
   for slot in node.slot_variables:
     message = _int(_INT_1, slot.original_variable_node_id)
     message += _string(_TEXT_2, slot.slot_name)
@@ -442,4 +454,4 @@ def _string(tag: int, value: str) -> bytes:
   if not value:
     return b""
   text = value.encode("utf-8", "surrogateescape")
-  return bytes((tag,)) + coding.encode_varint(len(text)) + text
+  return b"%c%b%b" % (tag, coding.encode_varint(len(text)), text)

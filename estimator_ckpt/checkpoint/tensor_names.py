@@ -91,7 +91,7 @@ class NamedTensor(NamedTuple):
   @property
   def owner(self) -> str:
     """What a lookup table's two tensors have in common: the key without suffix."""
-    return self.key[: len(self.key) - len(self.suffix)]
+    return self.key[: -len(self.suffix)] if self.suffix else self.key
 
   @property
   def is_save_counter(self) -> bool:
@@ -135,6 +135,9 @@ def _name_based(index: Index, keys: Sequence[str]) -> list[NamedTensor]:
   known = set(keys)
   found = []
   for key in keys:
+    if not key.endswith(_TABLE_SUFFIXES):
+      found.append(NamedTensor(key, key, "", None, None, "", key))
+      continue
     name, suffix = key, ""
     for own, other in (_TABLE_SUFFIXES, _TABLE_SUFFIXES[::-1]):
       table = key[: -len(own)]

@@ -132,8 +132,8 @@ def apply_plan(plan: RewritePlan, index: Index) -> None:
     plan: what was planned for this index.
     index: is changed.
   """
-  rekey(index, plan.keys)
-  if plan.checkpoint_format is not CheckpointFormat.TF1:
+  index.rekey(plan.keys)
+  if plan.checkpoint_format is not CheckpointFormat.TF1 and index.has_slices:
     join_parts(index, plan.keys)
   for key, shape in plan.shapes.items():
     index.put(key, index.entry(key)._replace(shape=shape))
@@ -155,25 +155,3 @@ def join_parts(index: Index, keys: Iterable[str]) -> None:
       if whole is not None and layout_lib.parse_object_key(key) is not None:
         index.remove(key)
         index.put(key, whole)
-
-
-def rekey(index: Index, keys: Mapping[str, str]) -> None:
-  """Gives an index other keys.
-
-  Args:
-    index: is changed.
-    keys: all keys that it is to have, each with a present key of the same tensor.
-  """
-  aside: dict[str, str] = {}
-  for key, source in keys.items():
-    if key == source or key not in index:
-      continue
-    # Another tensor gets this key. The tensor that has it now steps aside.
-    if index.location(key) != index.location(aside.get(source, source)):
-      aside[key] = f"\x01{len(aside)}"
-      index.rename(key, aside[key])
-  for key, source in keys.items():
-    index.alias(key, aside.get(source, source))
-  for key in index.keys():
-    if key not in keys:
-      index.remove(key)

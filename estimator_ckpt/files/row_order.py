@@ -92,6 +92,8 @@ def _untold(
 ) -> list[str]:
   """The embeddings in several parts of which nothing was said."""
   index = source.index
+  if not index.has_slices:
+    return []
   tensors = tensor_names.named_tensors(index, source.graph)
   shapes = {tensor.full_name: index.entry(tensor.key).shape for tensor in tensors}
   in_parts = {t.full_name for t in tensors if parts_of(index, t.key) is not None}

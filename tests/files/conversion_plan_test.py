@@ -17,7 +17,6 @@ from estimator_ckpt.files.rewrite_plan import (
   RewritePlan,
   apply_plan,
   check_complete,
-  rekey,
   with_notes,
 )
 from tests import golden, stored
@@ -105,7 +104,7 @@ def test_any_keys_can_be_given_to_any_tensors(old_keys, data):
     st.dictionaries(st.text("abcd", min_size=1, max_size=2), source, max_size=8)
   )
   expected = {key: index.entry(source) for key, source in keys.items()}
-  rekey(index, keys)
+  index.rekey(keys)
   assert {key: index.entry(key) for key in index.keys()} == expected
 
 
@@ -115,7 +114,7 @@ def test_slices_go_with_their_tensor(tmp_path):
   a, b = "net/embedding", "net/embedding/Momentum"
   before = {key: index.slice_entries(key) for key in (a, b)}
   assert before[a] != before[b]
-  rekey(index, {a: b, b: a, "c": a})
+  index.rekey({a: b, b: a, "c": a})
   assert index.slice_entries(a) == before[b]
   assert index.slice_entries(b) == index.slice_entries("c") == before[a]
   assert stored.stored(prefix)
