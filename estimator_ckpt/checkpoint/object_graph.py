@@ -48,7 +48,8 @@ _TEXT_3 = 3 << 3 | 2
 
 # How the message for a variable's value begins.
 _VALUE = layout_lib.VARIABLE_VALUE.encode()
-_VALUE_START = bytes([_TEXT_1, len(_VALUE)]) + _VALUE + bytes([_TEXT_2])
+_VALUE_NAME = bytes([_TEXT_1, len(_VALUE)]) + _VALUE
+_VALUE_START = _VALUE_NAME + bytes([_TEXT_2])
 
 _MAX_DEPTH = 1000
 
@@ -267,10 +268,10 @@ class ObjectGraph:
     node_id = self.add_path(first)
     self.nodes[node_id].attributes.append(Attribute(attribute, full_name, key))
     for path in others:
-      parent = self.nodes[self.add_path(path[:-1])]
-      parent.children[path[-1]] = node_id
-      if parent.has_checkpoint_values is False:
-        parent.has_checkpoint_values = None
+      parent = self.add_path(path[:-1])
+      self.nodes[parent].children[path[-1]] = node_id
+      if self.nodes[parent].has_checkpoint_values is False:
+        self.nodes[parent].has_checkpoint_values = None
     return key
 
   def attributes(self) -> Iterator[tuple[int, Attribute]]:
@@ -334,8 +335,17 @@ class ObjectGraph:
 def _parse_node(data: bytes) -> Node:
   node = Node()
   start = _parse_children(data, node.children)
-  if start == len(data):
+  end = len(data)
+  if start == end:
     return node
+  if data[start] == _ATTRIBUTES and start + 1 < end:
+    # A variable's node has nothing else.
+    size, at = data[start + 1], start + 2
+    if size > 127:
+      size, at = coding.read_varint(data, start + 1)
+    if at + size == end:
+      node.attributes.append(_parse_attribute(data[at:]))
+      return node
   for tag, value, end in wire.scan(data, start):
     if tag == _CHILDREN:
       child = _last_values(value, {_INT_1: 0, _TEXT_2: b""})
@@ -418,19 +428,13 @@ def _serialize_node(node: Node) -> bytes:
   varint = coding.encode_varint
   out = bytearray()
   for name, child in node.children.items():
-    # Most of a graph, so spelled out: a child, and below the value of a variable.
-    text = name.encode("utf-8", "surrogateescape")
-    if child and text:
-      message = b"\x08%b\x12%b%b" % (varint(child), varint(len(text)), text)
-    else:
-      message = _int(_INT_1, child) + _string(_TEXT_2, name)
+    message = _int(_INT_1, child) + _string(_TEXT_2, name)
     out += b"\x0a%b%b" % (varint(len(message)), message)
   for attribute in node.attributes:
-    message = b"%b%b%b" % (
-      _string(_TEXT_1, attribute.name),
-      _string(_TEXT_2, attribute.full_name),
-      _string(_TEXT_3, attribute.checkpoint_key),
-    )
+    is_value = attribute.name == layout_lib.VARIABLE_VALUE
+    message = _VALUE_NAME if is_value else _string(_TEXT_1, attribute.name)
+    message += _string(_TEXT_2, attribute.full_name)
+    message += _string(_TEXT_3, attribute.checkpoint_key)
     out += b"\x12%b%b" % (varint(len(message)), message)
   for slot in node.slot_variables:
     message = _int(_INT_1, slot.original_variable_node_id)
