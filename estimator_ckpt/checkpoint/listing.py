@@ -189,6 +189,10 @@ class ObjectPaths:
       beyond some length their beginning is.
     """
     paths = self._found.get(self._nodes.get(key, -1), [])
+    if len(paths) == 2:  # most often; to compare takes less than to sort
+      first, second = paths
+      in_order = _plainness(first) <= _plainness(second)
+      return paths if in_order else [second, first]
     return sorted(paths, key=_plainness) if len(paths) > 1 else paths
 
   def _spell(self, node_id: int) -> str | None:
@@ -225,13 +229,17 @@ def _paths_by_key(
     if tensor.object_key is None:
       continue
     object_key = tensor.object_key
-    stored = object_key[: len(object_key) - len(tensor.suffix)]
+    stored = object_key
+    if tensor.suffix:
+      stored = object_key[: -len(tensor.suffix)]
     # No edge leads to a slot variable; its key spells a path nevertheless.
     own = paths.of(stored) or [object_key.rpartition(_ATTRIBUTES)[0]]
     suffix = tensor.suffix
     if tensor.attribute not in (None, layout.VARIABLE_VALUE):
       suffix = f"{_ATTRIBUTES}{tensor.attribute}{suffix}"
-    found[tensor.key] = [path + suffix for path in own if path]
+    if suffix or not all(own):
+      own = [path + suffix for path in own if path]
+    found[tensor.key] = own
   return found
 
 

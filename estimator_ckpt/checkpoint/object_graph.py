@@ -286,7 +286,9 @@ class ObjectGraph:
     Of two nodes with one key, it is the later one: TensorFlow restores that alone.
     """
     return {
-      attribute.checkpoint_key: node_id for node_id, attribute in self.attributes()
+      attribute.checkpoint_key: node_id
+      for node_id, node in enumerate(self.nodes)
+      for attribute in node.attributes
     }
 
   def keys_by_full_name(self) -> dict[str, str | None]:
