@@ -202,9 +202,9 @@ class WeightsFile:
       number = dtypes.number(_dtype(dataset))
     except errors.CheckpointError:
       number = dtypes.STRING
-    entry = BundleEntry(
-      number, tuple(dataset.shape), size=int(dataset.nbytes), crc32c=NO_CHECKSUM
-    )
+    # The h5py 2 beside an old TensorFlow has no `nbytes`.
+    size = int(dataset.size) * dataset.dtype.itemsize
+    entry = BundleEntry(number, tuple(dataset.shape), size=size, crc32c=NO_CHECKSUM)
     own = dataset.parent.attrs.get("name")
     paths: tuple[str, ...] = ()
     if isinstance(own, str) and name.count("/vars/") == 1:

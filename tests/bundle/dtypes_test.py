@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sys
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -12,6 +11,9 @@ from estimator_ckpt.errors import (
   OptionError,
   UnsupportedCheckpointError,
 )
+
+# No wheel of ml-dtypes is for Python 3.7.
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.bundle.recurring import RecurringIndex
 
 _CRC = st.integers(1, 2**32 - 1)
-_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+_NAMES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
 _ROWS = TensorSlice(((0, 2), (0, -1)))
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -18,6 +17,8 @@ from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.checkpoint import state_file as state_lib
 from estimator_ckpt.checkpoint.reader import open_checkpoint
 
+# No wheel of ml-dtypes is for Python 3.7.
+ml_dtypes = pytest.importorskip("ml_dtypes")
 tf = pytest.importorskip("tensorflow")
 
 _TYPES = [

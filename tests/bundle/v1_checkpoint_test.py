@@ -44,9 +44,11 @@ def test_the_index_has_the_types_shapes_and_slices(name):
     for key, entry in ((key, index.entry(key)) for key in index)
   } == manifest["tensors"]
   assert {
-    key: sorted(slice_specs.serialize(s, index.entry(key).shape) for s in found)
+    key: sorted(
+      slice_specs.serialize(s, index.entry(key).shape) for s in index.entry(key).slices
+    )
     for key in index
-    if (found := index.entry(key).slices)
+    if index.entry(key).slices
   } == manifest["slices"]
 
 
@@ -243,7 +245,8 @@ def _write(
 
 def test_a_file_made_by_hand_is_read(tmp_path):
   values = np.array([1, 2, 3], np.float32).tobytes()
-  index = Index.read(prefix := _write(tmp_path / "model.ckpt-1", values=values))
+  prefix = _write(tmp_path / "model.ckpt-1", values=values)
+  index = Index.read(prefix)
   assert Shards.of(prefix, index).read(index.entry("w"), "w") == values
 
 

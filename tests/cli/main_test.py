@@ -199,6 +199,9 @@ def test_the_destination_may_be_a_flag(tmp_path, capsys):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_knows_commands_flags_and_paths(shell, capsys, tmp_path):
+  shtab = pytest.importorskip("shtab")
+  if shell not in shtab.SUPPORTED_SHELLS:
+    pytest.skip(f"shtab {shtab.__version__} does not know {shell}")
   assert _run("completion", shell) == 0
   script = capsys.readouterr().out
   for word in ("inspect", "plan-warm-start", "optimizer_state"):
@@ -207,6 +210,18 @@ def test_a_completion_script_knows_commands_flags_and_paths(shell, capsys, tmp_p
     path = tmp_path / "script"
     path.write_text(script)
     subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def test_a_shtab_that_does_not_know_the_shell_is_named(capsys, monkeypatch):
+  shtab = pytest.importorskip("shtab")
+
+  def complete(parser, shell):
+    raise NotImplementedError(f"shell ({shell}) must be in bash,zsh,tcsh")
+
+  monkeypatch.setattr(shtab, "complete", complete)
+  assert _run("completion", "fish") == 2
+  error = capsys.readouterr().err
+  assert f"shtab {shtab.__version__} writes no script for fish" in error
 
 
 def test_flags_may_not_be_shortened(capsys):

@@ -77,13 +77,19 @@ class Suite:
     assert ran, f"{file}: no test ran\n{self.output[-4000:]}"
 
 
-def run(python: str, files: Sequence[str], directory: pathlib.Path) -> Suite:
+def run(
+  python: str,
+  files: Sequence[str],
+  directory: pathlib.Path,
+  options: Sequence[str] = (),
+) -> Suite:
   """Runs pytest once.
 
   Args:
     python: the interpreter of an environment that has it.
-    files: paths below the repository.
+    files: paths below the repository, of files or directories.
     directory: for the report and for the tests' temporary files.
+    options: more for pytest.
 
   Returns:
     How the tests ended.
@@ -92,7 +98,7 @@ def run(python: str, files: Sequence[str], directory: pathlib.Path) -> Suite:
   command = [python, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider"]
   command += ["-c", "pyproject.toml", "--rootdir=.", f"--basetemp={directory / 'temp'}"]
   # This family of reports names the file of each case.
-  command += ["-o", "junit_family=xunit1", f"--junitxml={report}", *files]
+  command += ["-o", "junit_family=xunit1", f"--junitxml={report}", *options, *files]
   done = subprocess.run(
     command,
     cwd=ROOT,
@@ -125,6 +131,8 @@ def _read(report: pathlib.Path, output: str) -> Suite:
     else:
       if "skipped" in parts:
         reason = parts["skipped"].get("message", "")
+        if reason == "collection skipped":  # Of a whole file; the text says why.
+          reason = parts["skipped"].text or reason
         suite.skipped.setdefault(file, {})[name] = reason
       else:
         suite.passed.setdefault(file, []).append(name)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     The exit status.
 
   Raises:
-    MissingDependencyError: shtab is not installed.
+    MissingDependencyError: shtab is not installed, or too old for this shell.
   """
   try:
     import shtab
@@ -47,7 +47,13 @@ def run(args: argparse.Namespace) -> int:
     ) from error
   from estimator_ckpt.cli.parsers import PROGRAM
 
-  script = shtab.complete(_whole_parser(PROGRAM), args.shell)
+  try:
+    script = shtab.complete(_whole_parser(PROGRAM), args.shell)
+  except NotImplementedError as error:
+    raise MissingDependencyError(
+      f"shtab {shtab.__version__} writes no script for {args.shell}; version 1.9.3 does, "
+      "which needs Python 3.9 or newer"
+    ) from error
   if args.json:
     terminal.print_json({"shell": args.shell, "script": script})
   else:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 from estimator_ckpt.files.page import statistics
 from estimator_ckpt.files.page.statistics import distribution, norm
+
+# No wheel of ml-dtypes is for Python 3.7.
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 _RANDOM = np.random.RandomState(0)
 
