@@ -16,7 +16,7 @@ from estimator_ckpt.training.tensorflow_private.moved_modules import (
   trackable_base,
 )
 
-# `tf.train.Checkpoint` is the second in 2.12.1 and 2.15.1, and the first in 1.15.5.
+# `tf.train.Checkpoint` is the second in 2.4.4 to 2.15.1, and the first in 1.15.5.
 CHECKPOINTS = (tf.compat.v1.train.Checkpoint, tf.compat.v2.train.Checkpoint)
 
 
@@ -43,7 +43,7 @@ class PythonState:
 def checkpoint_of(objects: Mapping[str, Any]) -> tf.train.Checkpoint:
   """A `tf.train.Checkpoint` of objects, among them lists and mappings of objects.
 
-  Its constructor takes lists and mappings in 2.12.1 and 2.15.1. In 1.15.5 it takes none,
+  Its constructor takes lists and mappings in 2.4.4 to 2.15.1. In 1.15.5 it takes none,
   though an attribute may be one.
 
   Args:
@@ -81,8 +81,13 @@ def serialize_objects(
   cache = object_identity.ObjectIdentityWeakKeyDictionary()
   if save_util_v1 is None:
     view = graph_view.ObjectGraphView(root, saveables_cache=cache)
-    saveables, graph, _ = view.serialize_object_graph()
     registered = None
+    if hasattr(view, "serialize_object_graph_with_registered_savers"):
+      # 2.8.4 has both methods. The other one leaves out what registered savers store.
+      serialized = view.serialize_object_graph_with_registered_savers()
+      saveables, graph, _, registered = serialized
+    else:
+      saveables, graph, _ = view.serialize_object_graph()
   else:
     saveables, graph, _, registered = save_util_v1.serialize_gathered_objects(
       graph_view.ObjectGraphView(root), saveables_cache=cache
