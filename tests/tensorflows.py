@@ -15,7 +15,7 @@ from tensorflow.python.eager import context
 from tensorflow.python.ops import lookup_ops
 
 # Public as tf.contrib.lookup.MutableHashTable in 1.15.5, which takes seconds to import,
-# and as tf.lookup.experimental.MutableHashTable in 2.12.1 and 2.15.1.
+# and as tf.lookup.experimental.MutableHashTable in 2.4.4 to 2.15.1.
 MutableHashTable = lookup_ops.MutableHashTable
 
 # Keras' optimizers that train in graphs: `legacy` from 2.11 on.
@@ -54,7 +54,7 @@ def assert_consumed(status: Any) -> None:
   """Asserts that a restore used every value of the checkpoint.
 
   `assert_consumed` of 1.15.5 also wants an object for each node without values, such as
-  `scope` in the path of a table `scope/name`. Those of 2.12.1 and 2.15.1 pass over them.
+  `scope` in the path of a table `scope/name`. Those of 2.4.4 to 2.15.1 pass over them.
   """
   if hasattr(tf, "contrib"):
     status.assert_existing_objects_matched()
@@ -114,7 +114,9 @@ def has_file_system(path: str) -> bool:
 
 def has_variables_of(dtype: str) -> bool:
   """Whether resource variables of a dtype can be assigned to, on a CPU."""
-  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+  # Without a device, 1.15.5 finds a kernel of XLA, which eager code does not.
+  graph = tf.Graph()
+  with graph.as_default(), tf.device("CPU:0"), tf.compat.v1.Session() as session:
     variable = tf.compat.v1.Variable(tf.zeros([], dtype), use_resource=True)
     try:
       session.run(variable.initializer)

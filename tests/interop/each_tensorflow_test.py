@@ -1,6 +1,7 @@
 """What every TensorFlow that trains Estimators has to do, under each of them, whole.
 
-It takes minutes for each, so it runs with `--config=full`; `smoke_test` is always run.
+It takes many minutes for each, so it runs with `--config=full`; `smoke_test` is always run,
+and so is `tf1_15_training_test`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ import pytest
 
 from tests.interop import suites
 
-_FILES = ("tests/training/every_tensorflow_test.py",)
 
-
-@pytest.fixture(scope="module", params=["tf204", "tf208", "tf211", "tf212"])
+@pytest.fixture(scope="module", params=["tf115", "tf204", "tf208", "tf211", "tf212"])
 def suite(request, interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp(request.param)
-  return suites.run(interpreter(request.param), _FILES, directory)
+  return suites.run(interpreter(request.param), suites.TRAINING, directory)
 
 
-@pytest.mark.parametrize("file", _FILES)
+@pytest.mark.parametrize("file", suites.TRAINING)
 def test_it_passes(file, suite):
-  suite.assert_passed(file)
+  limits = (suites.ROOT / "docs" / "versions.md").read_text()
+  suite.assert_passed(file, limits)

@@ -23,16 +23,27 @@ TRAINING = tuple(
     "every_tensorflow",
     "held_state",
     "objects",
+    "objects_in_jobs",
     "partitioned",
+    "partitioned_columns",
+    "reference_variables",
     "savers",
     "scaffolds",
     "stock",
+    "supervisors",
   )
 )
 # Those of them that CI has the time for under each version.
 TRAINING_IN_CI = tuple(
   f"tests/training/{name}_test.py"
-  for name in ("all_at_once", "every_tensorflow", "held_state", "savers", "scaffolds")
+  for name in (
+    "all_at_once",
+    "every_tensorflow",
+    "held_state",
+    "savers",
+    "scaffolds",
+    "supervisors",
+  )
 )
 
 ROOT = readers.HERE.parent.parent

@@ -1,6 +1,7 @@
-"""The saver's own tests also pass on TensorFlow 2.12.
+"""Plans of saves and restores, and Keras, also under TensorFlow 2.12.
 
-It takes nine minutes, so it runs with `--config=full`; `smoke_test` is always run.
+It takes minutes, so it runs with `--config=full`; `smoke_test` is always run, and
+`each_tensorflow_test` has the tests of training.
 """
 
 from __future__ import annotations
@@ -10,11 +11,6 @@ import pytest
 from tests.interop import suites
 
 _FILES = (
-  "tests/training/stock_test.py",
-  "tests/training/decorators_test.py",
-  "tests/training/scaffolds_test.py",
-  "tests/training/partitioned_test.py",
-  "tests/training/objects_test.py",
   "tests/training/restore_plan_test.py",
   "tests/checkpoint/key_plan_test.py",
   "tests/keras/cells_test.py",

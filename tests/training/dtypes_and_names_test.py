@@ -109,7 +109,8 @@ def test_every_dtype_in_eager_code(checkpoint_format, tmp_path):
     for name in [*_NUMERIC, *_SMALL, *_QUANTIZED, "string"]:
       for shape_name, shape in _SHAPES.items():
         variables[f"{name}/{shape_name}"] = tf.Variable(_zeros(name, shape))
-    tensorflows.checkpoint(var_list=variables).restore(prefix).assert_consumed()
+    checkpoint = tensorflows.checkpoint(var_list=variables)
+    tensorflows.assert_consumed(checkpoint.restore(prefix))
     for name, variable in variables.items():
       if name != "global_step":
         dtype, shape_name = name.split("/")
@@ -186,7 +187,7 @@ def test_odd_names_have_keys_of_their_own(writer, reader, tmp_path):
       var_list = {name: tf.Variable(0.0) for name in _ODD_NAMES}
       step = tf.Variable(0, dtype=tf.int64)
       checkpoint = tensorflows.checkpoint(var_list={**var_list, "global_step": step})
-      checkpoint.restore(prefix).assert_consumed()
+      tensorflows.assert_consumed(checkpoint.restore(prefix))
       for i, name in enumerate(_ODD_NAMES):
         assert var_list[name].numpy() == i + 1, name
 
@@ -232,7 +233,7 @@ def test_odd_names_of_variables_in_parts(writer, tmp_path):
       }
       step = tf.Variable(0, dtype=tf.int64)
       checkpoint = tensorflows.checkpoint(var_list={**wholes, "global_step": step})
-      checkpoint.restore(prefix).assert_consumed()
+      tensorflows.assert_consumed(checkpoint.restore(prefix))
       for i, name in enumerate(names):
         assert {*wholes[name].numpy().ravel()} == {i + 1}, name
 

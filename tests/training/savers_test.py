@@ -1,8 +1,4 @@
-"""Savers without a Scaffold: in bare sessions, a Supervisor, slim, hooks and clusters.
-
-`//tests/interop:tf1_15_training_test` runs this file under TensorFlow 1.15.5 too, which has
-the real `tf.contrib.slim`.
-"""
+"""Savers without a Scaffold: in bare sessions, in hooks, and in Estimators as they are."""
 
 from __future__ import annotations
 
@@ -17,28 +13,10 @@ import tensorflow as tf
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from tests import models
+from tests.training import saver_jobs
 
 v1 = tf.compat.v1
-_SAVERS = {"tf1": eckpt.tf1_saver, "tf2": eckpt.tf2_saver, "dual": eckpt.dual_saver}
-_FORMATS = sorted(_SAVERS)
-_WHEN = ["before", "after"]
-
-
-def _model():
-  """A variable with an Adam slot, and the op that trains it."""
-  step = v1.train.get_or_create_global_step()
-  w = v1.get_variable("net/w", initializer=np.arange(3, dtype=np.float32))
-  loss = tf.reduce_sum(tf.square(w - 7))
-  return v1.train.AdamOptimizer(0.1).minimize(loss, step)
-
-
-def _built(when, make):
-  """A saver that is made before or after the graph, and the op that trains."""
-  if when == "before":
-    saver = make()
-    return saver, _model()
-  train_op = _model()
-  return make(), train_op
+_FORMATS = sorted(saver_jobs.SAVERS)
 
 
 def _prefix(directory):
@@ -48,7 +26,7 @@ def _prefix(directory):
 def _train(directory, make, when="after", steps=1):
   """Trains in a bare session as code with a Saver does; returns all values."""
   with tf.Graph().as_default():
-    saver, train_op = _built(when, make)
+    saver, train_op = saver_jobs.built(when, make)
     init_op = v1.global_variables_initializer()
     with v1.Session() as session:
       latest = tf.train.latest_checkpoint(str(directory))
@@ -63,16 +41,16 @@ def _train(directory, make, when="after", steps=1):
       return start, models.whole_values(session)
 
 
-@pytest.mark.parametrize("when", _WHEN)
+@pytest.mark.parametrize("when", saver_jobs.WHEN)
 @pytest.mark.parametrize("checkpoint_format", _FORMATS)
 def test_a_bare_session(tmp_path, checkpoint_format, when):
-  _, last = _train(tmp_path, _SAVERS[checkpoint_format], when, steps=2)
+  _, last = _train(tmp_path, saver_jobs.SAVERS[checkpoint_format], when, steps=2)
   assert "net/w/Adam" in last and last["global_step"] == 2
   assert eckpt.detect_format(tmp_path).value == checkpoint_format
   assert eckpt.verify(tmp_path).ok
   models.assert_same_values(last, models.named_values(tmp_path))
   for other in _FORMATS:
-    start, _ = _train(tmp_path, _SAVERS[other], when, steps=0)
+    start, _ = _train(tmp_path, saver_jobs.SAVERS[other], when, steps=0)
     models.assert_same_values(last, start)
 
 
@@ -94,7 +72,9 @@ def test_it_is_a_saver_from_the_start():
 
 def test_old_checkpoints_are_deleted(tmp_path):
   with tf.Graph().as_default(), v1.Session() as session:
-    saver, train_op = _built("before", lambda: eckpt.dual_saver(max_to_keep=2))
+    saver, train_op = saver_jobs.built(
+      "before", lambda: eckpt.dual_saver(max_to_keep=2)
+    )
     session.run(v1.global_variables_initializer())
     paths = []
     for step in range(4):
@@ -118,7 +98,7 @@ def test_by_default_it_keeps_what_a_saver_keeps(tmp_path):
       v1.GraphKeys.SAVERS, v1.train.Saver(max_to_keep=1, defer_build=True)
     )
     collected = v1.get_collection(v1.GraphKeys.SAVERS)
-    saver, _ = _built("after", eckpt.dual_saver)
+    saver, _ = saver_jobs.built("after", eckpt.dual_saver)
     session.run(v1.global_variables_initializer())
     for step in range(7):
       saver.save(session, _prefix(tmp_path), step, write_meta_graph=False)
@@ -132,7 +112,7 @@ def test_two_savers_of_one_graph(tmp_path):
   best.mkdir()
   with tf.Graph().as_default(), v1.Session() as session:
     of_all = eckpt.dual_saver()
-    _model()
+    saver_jobs.model()
     v1.get_variable("head", initializer=5.0)
     of_some = eckpt.dual_saver({"net/w": v1.global_variables()[1]}, max_to_keep=1)
     session.run(v1.global_variables_initializer())
@@ -147,7 +127,7 @@ def test_two_savers_of_one_graph(tmp_path):
 def test_variables_made_after_the_first_save_are_named(tmp_path, caplog):
   caplog.set_level(logging.WARNING, "estimator_ckpt")
   with tf.Graph().as_default(), v1.Session() as session:
-    saver, _ = _built("before", eckpt.dual_saver)
+    saver, _ = saver_jobs.built("before", eckpt.dual_saver)
     session.run(v1.global_variables_initializer())
     saver.save(session, _prefix(tmp_path), 0)
     late = v1.get_variable("late", initializer=5.0)
@@ -158,84 +138,12 @@ def test_variables_made_after_the_first_save_are_named(tmp_path, caplog):
   assert len(said) == 1 and "are not in the checkpoints" in said[0]
 
 
-def _supervise(directory, saver, train_op, steps, **options):
-  """Trains like code with a Supervisor; returns the values before and after."""
-  supervisor = v1.train.Supervisor(
-    logdir=str(directory),
-    saver=saver,
-    # Its threads do without summaries under an eager TensorFlow 2.
-    summary_writer=None,
-    **options,
-  )
-  with supervisor.managed_session() as session:
-    start = models.whole_values(session)
-    for _ in range(steps):
-      session.run(train_op)
-    last = models.whole_values(session)
-    supervisor.saver.save(session, supervisor.save_path, supervisor.global_step)
-  return start, last
-
-
-@pytest.mark.parametrize("when", _WHEN)
-@pytest.mark.parametrize("checkpoint_format", _FORMATS)
-def test_a_supervisor(tmp_path, checkpoint_format, when):
-  last = None
-  for _ in range(2):
-    with tf.Graph().as_default():
-      saver, train_op = _built(when, _SAVERS[checkpoint_format])
-      start, after = _supervise(tmp_path, saver, train_op, steps=3)
-    if last is not None:
-      models.assert_same_values(last, start)
-    last = after
-  assert eckpt.detect_format(tmp_path).value == checkpoint_format
-  models.assert_same_values(last, models.named_values(tmp_path))
-
-
-def test_a_supervisor_whose_graph_is_not_the_default_one(tmp_path):
-  graph = tf.Graph()
-  with graph.as_default():
-    saver, train_op = _built("before", eckpt.dual_saver)
-  with tf.Graph().as_default():
-    v1.get_variable("other", [])
-    _supervise(tmp_path, saver, train_op, steps=1, graph=graph)
-  assert models.named_values(tmp_path)["global_step"] == 1
-
-
-def test_a_supervisor_in_a_cluster(tmp_path):
-  server = v1.train.Server({"local": ["localhost:0"]})
-  graphs = []
-  for is_chief in (True, False):
-    with tf.Graph().as_default() as graph, tf.device("/job:local/task:0"):
-      saver, train_op = _built("before", eckpt.dual_saver)
-      supervisor = v1.train.Supervisor(
-        is_chief=is_chief,
-        logdir=str(tmp_path),
-        saver=saver,
-        summary_writer=None,
-        save_model_secs=0,
-        recovery_wait_secs=1,
-      )
-    graphs.append((graph, supervisor, train_op))
-  sessions = []
-  for graph, supervisor, train_op in graphs:
-    with graph.as_default():
-      session = supervisor.prepare_or_wait_for_session(server.target)
-    session.run(train_op)
-    sessions.append(session)
-  chief = graphs[0][1]
-  chief.saver.save(sessions[0], chief.save_path, chief.global_step)
-  for (_, supervisor, _), session in zip(graphs, sessions):
-    supervisor.stop()
-    session.close()
-  assert models.named_values(tmp_path)["global_step"] == 2
-
-
-@pytest.mark.parametrize("when", _WHEN)
+@pytest.mark.parametrize("when", saver_jobs.WHEN)
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_scaffold(tmp_path, when, asynchronous):
   for step in (1, 2):
     with tf.Graph().as_default():
-      saver, train_op = _built(
+      saver, train_op = saver_jobs.built(
         when, lambda: eckpt.dual_saver(asynchronous=asynchronous)
       )
       scaffold = v1.train.Scaffold(saver=saver)
@@ -247,10 +155,10 @@ def test_a_scaffold(tmp_path, when, asynchronous):
   assert eckpt.detect_format(tmp_path).value == "dual"
 
 
-@pytest.mark.parametrize("when", _WHEN)
+@pytest.mark.parametrize("when", saver_jobs.WHEN)
 def test_a_checkpoint_saver_hook(tmp_path, when):
   with tf.Graph().as_default():
-    saver, train_op = _built(when, eckpt.dual_saver)
+    saver, train_op = saver_jobs.built(when, eckpt.dual_saver)
     hook = v1.train.CheckpointSaverHook(str(tmp_path), save_steps=2, saver=saver)
     with v1.train.MonitoredTrainingSession(hooks=[hook]) as session:
       for _ in range(3):
@@ -287,70 +195,16 @@ def test_a_decorator_does_not_take_it_over():
       eckpt.tf2_scaffold(scaffold=scaffold)
 
 
-@pytest.mark.parametrize("when", _WHEN)
-def test_slim_learning_train(tmp_path, when):
-  slim = pytest.importorskip(
-    "tensorflow.contrib.slim", reason="only TensorFlow 1 has it"
-  )
-
-  def train(steps):
-    with tf.Graph().as_default():
-      v1.set_random_seed(1)
-      saver = eckpt.dual_saver() if when == "before" else None
-      images = tf.random.uniform([4, 8, 8, 3])
-      net = slim.conv2d(images, 4, [3, 3], normalizer_fn=slim.batch_norm)
-      logits = slim.fully_connected(slim.flatten(net), 2)
-      loss = slim.losses.softmax_cross_entropy(logits, tf.one_hot([0, 1] * 2, 2))
-      train_op = slim.learning.create_train_op(loss, v1.train.AdamOptimizer(0.01))
-      slim.learning.train(
-        train_op,
-        str(tmp_path),
-        number_of_steps=steps,
-        saver=saver or eckpt.dual_saver(),
-        save_summaries_secs=0,
-      )
-      return {v.op.name for v in v1.global_variables()}
-
-  names = train(2)
-  assert "Conv/BatchNorm/moving_mean" in names
-  assert set(models.named_values(tmp_path)) == names
-  assert eckpt.detect_format(tmp_path).value == "dual" and eckpt.verify(tmp_path).ok
-  train(5)
-  assert models.named_values(tmp_path)["global_step"] == 5
-
-
 def _old_model(directory):
   directory.mkdir()
   _train(directory, eckpt.tf2_saver, steps=3)
   return str(directory)
 
 
-def test_a_warm_start_with_a_supervisor(tmp_path):
-  old = _old_model(tmp_path / "old")
-
-  def make():
-    return eckpt.dual_saver(warm_start=eckpt.WarmStart(old, variables="net/.*"))
-
-  with tf.Graph().as_default():
-    saver, train_op = _built("before", make)
-    start, _ = _supervise(
-      tmp_path / "new", saver, train_op, steps=1, init_fn=saver.warm_start
-    )
-  np.testing.assert_array_equal(start["net/w"], models.named_values(old)["net/w"])
-  assert start["global_step"] == 0
-  assert (tmp_path / "new" / "warm_start.json").exists()
-  with tf.Graph().as_default():
-    saver, train_op = _built("before", make)
-    start, _ = _supervise(
-      tmp_path / "new", saver, train_op, steps=1, init_fn=saver.warm_start
-    )
-  assert start["global_step"] == 1
-
-
 def test_a_warm_start_in_a_bare_session(tmp_path):
   old = _old_model(tmp_path / "old")
   with tf.Graph().as_default(), v1.Session() as session:
-    saver, _ = _built("before", lambda: eckpt.dual_saver(warm_start=old))
+    saver, _ = saver_jobs.built("before", lambda: eckpt.dual_saver(warm_start=old))
     session.run(v1.global_variables_initializer())
     with pytest.raises(errors.OptionError, match=r"warm_start\(session\)"):
       saver.save(session, _prefix(tmp_path))
@@ -364,47 +218,32 @@ def test_a_warm_start_in_a_bare_session(tmp_path):
 
 def test_a_warm_start_that_was_not_asked_for():
   with tf.Graph().as_default(), v1.Session() as session:
-    saver, _ = _built("after", eckpt.dual_saver)
+    saver, _ = saver_jobs.built("after", eckpt.dual_saver)
     with pytest.raises(errors.OptionError, match="warm_start="):
       saver.warm_start(session)
 
 
-@pytest.mark.parametrize("supervised", [False, True])
-def test_asynchronous(tmp_path, supervised):
+def test_asynchronous(tmp_path):
   with tf.Graph().as_default():
-    saver, train_op = _built("before", lambda: eckpt.dual_saver(asynchronous=True))
-    if supervised:
-      _supervise(tmp_path, saver, train_op, steps=1)
-    else:
-      init_op = v1.global_variables_initializer()
-      with v1.Session() as session:
-        session.run([init_op])
-        session.run(train_op)
-        path = saver.save(session, _prefix(tmp_path), 1)
-        saver.wait_until_finished()
-        assert tf.train.latest_checkpoint(str(tmp_path)) == path
+    saver, train_op = saver_jobs.built(
+      "before", lambda: eckpt.dual_saver(asynchronous=True)
+    )
+    init_op = v1.global_variables_initializer()
+    with v1.Session() as session:
+      session.run([init_op])
+      session.run(train_op)
+      path = saver.save(session, _prefix(tmp_path), 1)
+      saver.wait_until_finished()
+      assert tf.train.latest_checkpoint(str(tmp_path)) == path
   assert models.named_values(tmp_path)["global_step"] == 1
   assert eckpt.detect_format(tmp_path).value == "dual"
-
-
-def test_a_background_write_that_fails_is_logged(tmp_path, caplog, monkeypatch):
-  # A Supervisor drops the errors of `session.close()`, which raises this one.
-  def refuse(*arguments):
-    raise OSError("No space left on device")
-
-  with tf.Graph().as_default():
-    saver, train_op = _built("after", lambda: eckpt.dual_saver(asynchronous=True))
-    monkeypatch.setattr(os, "replace", refuse)
-    _supervise(tmp_path, saver, train_op, steps=1, save_model_secs=0)
-  assert "No space left" in caplog.text and "model.ckpt-1" in caplog.text
-  assert tf.train.latest_checkpoint(str(tmp_path)) is None
 
 
 def test_a_checkpoint_that_lacks_a_variable(tmp_path):
   _train(tmp_path, eckpt.dual_saver)
   for make in (eckpt.dual_saver, lambda: eckpt.dual_saver(strict=False)):
     with tf.Graph().as_default(), v1.Session() as session:
-      saver, _ = _built("before", make)
+      saver, _ = saver_jobs.built("before", make)
       new = v1.get_variable("new", initializer=5.0)
       latest = tf.train.latest_checkpoint(str(tmp_path))
       if make is eckpt.dual_saver:
@@ -421,7 +260,7 @@ def test_a_checkpoint_that_lacks_a_variable(tmp_path):
 def test_a_meta_graph(tmp_path):
   path = str(tmp_path / "graph.meta")
   with tf.Graph().as_default(), v1.Session() as session:
-    saver, _ = _built("after", eckpt.dual_saver)
+    saver, _ = saver_jobs.built("after", eckpt.dual_saver)
     saver.export_meta_graph(path)
     assert saver.as_saver_def().restore_op_name
     session.run(v1.global_variables_initializer())
@@ -434,7 +273,7 @@ def test_a_meta_graph(tmp_path):
 
 def test_a_list_of_variables_is_not_overruled(tmp_path):
   with tf.Graph().as_default(), v1.Session() as session:
-    _model()
+    saver_jobs.model()
     saver = eckpt.dual_saver([v for v in v1.global_variables() if "Adam" not in v.name])
     session.run(v1.global_variables_initializer())
     saver.build()
@@ -450,7 +289,7 @@ def test_a_graph_without_variables(tmp_path):
     with pytest.raises(ValueError, match="nothing to save"):
       saver.save(session, _prefix(tmp_path))
     # It is not too late.
-    _model()
+    saver_jobs.model()
     session.run(v1.global_variables_initializer())
     saver.save(session, _prefix(tmp_path))
   assert "net/w" in models.named_values(tmp_path)
@@ -460,7 +299,7 @@ def test_a_graph_that_was_finalized_elsewhere(tmp_path):
   with tf.Graph().as_default():
     saver = eckpt.dual_saver()
   with tf.Graph().as_default() as graph:
-    _model()
+    saver_jobs.model()
     graph.finalize()
     with v1.Session() as session:
       with pytest.raises(errors.OptionError, match="finalized"):
@@ -469,23 +308,13 @@ def test_a_graph_that_was_finalized_elsewhere(tmp_path):
 
 def test_a_graph_of_another_session(tmp_path):
   with tf.Graph().as_default():
-    saver, _ = _built("after", eckpt.dual_saver)
+    saver, _ = saver_jobs.built("after", eckpt.dual_saver)
     saver.build()
   with tf.Graph().as_default(), v1.Session() as session:
-    _model()
+    saver_jobs.model()
     session.run(v1.global_variables_initializer())
     with pytest.raises(errors.OptionError, match="another graph"):
       saver.save(session, _prefix(tmp_path))
-
-
-def test_a_saver_of_the_graph_to_come(tmp_path):
-  """Made in the default graph, used in another one."""
-  with tf.Graph().as_default():
-    saver = eckpt.dual_saver()
-  with tf.Graph().as_default():
-    train_op = _model()
-    _supervise(tmp_path, saver, train_op, steps=1)
-  assert models.named_values(tmp_path)["global_step"] == 1
 
 
 @pytest.mark.parametrize(

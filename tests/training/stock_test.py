@@ -6,6 +6,7 @@ fails as before, and that this library does not.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -365,7 +366,9 @@ def test_a_changed_shape_is_an_error_with_both(model_dir, checkpoint_format):
       y = v1.layers.dense(h, 2, name="out")
     return models.spec(mode, tf.reduce_sum(y, 1, keepdims=True), labels)
 
-  models.estimator(wider, model_dir).train(models.input_fn, steps=1)
+  # 1.15.5 refuses as late as the session; later ones train with the other shape.
+  with contextlib.suppress(tf.errors.InvalidArgumentError):
+    models.estimator(wider, model_dir).train(models.input_fn, steps=1)
   assert models.values(model_dir)["net/out/kernel"].shape == (4, 1)  # Not (4, 2).
 
   decorated = eckpt.checkpointing(checkpoint_format)(wider)

@@ -1,8 +1,9 @@
 """The one place where private TensorFlow API is used.
 
 Each function or class says why the public API does not do. All were checked on
-TensorFlow 2.12.1 and 2.15.1, the first and the last version with Estimator that this
-package supports. What decorators, saving and restoring need was checked on 1.15.5 too.
+TensorFlow 2.12.1 and 2.15.1. What decorators, saving and restoring need was run on 1.15.5,
+2.4.4, 2.8.4 and 2.11.0 too, by the tests that `tests/interop/suites.py` names. A module
+names the versions on which it saw a difference; docs/versions.md has all of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Modules of TensorFlow that older versions have under another path.
 
-`tensorflow.python.trackable` and `.checkpoint` were seen in 2.12.1 and 2.15.1,
-`tensorflow.python.training.tracking` in 1.15.5.
+`tensorflow.python.trackable` and `.checkpoint` were seen in 2.11.0, 2.12.1 and 2.15.1,
+`tensorflow.python.training.tracking` in 1.15.5, 2.1.4, 2.4.4 and 2.8.4.
 """
 
 from __future__ import annotations

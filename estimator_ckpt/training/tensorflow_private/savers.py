@@ -21,7 +21,8 @@ class BulkSaverBuilder(saver_lib.BulkSaverBuilder):
   """A builder that leaves out devices with nothing to write, which SaveV2 does not take.
 
   A device may hold nothing but parts that are written as a whole elsewhere. The method
-  that adds an op for each device is private. Seen in 1.15.5, 2.12.1 and 2.15.1.
+  that adds an op for each device is private. Seen in
+  1.15.5, 2.4.4, 2.8.4, 2.11.0, 2.12.1 and 2.15.1.
   """
 
   def is_written(self, saveable: Any) -> bool:
