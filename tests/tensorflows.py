@@ -104,10 +104,12 @@ def has(path: str) -> bool:
 
 
 def has_file_system(path: str) -> bool:
-  """Whether this TensorFlow can reach a URL."""
+  """Whether this TensorFlow can make and remove a directory at a URL, below `path`."""
+  directory = f"{path.rstrip('/')}/made_to_be_removed"
   try:
-    tf.io.gfile.exists(path)
-  except tf.errors.UnimplementedError:
+    tf.io.gfile.makedirs(directory)
+    tf.io.gfile.rmtree(directory)
+  except (tf.errors.UnimplementedError, tf.errors.NotFoundError):
     return False
   return True
 
