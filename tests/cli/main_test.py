@@ -346,6 +346,25 @@ def test_the_program_runs_as_a_file_though_its_directory_has_a_keras():
   assert done.stdout.startswith(b"estimator-ckpt ")
 
 
+def test_the_program_runs_as_a_file_in_a_tree_of_links(tmp_path):
+  import estimator_ckpt
+
+  package = os.path.dirname(estimator_ckpt.__file__)
+  (tmp_path / "estimator_ckpt").mkdir()
+  for name in os.listdir(package):
+    os.symlink(os.path.join(package, name), tmp_path / "estimator_ckpt" / name)
+  program = tmp_path / "estimator_ckpt" / "__main__.py"
+  environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+  done = subprocess.run(
+    [sys.executable, str(program), "--version"],
+    cwd=str(tmp_path),
+    env=environ,
+    stdout=subprocess.PIPE,
+    check=True,
+  )
+  assert done.stdout.startswith(b"estimator-ckpt ")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
 def test_output_that_cannot_be_written_is_an_error_of_one_line(monkeypatch, capsys):
   with open("/dev/full", "w", encoding="utf-8") as full:
