@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from estimator_ckpt.bundle import files, slices, table, v1_files
 from estimator_ckpt.bundle.file_names import data_path, index_path
@@ -262,6 +263,27 @@ class Index:
       The bytes as they stand in the file, or None where there is no such tensor.
     """
     return self._values.get(_encode(key))
+
+  def values(self, keys: Sequence[str]) -> list[bytes | None]:
+    """The `value` of each of many keys, in order."""
+    return list(map(self._values.get, map(_encode, keys)))
+
+  def keys_besides(self, values: AbstractSet[bytes]) -> list[str]:
+    """The keys of tensors whose entries are not known, in the table's order.
+
+    Args:
+      values: the bytes of known entries.
+
+    Returns:
+      Keys whose `value` is not among them, and those of all partitioned tensors.
+    """
+    found = [key for key, value in self._values.items() if value not in values]
+    found += [
+      key
+      for key in self._slice_keys
+      if key in self._values and self._values[key] in values
+    ]
+    return [key.decode("utf-8", "surrogateescape") for key in sorted(found)]
 
   def locations(self) -> dict[str, tuple[bytes, ...]]:
     """The `location` of every tensor, by key, in the table's order."""

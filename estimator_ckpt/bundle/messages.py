@@ -36,7 +36,7 @@ _MAX_RANK = 254
 # offset, size, crc32c.
 _PLAIN_END = (
   rb"(?s)(?:\x18[\x80-\xff]{0,3}[\0-\x7f])?\x20[\x80-\xff]{0,8}[\0-\x7f]"
-  rb"\x28[\x80-\xff]{0,8}[\0-\x7f]\x35.{4}"
+  rb"\x28[\x80-\xff]{0,8}[\0-\x7f]\x35...."
 )
 _INT32_MAX = 2**31 - 1
 
@@ -355,8 +355,13 @@ def is_plain(data: bytes, dtype: int, shape: tuple[int, ...]) -> bool:
   return (
     beginning is not None
     and data.startswith(beginning)
-    and re.fullmatch(_PLAIN_END, data[len(beginning) :]) is not None
+    and _plain_end().fullmatch(data, len(beginning)) is not None
   )
+
+
+@functools.lru_cache(maxsize=None)
+def _plain_end() -> re.Pattern[bytes]:
+  return re.compile(_PLAIN_END)
 
 
 def parse_shape(data: bytes) -> tuple[int, ...]:

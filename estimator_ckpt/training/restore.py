@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,27 +59,26 @@ def run(
     CorruptCheckpointError: a data file is damaged. Nothing was restored then.
   """
   feed: dict[Any, Any] = {saver_def.filename_tensor_name: plan.prefix}
-  fetches: list[Any] = []
+  is_complete = None not in plan.sources
+  fetches: list[Any] = [saver_def.restore_op_name] if is_complete else []
   values = _Values(plan.prefix)
   sources = iter(plan.sources)
   for restore_op in restore_ops:
-    own = [next(sources) for _ in restore_op.targets]
-    if not all(own):
+    count = len(restore_op.targets)
+    own = [source for source in itertools.islice(sources, count) if source is not None]
+    if len(own) < count:
       continue
-    reads = []
+    reads = [source.stand_in or source[:2] for source in own]
     for number, source in enumerate(own):
-      assert source is not None
-      reads.append(source.stand_in or (source.key, source.slice_spec))
       if source.stand_in is not None:
         output = restore_op.op.outputs[number]
         feed[output] = values.read(source, output.dtype)
     if reads != restore_op.reads:
       feed[restore_op.op.inputs[1]] = [key for key, _ in reads]
       feed[restore_op.op.inputs[2]] = [slice_spec for _, slice_spec in reads]
-    fetches += [saveable.restored for saveable in restore_op.saveables]
+    if not is_complete:
+      fetches += [saveable.restored for saveable in restore_op.saveables]
   _initialize_iterators(session, restore_ops)
-  if len(fetches) == sum(len(op.saveables) for op in restore_ops):
-    fetches = [saver_def.restore_op_name]
   try:
     session.run(fetches, feed)
   except tf.errors.NotFoundError as e:
@@ -152,7 +152,7 @@ def _initialize_iterators(
     s.op
     for op in restore_ops
     for s in op.saveables
-    if isinstance(s.op, tf.Tensor) and not s.is_variable
+    if not s.is_variable and isinstance(s.op, tf.Tensor)
   ]
   initializers = [
     op for handle in handles for op in handle.consumers() if op.type == "MakeIterator"

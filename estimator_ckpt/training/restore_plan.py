@@ -121,13 +121,11 @@ def plan_restore(
     CorruptCheckpointError: the object graph cannot be read.
   """
   lookup = _Lookup(index, prefix)
-  sources: list[RestoreSource | None] = []
+  sources: list[RestoreSource | None] = lookup.find_exact(targets)
   missing: list[RestoreProblem] = []
   mismatched: list[RestoreProblem] = []
-  for target in targets:
-    exact = lookup.find_exact(target)
-    if exact is not None:
-      sources.append(exact)
+  for number, target in enumerate(targets):
+    if sources[number] is not None:
       continue
     source = lookup.find(target)
     problem = None
@@ -137,7 +135,7 @@ def plan_restore(
       problem = _mismatch(target, source, index)
       if problem is not None:
         mismatched.append(problem)
-    sources.append(None if problem is not None else source)
+    sources[number] = None if problem is not None else source
   unused = lookup.unused({target.name for target in targets})
   missing = [
     dataclasses.replace(p, nearest=errors.nearest(p.target.name, unused))
@@ -178,6 +176,7 @@ class _Lookup:
   def __init__(self, index: Index, prefix: str):
     self._index = index
     self._prefix = prefix
+    self._has_objects = layout_lib.OBJECT_GRAPH_KEY in index
     self._graph: ObjectGraph | None = None
     self._full_names: dict[str, str | None] | None = None
     self._partitions = StoredPartitions(index)
@@ -185,28 +184,45 @@ class _Lookup:
     # Serialized entries of the tensors that targets take, under each of their keys.
     self._used: set[bytes] = set()
 
-  def find_exact(self, target: RestoreTarget) -> RestoreSource | None:
-    """The source of a tensor that stands there whole, with its type and shape.
+  def find_exact(self, targets: Sequence[RestoreTarget]) -> list[RestoreSource | None]:
+    """The sources of tensors that stand there whole, with their types and shapes.
 
     Most tensors do, and `find`, which looks at everything, takes much longer.
+
+    Args:
+      targets: the tensors of the graph.
+
+    Returns:
+      A source for each target, or None where `find` has to look.
     """
-    if target.slice_spec or target.shape is None:
-      return None
-    for key in self._keys(target):
-      value = self._index.value(key) if key is not None else None
-      if value is not None:
-        if not is_plain(value, target.dtype, target.shape):
-          return None
+    keys = [
+      (target.key if self._has_objects else target.name) or target.name
+      for target in targets
+    ]
+    values = self._index.values(keys)
+    for number, value in enumerate(values):
+      if value is None:
+        keys[number] = self._keys(targets[number])[-1]
+        values[number] = self._index.value(keys[number])
+    sources: list[RestoreSource | None] = []
+    for target, key, value in zip(targets, keys, values):
+      if (
+        value is not None
+        and target.shape is not None
+        and not target.slice_spec
+        and is_plain(value, target.dtype, target.shape)
+      ):
         self._used.add(value)
-        return RestoreSource(key, "")
-    return None
+        sources.append(RestoreSource(key, ""))
+      else:
+        sources.append(None)
+    return sources
 
   def _keys(self, target: RestoreTarget) -> tuple[str, ...]:
     if target.key is None:
       return (target.name,)
     # Without an object graph all keys are names, even those that look like object keys.
-    has_objects = layout_lib.OBJECT_GRAPH_KEY in self._index
-    return (target.key, target.name) if has_objects else (target.name, target.key)
+    return (target.key, target.name) if self._has_objects else (target.name, target.key)
 
   def find(self, target: RestoreTarget) -> RestoreSource | None:
     found = [key for key in self._keys(target) if key in self._index]
@@ -295,7 +311,8 @@ class _Lookup:
   def unused(self, targets: Container[str]) -> list[str]:
     """Names of tensors that no target takes; a tensor with aliases counts once."""
     names: dict[tuple[bytes, ...], str] = {}
-    for key, where in self._index.locations().items():
+    for key in self._index.keys_besides(self._used):
+      where = self._index.location(key)
       # The bytes of a partitioned tensor are those of its slices.
       if self._used.issuperset(where[1:] or where):
         continue

@@ -120,6 +120,18 @@ def test_locations_are_those_of_all_keys():
   assert list(index.locations()) == index.keys()
   assert index.value("b") == index.value("b/too") == index.location("b")[0]
   assert index.value("d") is None
+  assert index.values(["b", "d"]) == [index.value("b"), None]
+
+
+def test_keys_besides_known_entries_are_those_of_others_and_of_all_partitioned_tensors():
+  index = Index()
+  for number, key in enumerate(["b", "c", "a"]):
+    index.put(key, _entry(number))
+  index.alias("b/too", "b")
+  _partitioned(index, "part", number=4)
+  known = {index.value("b"), index.value("part")}
+  assert index.keys_besides(known) == ["a", "c", "part"]
+  assert index.keys_besides(set()) == index.keys()
 
 
 def test_an_alias_keeps_what_a_newer_version_wrote():
