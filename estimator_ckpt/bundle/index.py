@@ -8,7 +8,6 @@ from collections.abc import Set as AbstractSet
 from estimator_ckpt.bundle import files, slices, table, v1_files
 from estimator_ckpt.bundle.file_names import data_path, index_path
 from estimator_ckpt.bundle.messages import (
-  BIG_ENDIAN,
   BundleEntry,
   BundleHeader,
   TensorSlice,
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
   from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 
 _HEADER_KEY = b""
-# The version of the bundle format this package reads, as TensorFlow's own readers.
-_VERSION = 1
-# As many as a data file's name has digits for; more are not believed.
-_MAX_SHARDS = 99999
 
 
 class Index:
@@ -128,7 +123,7 @@ class Index:
       )
     try:
       header = BundleHeader.parse(header_bytes)
-      _check_header(header)
+      header.check()
       index = cls(header, name)
       index._header_bytes = (header, header_bytes)
       # Slice keys start with a zero byte, so they come first.
@@ -489,21 +484,3 @@ def _check_new_key(encoded: bytes, key: str) -> None:
   # The empty key is the header's, and those of slices start with a zero byte.
   if not encoded or slices.is_slice_key(encoded):
     raise OptionError(f"{key!r} cannot be a tensor's key")
-
-
-def _check_header(header: BundleHeader) -> None:
-  if header.endianness == BIG_ENDIAN:
-    raise UnsupportedCheckpointError(
-      "the checkpoint was written on a big-endian machine, and its tensors are in that"
-      " byte order; read it with TensorFlow on such a machine and save it elsewhere"
-    )
-  if header.endianness:
-    raise CorruptCheckpointError(f"header: unknown byte order {header.endianness}")
-  if header.min_consumer > _VERSION or _VERSION in header.bad_consumers:
-    raise UnsupportedCheckpointError(
-      f"the checkpoint is for readers of format version {header.min_consumer} on"
-      f" (excluded: {list(header.bad_consumers)}), and this reads version {_VERSION};"
-      " a newer release may read it"
-    )
-  if not 0 < header.num_shards <= _MAX_SHARDS:
-    raise CorruptCheckpointError(f"header: {header.num_shards} data files")

@@ -18,7 +18,7 @@ import re
 
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import coding, wire
-from estimator_ckpt.errors import CorruptCheckpointError
+from estimator_ckpt.errors import CorruptCheckpointError, UnsupportedCheckpointError
 from estimator_ckpt.value_classes import NamedTuple
 
 _ENTRY = "BundleEntryProto"
@@ -30,6 +30,10 @@ _VERSION = "VersionDef"
 LITTLE_ENDIAN = 0
 BIG_ENDIAN = 1
 
+# The version of the bundle format this package reads, as TensorFlow's own readers.
+_FORMAT_VERSION = 1
+# As many as a data file's name has digits for; more are not believed.
+_MAX_SHARDS = 99999
 # TensorFlow's tensors have at most 254 dimensions.
 _MAX_RANK = 254
 # What stands behind dtype and shape in most tensors' entries: shard if not the first,
@@ -98,6 +102,29 @@ class BundleHeader:
     return cls(
       num_shards, endianness, producer, min_consumer, tuple(bad_consumers), unknown
     )
+
+  def check(self) -> None:
+    """Checks that the bundle can be read.
+
+    Raises:
+      UnsupportedCheckpointError: its version or byte order is not supported.
+      CorruptCheckpointError: it says what no writer does.
+    """
+    if self.endianness == BIG_ENDIAN:
+      raise UnsupportedCheckpointError(
+        "the checkpoint was written on a big-endian machine, and its tensors are in that"
+        " byte order; read it with TensorFlow on such a machine and save it elsewhere"
+      )
+    if self.endianness:
+      raise CorruptCheckpointError(f"header: unknown byte order {self.endianness}")
+    if self.min_consumer > _FORMAT_VERSION or _FORMAT_VERSION in self.bad_consumers:
+      raise UnsupportedCheckpointError(
+        f"the checkpoint is for readers of format version {self.min_consumer} on"
+        f" (excluded: {list(self.bad_consumers)}), and this reads version {_FORMAT_VERSION};"
+        " a newer release may read it"
+      )
+    if not 0 < self.num_shards <= _MAX_SHARDS:
+      raise CorruptCheckpointError(f"header: {self.num_shards} data files")
 
   def serialize(self) -> bytes:
     """The message's bytes."""
