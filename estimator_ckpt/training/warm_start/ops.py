@@ -220,7 +220,9 @@ class _Part:
     along = [entries if i == axis else 1 for i in range(len(shape))]
     is_old = tf.reshape(remapping >= 0, along)
     first, rest = tf.split(backup, [entries, shape[axis] - entries], axis)
-    return tf.concat([tf.where(is_old, rows, first), rest], axis)
+    # Only `where` of compat.v2 broadcasts in 1.15.5.
+    first = tf.compat.v2.where(is_old, rows, first)
+    return tf.concat([first, rest], axis)
 
   def _backup(self, change: VocabularyChange, shape: list[int]) -> tf.Tensor:
     dtype = tf.as_dtype(self._item.target.dtype)

@@ -26,8 +26,8 @@ class _Settings(tf.estimator.WarmStartSettings):
 
   The variables are known only in the graph. There an Estimator unpacks its settings, with
   `warm_start(*settings)`, if the model_dir has no checkpoint (read from
-  tensorflow-estimator 2.12 and 2.15). The variables then get their initializers, and
-  nothing is left for TensorFlow to do.
+  tensorflow-estimator 2.12 and 2.15; that of 1.15 also does where it resumes). The
+  variables then get their initializers, and nothing is left for TensorFlow to do.
   """
 
   def __new__(cls, warm_start: WarmStart) -> _Settings:
@@ -47,7 +47,12 @@ class _Settings(tf.estimator.WarmStartSettings):
   def __iter__(self) -> Iterator[Any]:
     values = list(super().__iter__())
     variables = tf.compat.v1.global_variables()
-    if variables:
+    training = tfp.training_that_warm_starts()
+    resumed = training and tf.train.latest_checkpoint(training.estimator.model_dir)
+    if resumed:
+      # TensorFlow reads the checkpoint that it is given. The source may be gone.
+      values[0] = resumed
+    elif variables:
       plan = self._warm_start.plan(variables)
       # When the settings were made, there may have been no checkpoint, or another one.
       values[0] = plan.prefix
@@ -55,7 +60,6 @@ class _Settings(tf.estimator.WarmStartSettings):
       ops = warm_start_ops.build(plan)
       for variable, assignment in zip(ops.variables, ops.assignments):
         tfp.replace_initializer(variable, assignment)
-      training = tfp.training_that_warm_starts()
       if training is None:
         report_files.log(plan)
       else:

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
+from tests import tensorflows
 
 v1 = tf.compat.v1
 
@@ -61,6 +62,6 @@ def save_objects(path, arrays, parts=None):
       )
       for j, part in enumerate(made if parts else [made]):
         saved[f"{name}/part_{j}" if parts else name] = part
-    checkpoint = tf.train.Checkpoint(vars=saved)
+    checkpoint = tensorflows.checkpoint(vars=saved)
     session.run(v1.global_variables_initializer())
     return checkpoint.write(str(path / "ckpt"))

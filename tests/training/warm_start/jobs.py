@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -24,10 +25,13 @@ def model_values(values):
   return {
     name: value
     for name, value in values.items()
-    if "Adam" not in name
-    and "beta" not in name.rsplit("/")[-1]
-    and name != "global_step"
-  } | {name: value for name, value in values.items() if name.endswith("norm/beta")}
+    if name.endswith("norm/beta")
+    or (
+      "Adam" not in name
+      and "beta" not in name.rsplit("/")[-1]
+      and name != "global_step"
+    )
+  }
 
 
 def begun(model_fn, model_dir, steps=1):
@@ -42,7 +46,7 @@ def begun(model_fn, model_dir, steps=1):
 
 def predicted(values):
   """The model's predictions for all features, with these values."""
-  get = {name.removeprefix("net/"): value for name, value in values.items()}.get
+  get = {re.sub("^net/", "", name): value for name, value in values.items()}.get
   h = np.tanh(models.X @ get("hidden/kernel") + get("hidden/bias"))
   h = (h - get("norm/moving_mean")) / np.sqrt(get("norm/moving_variance") + 1e-3)
   h = h * get("norm/gamma") + get("norm/beta")
