@@ -138,6 +138,12 @@ def _rebound(value: Any, old: Any, new: Any, memo: dict[int, Any]) -> Any:
   return result
 
 
+def _cell(contents: Any) -> Any:
+  """A cell of a closure. `types.CellType` is not in Python 3.7."""
+  (cell,) = (lambda: contents).__closure__ or ()
+  return cell
+
+
 def _with_closure(
   function: types.FunctionType, old: Any, new: Any, memo: dict[int, Any]
 ) -> types.FunctionType:
@@ -149,7 +155,7 @@ def _with_closure(
       cells.append(cell)
       continue
     made = _rebound(inner, old, new, memo)
-    cells.append(cell if made is inner else types.CellType(made))
+    cells.append(cell if made is inner else _cell(made))
   if all(a is b for a, b in zip(cells, function.__closure__ or ())):
     return function
   copied = types.FunctionType(
