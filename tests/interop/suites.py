@@ -11,9 +11,36 @@ from collections.abc import Sequence
 
 from tests.interop import readers
 
+WARM_START = (
+  *(
+    f"tests/training/warm_start/{name}_test.py"
+    for name in (
+      "canned",
+      "changed_vocabulary",
+      "flags",
+      "ops",
+      "partition_strategy_ops",
+      "settings",
+      "stock",
+      "training",
+    )
+  ),
+  *(
+    f"tests/warm_start/{name}_test.py"
+    for name in (
+      "assignment_map",
+      "nearest",
+      "planner",
+      "source_tensors",
+      "suggestion",
+      "vocabulary",
+      "warm_start_report",
+    )
+  ),
+)
 # What holds under every TensorFlow that trains Estimators. A version is one more name of
 # an environment for these files: `run(interpreter("tf208"), TRAINING, directory)`.
-TRAINING = tuple(
+TRAINING = WARM_START + tuple(
   f"tests/training/{name}_test.py"
   for name in (
     "all_at_once",
@@ -22,15 +49,24 @@ TRAINING = tuple(
     "dtypes_and_names",
     "every_tensorflow",
     "held_state",
+    "model_fns",
     "objects",
     "objects_in_jobs",
+    "options",
+    "other_estimators",
+    "other_peoples",
     "partitioned",
     "partitioned_columns",
+    "promised",
     "reference_variables",
+    "restore_plan",
+    "retention",
     "savers",
     "scaffolds",
     "stock",
     "supervisors",
+    "threads",
+    "v1_checkpoint",
   )
 )
 # Those of them that CI has the time for under each version.
