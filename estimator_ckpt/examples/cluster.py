@@ -169,6 +169,8 @@ def run_cluster(
         command,
         env={
           **os.environ,
+          # For `python -m`, whose sys.path begins with the directory it is run in.
+          "PYTHONPATH": os.pathsep.join(sys.path),
           "TF_CONFIG": json.dumps(config),
           "TF_CPP_MIN_LOG_LEVEL": "2",
         },

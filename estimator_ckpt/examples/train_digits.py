@@ -81,7 +81,9 @@ def read_with_checkpoint(prefix: str, test: digits.Arrays) -> float:
       if not name.startswith("classifier/") or "/Adam" in name
       for key in [layout.object_key([layout.VAR_LIST, name])]
     }
-  checkpoint = tf.train.Checkpoint(classifier=classifier, var_list=rest)
+  # The Checkpoint of TensorFlow 1.15 takes no mapping as an argument.
+  checkpoint = tf.train.Checkpoint(classifier=classifier)
+  checkpoint.var_list = rest
   checkpoint.restore(prefix).assert_consumed()
   return accuracy(classifier(tf.constant(images)).numpy(), labels)
 
@@ -120,6 +122,8 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
   screen.hide_all_but_losses()
+  # For the TF2 reader; TensorFlow 1.15 is not eager by default.
+  tf.compat.v1.enable_eager_execution()
   # `bazel run` starts in a directory of its own, and not in the user's.
   os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
   try:
