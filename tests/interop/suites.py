@@ -38,49 +38,48 @@ WARM_START = (
     )
   ),
 )
-# What holds under every TensorFlow that trains Estimators. A version is one more name of
-# an environment for these files: `run(interpreter("tf208"), TRAINING, directory)`.
-TRAINING = WARM_START + tuple(
+MODELS = tuple(
   f"tests/training/{name}_test.py"
   for name in (
-    "all_at_once",
     "contrib",
     "decorators",
     "dtypes_and_names",
-    "every_tensorflow",
     "held_state",
     "model_fns",
     "objects",
     "objects_in_jobs",
-    "options",
     "other_estimators",
     "other_peoples",
     "partitioned",
     "partitioned_columns",
-    "promised",
     "reference_variables",
+    "stock",
+  )
+)
+SAVES = tuple(
+  f"tests/training/{name}_test.py"
+  for name in (
+    "all_at_once",
+    "asynchronous",
+    "best_checkpoints",
+    "every_tensorflow",
+    "options",
+    "promised",
     "restore_plan",
     "retention",
+    "save_costs",
+    "saver_hook",
     "savers",
     "scaffolds",
-    "stock",
+    "snapshot",
     "supervisors",
     "threads",
     "v1_checkpoint",
   )
 )
-# Those of them that CI has the time for under each version.
-TRAINING_IN_CI = tuple(
-  f"tests/training/{name}_test.py"
-  for name in (
-    "all_at_once",
-    "every_tensorflow",
-    "held_state",
-    "savers",
-    "scaffolds",
-    "supervisors",
-  )
-)
+# What holds under every TensorFlow that trains Estimators. A version is one more name of
+# an environment for these files: `run(interpreter("tf208"), TRAINING, directory)`.
+TRAINING = WARM_START + MODELS + SAVES
 
 ROOT = readers.HERE.parent.parent
 # Less than Bazel's limit, so that the report shows the test that hung.
