@@ -171,7 +171,7 @@ def test_a_job_that_saves_nothing_saves_at_a_signal(tmp_path):
 
 def test_a_signal_while_the_graph_is_built(tmp_path, handler):
   def model_fn(features, labels, mode):
-    if mode == "train" and not handler and tf.io.gfile.exists(tmp_path / "checkpoint"):
+    if mode == "train" and not handler and (tmp_path / "checkpoint").exists():
       os.kill(os.getpid(), signal.SIGUSR1)
     assert not handler
     return _model_fn(features, labels, mode)
@@ -367,7 +367,7 @@ def test_a_forked_process_has_the_handlers_of_before(tmp_path, handler):
         if not pid:
           os.kill(os.getpid(), signal.SIGUSR1)
           os._exit(17 if handler == [signal.SIGUSR1] else 1)
-        self.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self.status = os.WEXITSTATUS(os.waitpid(pid, 0)[1])
 
   hook = Forks()
   _estimator(tmp_path).train(_input_fn, hooks=[hook], max_steps=5)

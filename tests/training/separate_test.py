@@ -96,7 +96,8 @@ def test_readers_of_both_worlds(trained_dir):
   prefix = tf.train.latest_checkpoint(str(trained_dir / "tf2"))
   with tensorflows.eager():
     var_list = {n: tf.Variable(tf.zeros_like(v)) for n, v in values.items()}
-    tensorflows.checkpoint(var_list=var_list).restore(prefix).assert_consumed()
+    checkpoint = tensorflows.checkpoint(var_list=var_list)
+    tensorflows.assert_consumed(checkpoint.restore(prefix))
     models.assert_same_values(values, {n: v.numpy() for n, v in var_list.items()})
 
 
@@ -304,14 +305,16 @@ def test_partitions_and_tables_in_both(tmp_path):
     v1.train.Saver().restore(session, prefix)
     assert session.run(found) == [4]
     np.testing.assert_array_equal(session.run(list(half)), np.ones([2, 3, 1]))
-  whole = tf.Variable(tf.zeros([6, 1], tf.float16))
-  table = tensorflows.MutableHashTable(tf.string, tf.int64, -1)
-  step = tf.Variable(0, dtype=tf.int64)
-  tensorflows.checkpoint(
-    var_list={"half": whole, "t": table, "global_step": step}
-  ).restore(separate.tf2_prefix(prefix)).assert_consumed()
-  np.testing.assert_array_equal(whole, np.ones([6, 1]))
-  np.testing.assert_array_equal(table.lookup(tf.constant(["a"])), [4])
+  with tensorflows.eager():
+    whole = tf.Variable(tf.zeros([6, 1], tf.float16))
+    table = tensorflows.MutableHashTable(tf.string, tf.int64, -1)
+    step = tf.Variable(0, dtype=tf.int64)
+    checkpoint = tensorflows.checkpoint(
+      var_list={"half": whole, "t": table, "global_step": step}
+    )
+    checkpoint.restore(separate.tf2_prefix(prefix)).assert_consumed()
+    np.testing.assert_array_equal(whole.numpy(), np.ones([6, 1]))
+    np.testing.assert_array_equal(table.lookup(tf.constant(["a"])), [4])
 
 
 @pytest.mark.parametrize("factory", [eckpt.tf1_scaffold, eckpt.tf2_scaffold])
