@@ -29,7 +29,17 @@ def gfile_files() -> TensorFlowFiles:
 
 class _GfileFiles(TensorFlowFiles):
   def knows(self, scheme: str) -> bool:
-    return scheme in tf.io.gfile.get_registered_schemes()
+    if hasattr(tf.io.gfile, "get_registered_schemes"):
+      return scheme in tf.io.gfile.get_registered_schemes()
+    # 1.15.5 and 2.4.4 have no list. A file system that is there refuses a path without
+    # a name in another way, before it asks anybody.
+    try:
+      tf.io.gfile.exists(f"{scheme}://")
+    except tf.errors.UnimplementedError:
+      return False
+    except tf.errors.OpError:
+      pass
+    return True
 
   def open(self, path: str) -> IO[bytes]:
     return _GfileStream(path)  # type: ignore[return-value]

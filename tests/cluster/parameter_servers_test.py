@@ -209,7 +209,7 @@ def test_the_evaluator_evaluates_meanwhile_and_exports_the_last(life):
     metrics = estimator.evaluate(models.eval_input_fn, checkpoint_path=path)
     np.testing.assert_allclose(metrics["mae"], found[-1]["mae"], rtol=1e-5)
     [export] = (model_dir / "export" / "last").iterdir()
-    served = tensorflows.served(export, x=models.X)
+    served = tensorflows.served(str(export), x=models.X)
     predictions = estimator.predict(models.eval_input_fn, checkpoint_path=path)
     predicted = [p["y"] for p in predictions]
     np.testing.assert_allclose(served["y"], predicted, atol=1e-6)
