@@ -33,7 +33,11 @@ _CANNED = [
   ("LinearSDCA", "v2"),
   ("LinearSDCA", "v1"),
   ("BaselineEstimator", "v2"),
-  ("RNNClassifier", "v2"),
+  pytest.param(
+    "RNNClassifier",
+    "v2",
+    marks=tensorflows.needs("estimator.experimental.RNNClassifier"),
+  ),
   ("KMeans", "v1"),
 ]
 
