@@ -9,10 +9,9 @@ from tests.interop import suites
 _DIRECTORIES = ("tests/bundle", "tests/checkpoint", "tests/cli", "tests/files")
 # TensorFlow 2 is the judge there, in eager code.
 _ORACLE = "tests/files/offline_oracle_test.py"
-# No wheel of ml-dtypes is for Python 3.7, and the environment has no packages that an
-# extra installs. Its google-crc32c loads pkg_resources.
+# No wheel of ml-dtypes is for Python 3.7, and the environment has no shtab. Its
+# google-crc32c loads pkg_resources.
 _REASONS = (
-  "could not import 'fsspec'",
   "could not import 'ml_dtypes'",
   "could not import 'shtab'",
   "its google_crc32c loads pkg_resources",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,22 +9,10 @@ import tensorflow as tf
 import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from tests import models, tensorflows
+from tests.training.python_state import Counts
 
 v1 = tf.compat.v1
 _FORMATS = ["tf2", "dual"]
-
-
-class _Counts(tf.train.experimental.PythonState):
-  """Python state that is part of a checkpoint."""
-
-  def __init__(self, **counts):
-    self.counts = counts
-
-  def serialize(self):
-    return json.dumps(self.counts)
-
-  def deserialize(self, string_value):
-    self.counts = json.loads(string_value)
 
 
 def _object_model_fn(scope, as_function, reached=("model", "optimizer")):
@@ -125,7 +111,7 @@ def test_python_state_is_saved_as_it_is_then_and_restored(checkpoint_format, tmp
   states = []
 
   def model_fn(features, labels, mode):
-    states.append(_Counts(batches=0))
+    states.append(Counts(batches=0))
     made = models.model_fn(features, labels, mode)
     saver = tensorflows.checkpoint(state=states[-1])
     return made._replace(scaffold=v1.train.Scaffold(saver=saver))
@@ -147,7 +133,7 @@ def test_python_state_is_saved_as_it_is_then_and_restored(checkpoint_format, tmp
   hook = Count()
   estimator.train(models.input_fn, steps=1, hooks=[hook])
   assert saved == 4 and hook.at_start >= 3
-  eager = _Counts()
+  eager = Counts()
   prefix = tf.train.latest_checkpoint(str(tmp_path))
   with tensorflows.eager():
     tensorflows.checkpoint(state=eager).restore(prefix).expect_partial()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,22 +10,10 @@ import estimator_ckpt as eckpt
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import layout
 from tests import models, tensorflows
+from tests.training.python_state import Counts
 
 v1 = tf.compat.v1
 _FORMATS = ["tf2", "dual"]
-
-
-class _Counts(tf.train.experimental.PythonState):
-  """Python state that is part of a checkpoint."""
-
-  def __init__(self, **counts):
-    self.counts = counts
-
-  def serialize(self):
-    return json.dumps(self.counts)
-
-  def deserialize(self, string_value):
-    self.counts = json.loads(string_value)
 
 
 def _variable(i, shape=(3,)):
@@ -97,7 +83,7 @@ _OBJECTS = {
   "keras_legacy_adam": _legacy_optimizer,
   "keras_adam": _new_optimizer,
   "python_state": lambda: (
-    {"counts": _Counts(seen=3), "v": _variable(9), "step": _step()},
+    {"counts": Counts(seen=3), "v": _variable(9), "step": _step()},
     tf.no_op(),
   ),
 }
@@ -189,7 +175,7 @@ def _eager(name):
     return {"model": model, "optimizer": optimizer}
   if name == "python_state":
     return {
-      "counts": _Counts(),
+      "counts": Counts(),
       "v": _variable(0),
       "step": tf.Variable(0, dtype=tf.int64),
     }
