@@ -358,6 +358,19 @@ class _Unfinished:
       CheckpointExistsError: something is there that may not be replaced, or another
         process is writing the directory.
     """
+    while not self._read_lists():
+      pass
+    wanted = [to for to in self._wanted if to not in self.targets]
+    check_free(wanted, self._overwrite, clean)
+    ours_to_replace = self._overwrite or self._state_file in self.targets
+    if self._state_file in self._there and not ours_to_replace:
+      raise errors.CheckpointExistsError(
+        f"{self._state_file}: there is a model_dir already; choose another destination,"
+        " or ask for it to be overwritten (--overwrite)"
+      )
+
+  def _read_lists(self) -> bool:
+    """Reads the lists of interrupted runs; returns whether none vanished meanwhile."""
     self._found, self.targets = [], set()
     start = paths.join(self._directory, _UNFINISHED)
     # A state file that was not completed is found too, and removed with the list.
@@ -377,19 +390,16 @@ class _Unfinished:
       self._found.append(path)
       if not is_list:
         continue
-      names = files.read(path).decode("utf-8", "surrogateescape").splitlines()
+      try:
+        lines = files.read(path).decode("utf-8", "surrogateescape").splitlines()
+      except errors.CheckpointNotFoundError:
+        # The process that had it has ended, and left the directory in another state.
+        return False
       # Whatever the file says, only names of this directory count.
       self.targets.update(
-        paths.join(self._directory, name) for name in names if name and "/" not in name
+        paths.join(self._directory, name) for name in lines if name and "/" not in name
       )
-    wanted = [to for to in self._wanted if to not in self.targets]
-    check_free(wanted, self._overwrite, clean)
-    ours_to_replace = self._overwrite or self._state_file in self.targets
-    if self._state_file in self._there and not ours_to_replace:
-      raise errors.CheckpointExistsError(
-        f"{self._state_file}: there is a model_dir already; choose another destination,"
-        " or ask for it to be overwritten (--overwrite)"
-      )
+    return True
 
   @contextlib.contextmanager
   def writing(self) -> Iterator[None]:
@@ -430,8 +440,10 @@ class _Unfinished:
       if sys.exc_info()[0] is not None:
         directory.remove_made()
     for path in self._found:
-      files.remove(path)
-      self.cleaned.append(path)
+      # Another process may have removed it.
+      with contextlib.suppress(errors.CheckpointNotFoundError):
+        files.remove(path)
+        self.cleaned.append(path)
 
   @contextlib.contextmanager
   def making(self, target: str) -> Iterator[None]:

@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+import estimator_ckpt as eckpt
+from estimator_ckpt.bundle import locks
+from estimator_ckpt.errors import CheckpointExistsError
 from tests.nothing_lost import at_once
 
 
@@ -36,3 +39,31 @@ def test_the_refused_one_says_who_is_there(scratch):
     outcomes = at_once.paused_at(one, other, at)
     texts += [outcome.text for outcome in outcomes if not outcome.done]
   assert any("process " in text and os.uname().nodename in text for text in texts)
+
+
+@pytest.mark.parametrize("is_complete", [True, False], ids=["complete", "given up"])
+def test_another_ends_while_it_is_looked_at(is_complete, scratch, monkeypatch):
+  """The other's list of checkpoints is there when listed, and gone when read."""
+  source = at_once.make_source(scratch / "source")
+  target = scratch / "target"
+  target.mkdir()
+  of_other = target / "checkpoint.unfinished.tmp-eckpt-0123abcd"
+  of_other.write_text("model.ckpt-3\nmodel.ckpt-7\n")
+  ask = locks.is_in_use
+
+  def ends(path):
+    if path == str(of_other) and of_other.exists():
+      of_other.unlink()
+      if is_complete:
+        eckpt.convert(source, str(target), "tf1")
+    return ask(path)
+
+  monkeypatch.setattr(locks, "is_in_use", ends)
+  if is_complete:
+    with pytest.raises(CheckpointExistsError, match=r"there is a .* already"):
+      eckpt.convert(source, str(target), "tf2")
+  else:
+    eckpt.convert(source, str(target), "tf2")
+  for step in (3, 7):
+    found = eckpt.detect_format(str(target / f"model.ckpt-{step}")).value
+    assert found == ("tf1" if is_complete else "tf2")
