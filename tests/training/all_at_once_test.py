@@ -155,13 +155,14 @@ def _model_fn(features, labels, mode, params):
   train_op = optimizer.minimize(loss, step)
   with tf.control_dependencies([train_op]):
     averaged = averages.apply([net.bias])
-    # Without the copy, a step could insert its own number or the previous one, by
-    # chance.
-    number = tf.identity(step.read_value())
-    inserted = tf.group(
-      words.insert(tf.gather(_WORDS, [number % 3]), [number * 10]),
-      dense.insert([number], [[tf.cast(number, tf.float32), 0.5]]),
-    )
+  # A number of its own: the step is a reference variable under 1.15, where an op that
+  # reads it after the step may still see the number before.
+  _, counted = _counted("number", np.int64(0))
+  number = tf.identity(counted)
+  inserted = tf.group(
+    words.insert(tf.gather(_WORDS, [number % 3]), [number * 10]),
+    dense.insert([number], [[tf.cast(number, tf.float32), 0.5]]),
+  )
   v1.add_to_collection("words", found)
   v1.add_to_collection("dense", dense.lookup(tf.range(20, dtype=tf.int64)))
   v1.add_to_collection("element", _iterator())
