@@ -97,7 +97,11 @@ class AsynchronousSaves:
         self._last_write = time.monotonic() - taken
         save_costs.report(waiting, taken - start, self._last_write, prefix, True)
 
-    self._writer.start(write, functools.partial(_stop, call.coordinator))
+    self._writer.start(
+      write,
+      functools.partial(_stop, call.coordinator),
+      is_awaited=call.has_listeners or call.is_last,
+    )
     if call.has_listeners:
       self._say_listeners(call.hook)
       self._writer.wait()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import re
+import sys
 import threading
 import time
 
@@ -61,6 +63,34 @@ def test_the_last_save_is_whole_however_training_ends(tmp_path, monkeypatch, way
   else:
     train()
     jobs.assert_whole(tmp_path, 5)
+
+
+@pytest.mark.skipif(
+  sys.platform != "linux", reason="only Linux has one for each thread"
+)
+def test_a_write_has_a_low_priority_unless_somebody_waits_for_it(tmp_path, monkeypatch):
+  own = os.getpriority(os.PRIO_PROCESS, 0)
+  lower = {}
+  write = Snapshot.write
+
+  def noted(snapshot, session, prefix):
+    step = int(prefix.rpartition("-")[2])
+    lower[step] = os.getpriority(os.PRIO_PROCESS, 0) > own
+    write(snapshot, session, prefix)
+
+  monkeypatch.setattr(Snapshot, "write", noted)
+  # At the end of training, nothing is left to give way to.
+  jobs.estimator(tmp_path / "end").train(models.input_fn, max_steps=5)
+  assert lower == {0: True, 2: True, 4: True, 5: False}
+  lower.clear()
+  # Listeners of a stock hook expect a whole checkpoint.
+  listeners = [v1.train.CheckpointSaverListener()]
+  directory = str(tmp_path / "listener")
+  hook = v1.train.CheckpointSaverHook(directory, save_steps=2, listeners=listeners)
+  jobs.estimator(directory).train(models.input_fn, max_steps=2, hooks=[hook])
+  assert lower == {0: False, 2: False}
+  # The priority of training itself stays.
+  assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -22,10 +22,12 @@ class SaveCall(NamedTuple):
   Attributes:
     coordinator: the coordinator of the MonitoredSession, or None outside of one.
     hook: the CheckpointSaverHook that saves, or None.
+    is_last: whether a MonitoredSession is being closed, and training has ended.
   """
 
   coordinator: tf.train.Coordinator | None
   hook: tf.compat.v1.train.CheckpointSaverHook | None
+  is_last: bool
 
   @property
   def has_listeners(self) -> bool:
@@ -64,9 +66,10 @@ def save_call() -> SaveCall:
   `_CoordinatedSession.run`, and in its own `_close_internal`.
 
   Returns:
-    The coordinator and the hook, as far as there are any.
+    The coordinator and the hook, as far as there are any, and whether the session ends.
   """
   coordinator = hook = None
+  is_last = False
   frame: Any = sys._getframe(1)
   while frame is not None and coordinator is None:
     owner = frame.f_locals.get("self")
@@ -78,8 +81,9 @@ def save_call() -> SaveCall:
       coordinator = owner.coord
     elif isinstance(owner, monitored_session._MonitoredSession):
       coordinator = owner._coordinated_creator.coord
+      is_last = True
     frame = frame.f_back
-  return SaveCall(coordinator, hook)
+  return SaveCall(coordinator, hook, is_last)
 
 
 def save_with(
