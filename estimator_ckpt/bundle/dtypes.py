@@ -13,6 +13,8 @@ from estimator_ckpt.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+  from types import ModuleType
+
   import numpy as np
 
 STRING = 7
@@ -61,6 +63,14 @@ _TYPES: dict[int, tuple[str, int | None, str | None]] = {
 }
 _NUMBERS = {name: number for number, (name, _, _) in _TYPES.items()}
 _ML_DTYPES = "ml_dtypes."
+
+
+def tensorflow() -> ModuleType | None:
+  """The TensorFlow that a caller has imported, which takes seconds; None without one.
+
+  A program may put another function in its place.
+  """
+  return sys.modules.get("tensorflow")
 
 
 def name(number: int) -> str:
@@ -146,11 +156,10 @@ def _extended(type_name: str, scalar_name: str) -> type:
   try:
     import ml_dtypes
   except ImportError:
-    # The NumPy of TensorFlow 1.15 to 2.6 is too old for ml_dtypes. TensorFlow's own
-    # bfloat16 is taken where a caller has imported TensorFlow, which takes seconds.
-    tensorflow = sys.modules.get("tensorflow")
-    if type_name == "bfloat16" and hasattr(tensorflow, "bfloat16"):
-      return tensorflow.bfloat16.as_numpy_dtype  # type: ignore[union-attr]
+    # The NumPy of TensorFlow 1.15 to 2.6 is too old for ml_dtypes.
+    source = tensorflow() if type_name == "bfloat16" else None
+    if source is not None and hasattr(source, "bfloat16"):
+      return source.bfloat16.as_numpy_dtype
     found = "not installed"
   else:
     scalar = getattr(ml_dtypes, scalar_name, None)

@@ -108,6 +108,10 @@ def _run(argv: list[str]) -> int:
   args = parsers.parse(parser, argv[1:])
   if args is None:
     return exit_statuses.FINE
+  if sys.version_info < (3, 10):  # Where ml_dtypes is no dependency.
+    from estimator_ckpt.bundle import dtypes
+
+    dtypes.tensorflow = _tensorflow
   try:
     if not args.quiet:
       return args.run(args)
@@ -118,6 +122,17 @@ def _run(argv: list[str]) -> int:
     return _run_quietly(args)
   except errors.OptionError as error:
     raise parsers.UsageError(parsers.with_flags(str(error), parser)) from error
+
+
+def _tensorflow() -> ModuleType | None:
+  """Imports TensorFlow, for its bfloat16; None where it is not installed."""
+  import warnings
+
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  with warnings.catch_warnings(), contextlib.suppress(ImportError):
+    warnings.simplefilter("ignore")
+    return importlib.import_module("tensorflow")
+  return None
 
 
 def _run_quietly(args: argparse.Namespace) -> int:
