@@ -11,10 +11,11 @@ copy, and a variable that training does not change meanwhile exists once. Tensor
 changes reference variables and the entries of a dense hash table in place, so these are
 copied when the snapshot is taken.
 
-Checked on TensorFlow 2.12 and 2.15: `PrepareToUpdateVariable` and
+Read in TensorFlow 2.12 and 2.15: `PrepareToUpdateVariable` and
 `EnsureSparseVariableAccess` in core/framework/resource_var.h and
 core/kernels/training_op_helpers.h, `MutableDenseHashTable::ExportValues` in
-core/kernels/lookup_table_op.cc.
+core/kernels/lookup_table_op.cc. `snapshot_test.py` and `asynchronous_test.py` hold it under
+every version, from 1.15.5 on.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def _is_read(tensor: Any) -> bool:
   return tensor.op.type == "ReadVariableOp"
 
 
-# The types that DeepCopy knows; checked on TensorFlow 2.12 and 2.15.
+# The types that DeepCopy knows; 1.15.5 lacks uint32 and uint64, and variables of them.
 _COPIED = frozenset(
   "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
   "bool string complex64 complex128".split()
