@@ -24,7 +24,7 @@ from estimator_ckpt.warm_start.vocabulary import VocabularyChange
 from estimator_ckpt.warm_start.warm_start_plan import WarmStartPlan
 
 # The types that RestoreV2 takes slices of; tensor_bundle.cc has a fixed list. Every type
-# was checked on TensorFlow 2.12 and 2.15.
+# was checked on TensorFlow 1.15.5, 2.12 and 2.15.
 _STITCHED = frozenset(
   dtypes.number(name)
   for name in (
