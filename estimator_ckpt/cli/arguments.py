@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 
 from estimator_ckpt.cli import exit_statuses, terminal
-from estimator_ckpt.errors import OptionError
+from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what a run needs is loaded when it runs
@@ -126,6 +127,31 @@ def means_several(path: str, recursive: bool) -> bool:
   from estimator_ckpt.files.selection import is_pattern
 
   return is_pattern(path)
+
+
+def with_recursive(
+  error: CheckpointNotFoundError, args: argparse.Namespace
+) -> CheckpointNotFoundError:
+  """An error that says --recursive, if that would find checkpoints.
+
+  Args:
+    error: a checkpoint was not found.
+    args: the parsed flags of a command that knows --recursive.
+  """
+  from estimator_ckpt.bundle import files, paths
+  from estimator_ckpt.checkpoint import prefix
+
+  directory = args.source if hasattr(args, "source") else args.paths[0]
+  inner: list[str] = []
+  with contextlib.suppress(CheckpointError):
+    inner = [paths.join(directory, name) for name in sorted(files.list_dir(directory))]
+  for path in inner:
+    with contextlib.suppress(CheckpointError):
+      prefix.resolve(path)
+      return CheckpointNotFoundError(
+        f"{error}; or add --recursive, for every model_dir below {directory}"
+      )
+  return error
 
 
 def partition_strategy_of(args: argparse.Namespace) -> dict[str, str] | None:

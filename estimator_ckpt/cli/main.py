@@ -122,6 +122,12 @@ def _run(argv: list[str]) -> int:
     return _run_quietly(args)
   except errors.OptionError as error:
     raise parsers.UsageError(parsers.with_flags(str(error), parser)) from error
+  except errors.CheckpointNotFoundError as error:
+    if getattr(args, "recursive", True):
+      raise
+    from estimator_ckpt.cli import arguments
+
+    raise arguments.with_recursive(error, args) from error
 
 
 def _tensorflow() -> ModuleType | None:

@@ -104,6 +104,13 @@ def test_several_paths_and_a_tree_of_directories(tmp_path, capsys):
       golden.path("tf1.15/adam_dense"), tmp_path / name / "model.ckpt-1", to="tf1"
     )
   (tmp_path / "no_checkpoints").mkdir()
+  for command in (["verify"], ["convert", "--to=tf2", "-o", str(tmp_path / "to")]):
+    assert main.run([*command, str(tmp_path / "no_checkpoints")]) == 2
+    assert "--recursive" not in capsys.readouterr().err
+    assert main.run([*command, str(tmp_path)]) == 2
+    assert f"or add --recursive, for every model_dir below {tmp_path}" in (
+      capsys.readouterr().err
+    )
   assert main.run(["verify", str(tmp_path / "a"), str(tmp_path / "b" / "c")]) == 0
   assert "2 of 2 paths sound." in capsys.readouterr().out
   assert main.run(["verify", str(tmp_path), "--recursive", "--json"]) == 0
