@@ -131,8 +131,10 @@ def injected(
     _patch(stack, files, "open", _opening(layer))
     file_io = sys.modules.get("tensorflow.python.lib.io.file_io")
     if file_io is not None:
-      module = file_io._pywrap_file_io
-      _patch(stack, file_io, "_pywrap_file_io", _TensorFlowFiles(layer, module))
+      # TensorFlow 1.15.5 has one module for all of its C++.
+      (name,) = {"_pywrap_file_io", "pywrap_tensorflow"} & set(vars(file_io))
+      module = getattr(file_io, name)
+      _patch(stack, file_io, name, _TensorFlowFiles(layer, module))
       _patch_session(stack, layer)
     yield layer.calls
 
@@ -173,8 +175,10 @@ class _TensorFlowFiles:
 
   def __getattr__(self, name: str) -> Any:
     real = getattr(self._module, name)
-    if name == "WritableFile":
+    if name in ("WritableFile", "CreateWritableFile"):
       return lambda *args: _TensorFlowWritten(self._layer, real(*args), args[0])
+    if name == "AppendToFile":
+      return lambda data, file: file.append(data)
     if name not in _TENSORFLOW_CALLS:
       return real
 
@@ -193,7 +197,11 @@ class _TensorFlowWritten:
 
   def append(self, data: bytes) -> None:
     _as_tensorflow(self._layer, "write", self._path)
-    self._file.append(data)
+    if hasattr(self._file, "append"):
+      self._file.append(data)
+    else:  # TensorFlow 1.15.5
+      pywrap = sys.modules["tensorflow.python.pywrap_tensorflow"]
+      pywrap.AppendToFile(data, self._file)
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._file, name)

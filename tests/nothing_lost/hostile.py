@@ -36,7 +36,6 @@ _ALLOWED_FOR_EACH = 400
 _NAME = "m-1"
 
 Target = Callable[[bytes], None]
-Items = dict[bytes, bytes]
 
 
 def encode_checkpoint(items: Mapping[bytes, bytes], data: bytes) -> bytes:
@@ -47,7 +46,7 @@ def encode_checkpoint(items: Mapping[bytes, bytes], data: bytes) -> bytes:
   return b"".join(parts) + data
 
 
-def decode_checkpoint(encoded: bytes) -> tuple[Items, bytes]:
+def decode_checkpoint(encoded: bytes) -> tuple[dict[bytes, bytes], bytes]:
   """Decodes any bytes into a table's sorted items and the bytes of a data file."""
   items = {}
   position = 2
