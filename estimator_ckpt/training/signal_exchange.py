@@ -7,6 +7,7 @@ MultiWorkerMirroredStrategy, and with a SyncReplicasOptimizer on parameter serve
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from estimator_ckpt.training import tensorflow_private as tfp
@@ -154,7 +155,10 @@ class TokenExchange:
 
 
 class CollectiveExchange:
-  """The largest number of all tasks' signals, which each of their steps finds out.
+  """The tasks that each signal has come to, which each of their steps counts.
+
+  The largest number would be enough, but collectives of TensorFlow 1.15.5 only add and
+  multiply.
 
   Args:
     tasks: how many step together.
@@ -164,13 +168,13 @@ class CollectiveExchange:
 
   def __init__(self, tasks: int):
     with tf.device("CPU:0"):
-      self._number = tf.compat.v1.placeholder(tf.int32, [1], name="signal")
-      self._largest = tf.raw_ops.CollectiveReduce(
-        input=self._number,
+      self._got = tf.compat.v1.placeholder(tf.int32, [signal.NSIG], name="signals")
+      self._counts = tf.raw_ops.CollectiveReduce(
+        input=self._got,
         group_size=tasks,
         group_key=_COLLECTIVE_KEY,
         instance_key=_COLLECTIVE_KEY,
-        merge_op="Max",
+        merge_op="Add",
         final_op="Id",
         subdiv_offsets=[0],
       )
@@ -184,14 +188,13 @@ class CollectiveExchange:
     Args:
       number: of the signal that this task got.
     """
-    return tf.compat.v1.train.SessionRunArgs(
-      self._largest, feed_dict={self._number: [number or 0]}
-    )
+    got = [int(n == number) for n in range(signal.NSIG)]
+    return tf.compat.v1.train.SessionRunArgs(self._counts, feed_dict={self._got: got})
 
   def heard(self, session: Any, number: int | None, result: Any) -> int | None:
-    """The signal of any task, by what a step has fetched; the same in all of them."""
+    """The largest signal of any task, by what a step has fetched; the same in all."""
     del session, number
-    return int(result[0]) or None
+    return max((n for n, count in enumerate(result) if count), default=None)
 
   def tell(self, session: Any, number: int) -> None:
     """Does nothing: all tasks heard it at the same step."""
