@@ -90,7 +90,7 @@ def written(launcher, tmp_path_factory):
   return {
     (kind, job[1]): (job[0], result)
     for kind in strategies.KINDS
-    for job, result in zip(jobs[kind], done[kind], strict=True)
+    for job, result in zip(jobs[kind], done[kind])
   }
 
 
@@ -109,9 +109,7 @@ def resumed(launcher, written, tmp_path_factory):
     )
     jobs[reader].append((str(copy), after, _RESUMED))
   done = _runs(launcher, jobs, uses=False)
-  results = {
-    reader: list(zip(jobs[reader], done[reader], strict=True)) for reader in jobs
-  }
+  results = {reader: list(zip(jobs[reader], done[reader])) for reader in jobs}
   return {(w, r): (_format_of(w, r), *results[r].pop(0)) for w, r in _PAIRS}
 
 

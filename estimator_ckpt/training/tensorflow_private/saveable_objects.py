@@ -82,8 +82,12 @@ def distributed_variable(saveable: SaveableObject) -> tf.Variable | None:
   The saveables of a MirroredStrategy have no op that leads to their variable.
   """
   kinds = ("_distributed_variable", "_mirrored_variable", "_sync_on_read_variable")
-  found = [getattr(saveable, kind) for kind in kinds if hasattr(saveable, kind)]
-  return getattr(next(iter(found), saveable.op), "_primary", None)
+  for kind in kinds:
+    variable = getattr(saveable, kind, None)
+    if variable is not None:
+      # Called `primary` in 1.15.5.
+      return variable._primary if hasattr(variable, "_primary") else variable.primary
+  return getattr(saveable.op, "_primary", None)
 
 
 def slice_key(saveable: SaveableObject) -> str:
