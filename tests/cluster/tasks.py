@@ -38,7 +38,9 @@ def model_fn(partitions: int, make_optimizer: Any = None) -> Any:
       "embedding", [ROWS, 3], partitioner=v1.fixed_size_partitioner(partitions)
     )
     ids = tf.cast(tf.abs(features["x"][:, 0]) * (ROWS - 1), tf.int64)
-    x = tf.concat([features["x"], tf.nn.embedding_lookup(table, ids)], axis=1)
+    # By "mod", the default of 1.15.5, the rows of an id depend on the number of parts.
+    rows = v1.nn.embedding_lookup(table, ids, partition_strategy="div")
+    x = tf.concat([features["x"], rows], axis=1)
     is_trained = mode == tf.estimator.ModeKeys.TRAIN
     # Ops made after UPDATE_OPS depend on them, including the init ops of
     # SyncReplicasOptimizer, so moving averages would change before training begins.
@@ -116,7 +118,8 @@ class Evaluations(tf.estimator.Exporter):
   """Remembers the results of evaluations, and exports the last as a SavedModel.
 
   Attributes:
-    found: metrics with the checkpoint's step, and `time`, when they were ready.
+    found: metrics with the checkpoint's step; also `step_in_name`, the step of the
+      checkpoint's name, and `time`, when they were ready.
   """
 
   name = "last"
@@ -134,6 +137,7 @@ class Evaluations(tf.estimator.Exporter):
   ) -> Any:
     """Called by the evaluator after each evaluation."""
     self.found.append({k: float(v) for k, v in eval_result.items()})
+    self.found[-1]["step_in_name"] = int(checkpoint_path.rsplit("-", 1)[1])
     self.found[-1]["time"] = time.time()
     if not is_the_final_export:
       return None

@@ -21,11 +21,11 @@ def test_no_step_that_has_ended_is_lost(checkpoint_format, launcher, scratch):
 
 
 def test_a_second_signal_ends_a_job_whose_input_stands_still(launcher, scratch):
-  model_dir, progress = scratch / "job", scratch / "progress"
+  model_dir, progress = str(scratch / "job"), scratch / "progress"
   task = launcher.start(
     "standing",
     "tests.nothing_lost.jobs:train_on_input_that_stands_still",
-    model_dir=str(model_dir),
+    model_dir=model_dir,
     progress=str(progress),
   )
   task.wait_for(lambda: (jobs.read_progress(str(progress)) or (0, 0))[1] >= 2)
