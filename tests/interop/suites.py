@@ -1,4 +1,8 @@
-"""Runs test files under the TensorFlow of another environment, in one process."""
+"""Runs test files under the TensorFlow of another environment, in one process.
+
+Each file of tests/training, tests/warm_start, tests/cluster and tests/nothing_lost is in one
+suite. A new file is in that of its directory, without a line here.
+"""
 
 from __future__ import annotations
 
@@ -11,80 +15,60 @@ from collections.abc import Sequence
 
 from tests.interop import readers
 
-WARM_START = (
-  *(
-    f"tests/training/warm_start/{name}_test.py"
-    for name in (
-      "canned",
-      "changed_vocabulary",
-      "flags",
-      "ops",
-      "partition_strategy_ops",
-      "settings",
-      "stock",
-      "training",
-    )
-  ),
-  *(
-    f"tests/warm_start/{name}_test.py"
-    for name in (
-      "assignment_map",
-      "nearest",
-      "planner",
-      "source_tensors",
-      "suggestion",
-      "vocabulary",
-      "warm_start_report",
-    )
-  ),
-)
-MODELS = tuple(
-  f"tests/training/{name}_test.py"
-  for name in (
-    "contrib",
-    "decorators",
-    "dtypes_and_names",
-    "held_state",
-    "objects",
-    "objects_in_jobs",
-    "partitioned",
-    "partitioned_columns",
-    "reference_variables",
-    "stock",
-  )
-)
-SAVES = tuple(
-  f"tests/training/{name}_test.py"
-  for name in (
-    "all_at_once",
-    "asynchronous",
-    "best_checkpoints",
-    "every_tensorflow",
-    "options",
-    "preemption",
-    "restore_plan",
-    "retention",
-    "save_costs",
-    "saver_hook",
-    "savers",
-    "scaffolds",
-    "separate",
-    "snapshot",
-    "supervisors",
-    "threads",
-    "v1_checkpoint",
-  )
+ROOT = readers.HERE.parent.parent
+
+
+def _tests(directory: str, but: Sequence[str] = ()) -> tuple[str, ...]:
+  """The test files of a directory, without those below it and without some of its own."""
+  found = {f"{directory}/{path.name}" for path in (ROOT / directory).glob("*_test.py")}
+  return tuple(sorted(found.difference(but)))
+
+
+def _named(directory: str, *names: str) -> tuple[str, ...]:
+  return tuple(f"{directory}/{name}_test.py" for name in names)
+
+
+WARM_START = _tests("tests/training/warm_start") + _tests("tests/warm_start")
+MODELS = _named(
+  "tests/training",
+  "contrib",
+  "decorators",
+  "dtypes_and_names",
+  "held_state",
+  "objects",
+  "objects_in_jobs",
+  "partitioned",
+  "partitioned_columns",
+  "reference_variables",
+  "stock",
 )
 # For these, CI has no time under each version.
-OTHERS = tuple(
-  f"tests/training/{name}_test.py"
-  for name in ("model_fns", "other_estimators", "other_peoples", "promised")
+OTHERS = (
+  *_named(
+    "tests/training", "model_fns", "other_estimators", "other_peoples", "promised"
+  ),
+  *_named("tests", "train_digits"),
 )
+SAVES = _tests("tests/training", but=MODELS + OTHERS)
+FACADE = _named("tests", "facade", "flags")
 # What holds under every TensorFlow that trains Estimators. A version is one more name of
 # an environment for these files: `run(interpreter("tf208"), TRAINING, directory)`.
-TRAINING = WARM_START + MODELS + SAVES + OTHERS
+TRAINING = WARM_START + MODELS + SAVES + OTHERS + FACADE
 
-ROOT = readers.HERE.parent.parent
+CLUSTERS = _tests("tests/cluster")
+# Commands on files, without a job.
+OFFLINE = _named("tests/nothing_lost", "at_once", "damage", "hostile", "offline_crash")
+# Jobs that are killed, signalled, refused by their disk, and read while they save.
+CRASHES = _tests("tests/nothing_lost", but=OFFLINE)
+
+# What the machine lacks, whatever TensorFlow runs there.
+_LACKS_OF_MACHINES = (
+  "needs strace",
+  "no Python ",
+  "root may write anywhere",
+  "this machine ",
+)
+
 # Less than Bazel's limit, so that the report shows the test that hung.
 _SECONDS = int(os.environ.get("TEST_TIMEOUT", 900)) * 0.95
 
@@ -110,8 +94,9 @@ class Suite:
 
     Args:
       file: the path that was given to `run`.
-      known_limits: a text that has the reasons for which a test may be skipped. What
-        counts of a reason is what follows its "has no " (what TensorFlow lacks).
+      known_limits: a text that has the reasons for which a test may be skipped, besides
+        what a machine may lack. What counts of a reason is what follows its "has no "
+        (what TensorFlow lacks).
     """
     reports = self.failed.get(file, {}).values()
     assert not reports, "\n\n".join(reports)
@@ -119,7 +104,8 @@ class Suite:
     unknown = {
       name: reason
       for name, reason in skipped.items()
-      if reason.rpartition("has no ")[2] not in known_limits or not known_limits
+      if not any(lack in reason for lack in _LACKS_OF_MACHINES)
+      and (reason.rpartition("has no ")[2] not in known_limits or not known_limits)
     }
     assert not unknown, unknown
     ran = self.passed.get(file) or skipped

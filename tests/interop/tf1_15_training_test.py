@@ -1,4 +1,4 @@
-"""Saves and warm starts under real TensorFlow 1.15.5."""
+"""Saves, warm starts and flags under real TensorFlow 1.15.5."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.interop import suites
 
-_FILES = suites.SAVES + suites.WARM_START
+_FILES = suites.SAVES + suites.WARM_START + suites.FACADE
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,26 @@
+"""Clusters, and jobs that are killed, under every TensorFlow that trains Estimators.
+
+It takes many minutes for each, so it runs with `--config=full`. `tf1_15_clusters_test` is
+always run.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.interop import suites
+
+_FILES = suites.CLUSTERS + suites.CRASHES
+
+
+@pytest.fixture(scope="module", params=["tf115", "tf204", "tf208", "tf211", "tf212"])
+def suite(request, interpreter, tmp_path_factory):
+  """Runs all tests in one process; holds how they ended."""
+  directory = tmp_path_factory.mktemp(request.param)
+  return suites.run(interpreter(request.param), _FILES, directory)
+
+
+@pytest.mark.parametrize("file", _FILES)
+def test_it_passes(file, suite):
+  limits = (suites.ROOT / "docs" / "versions.md").read_text()
+  suite.assert_passed(file, limits)
