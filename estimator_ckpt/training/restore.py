@@ -13,6 +13,7 @@ from estimator_ckpt.bundle import slice_specs, slices
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.verify import Severity, verify
+from estimator_ckpt.older_pythons import cached_property
 from estimator_ckpt.training import restore_plan, restore_targets
 from estimator_ckpt.training.saveables import RecordedSaveable
 from estimator_ckpt.training.tensorflow_private import tf
@@ -31,13 +32,20 @@ class RestoreOp:
     op: its outputs are the tensors, its inputs 1 and 2 their keys and slice specs.
     saveables: what the op restores.
     targets: one for each output, in order.
-    reads: the key and the slice spec of each output, unless others are fed.
+    reads: where each output is read, unless other keys are fed.
   """
 
   op: tf.Operation
   saveables: list[RecordedSaveable]
   targets: list[restore_targets.RestoreTarget]
-  reads: list[tuple[str, str]]
+  reads: list[restore_targets.RestoreSource]
+
+  @cached_property
+  def iterators(self) -> list[tf.Tensor]:
+    """The handles of iterators that the op restores."""
+    # A variable's saveable has a handle too, and to look at thousands takes time.
+    others = [saveable.op for saveable in self.saveables if not saveable.is_variable]
+    return [handle for handle in others if isinstance(handle, tf.Tensor)]
 
 
 def run(
@@ -68,14 +76,8 @@ def run(
     own = [source for source in itertools.islice(sources, count) if source is not None]
     if len(own) < count:
       continue
-    reads = [source.stand_in or source[:2] for source in own]
-    for number, source in enumerate(own):
-      if source.stand_in is not None:
-        output = restore_op.op.outputs[number]
-        feed[output] = values.read(source, output.dtype)
-    if reads != restore_op.reads:
-      feed[restore_op.op.inputs[1]] = [key for key, _ in reads]
-      feed[restore_op.op.inputs[2]] = [slice_spec for _, slice_spec in reads]
+    if own != restore_op.reads:
+      feed.update(_fed(restore_op, own, values))
     if not is_complete:
       fetches += [saveable.restored for saveable in restore_op.saveables]
   _initialize_iterators(session, restore_ops)
@@ -89,6 +91,23 @@ def run(
     ) from e
   except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as e:
     raise errors.CorruptCheckpointError(_damage(plan.prefix, e.message)) from e
+
+
+def _fed(
+  restore_op: RestoreOp,
+  sources: Sequence[restore_targets.RestoreSource],
+  values: _Values,
+) -> dict[Any, Any]:
+  """What an op is fed to read other sources than those in the graph."""
+  reads = [source.stand_in or source[:2] for source in sources]
+  feed: dict[Any, Any] = {
+    restore_op.op.inputs[1]: [key for key, _ in reads],
+    restore_op.op.inputs[2]: [slice_spec for _, slice_spec in reads],
+  }
+  for output, source in zip(restore_op.op.outputs, sources):
+    if source.stand_in is not None:
+      feed[output] = values.read(source, output.dtype)
+  return feed
 
 
 def _damage(prefix: str, message: str) -> str:
@@ -147,13 +166,7 @@ def _initialize_iterators(
   They belong in a Scaffold's init_op, and a session that starts from a checkpoint does
   not run it. The local_init_op runs after the restore, and would undo it.
   """
-  # A variable's saveable has a handle too, and to look at thousands takes time.
-  handles = [
-    s.op
-    for op in restore_ops
-    for s in op.saveables
-    if not s.is_variable and isinstance(s.op, tf.Tensor)
-  ]
+  handles = [handle for op in restore_ops for handle in op.iterators]
   initializers = [
     op for handle in handles for op in handle.consumers() if op.type == "MakeIterator"
   ]

@@ -7,17 +7,21 @@ one error can name everything that does not fit. This module needs no TensorFlow
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Container, Sequence
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, slice_specs
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import tensorflow_stitches
-from estimator_ckpt.bundle.messages import is_plain
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.training.restore_partitions import StoredPartitions, joined_shape
-from estimator_ckpt.training.restore_targets import RestoreSource, RestoreTarget
+from estimator_ckpt.training.restore_targets import (
+  RestoreSource,
+  RestoreTarget,
+  RestoreTargets,
+)
 
 _SHOWN = 20
 
@@ -101,9 +105,7 @@ def _listed(items: Sequence[object]) -> list[str]:
   return [f"  {line}" for line in errors.shorten(items, _SHOWN)]
 
 
-def plan_restore(
-  targets: Sequence[RestoreTarget], index: Index, prefix: str
-) -> RestorePlan:
+def plan_restore(targets: RestoreTargets, index: Index, prefix: str) -> RestorePlan:
   """Finds every target in a checkpoint of any format.
 
   A target is looked up by its object key, then by its name, then by the `full_name` in
@@ -124,9 +126,8 @@ def plan_restore(
   sources: list[RestoreSource | None] = lookup.find_exact(targets)
   missing: list[RestoreProblem] = []
   mismatched: list[RestoreProblem] = []
-  for number, target in enumerate(targets):
-    if sources[number] is not None:
-      continue
+  for number in [number for number, source in enumerate(sources) if source is None]:
+    target = targets.targets[number]
     source = lookup.find(target)
     problem = None
     if source is None:
@@ -136,7 +137,7 @@ def plan_restore(
       if problem is not None:
         mismatched.append(problem)
     sources[number] = None if problem is not None else source
-  unused = lookup.unused({target.name for target in targets})
+  unused = lookup.unused(targets.names)
   missing = [
     dataclasses.replace(p, nearest=errors.nearest(p.target.name, unused))
     for p in missing
@@ -184,7 +185,7 @@ class _Lookup:
     # Serialized entries of the tensors that targets take, under each of their keys.
     self._used: set[bytes] = set()
 
-  def find_exact(self, targets: Sequence[RestoreTarget]) -> list[RestoreSource | None]:
+  def find_exact(self, targets: RestoreTargets) -> list[RestoreSource | None]:
     """The sources of tensors that stand there whole, with their types and shapes.
 
     Most tensors do, and `find`, which looks at everything, takes much longer.
@@ -195,27 +196,21 @@ class _Lookup:
     Returns:
       A source for each target, or None where `find` has to look.
     """
-    keys = [
-      (target.key if self._has_objects else target.name) or target.name
-      for target in targets
-    ]
+    keys, exact = targets.first_sources(self._has_objects)
     values = self._index.values(keys)
-    for number, value in enumerate(values):
-      if value is None:
-        keys[number] = self._keys(targets[number])[-1]
-        values[number] = self._index.value(keys[number])
-    sources: list[RestoreSource | None] = []
-    for target, key, value in zip(targets, keys, values):
-      if (
-        value is not None
-        and target.shape is not None
-        and not target.slice_spec
-        and is_plain(value, target.dtype, target.shape)
-      ):
-        self._used.add(value)
-        sources.append(RestoreSource(key, ""))
-      else:
-        sources.append(None)
+    if None in values:
+      exact = exact.copy()
+      for number in [number for number, value in enumerate(values) if value is None]:
+        key = self._keys(targets.targets[targets.fixed[number]])[-1]
+        exact[number] = RestoreSource(key, "")
+        values[number] = self._index.value(key)
+    fits = targets.fit(values)
+    self._used.update(itertools.compress(values, fits))  # type: ignore[arg-type]
+    if len(exact) == len(targets) and all(fits):
+      return list(exact)
+    sources: list[RestoreSource | None] = [None] * len(targets)
+    for number, source in itertools.compress(zip(targets.fixed, exact), fits):
+      sources[number] = source
     return sources
 
   def _keys(self, target: RestoreTarget) -> tuple[str, ...]:

@@ -354,8 +354,7 @@ class CheckpointSaver(tfp.SaverBase):
       ) from None
     _logger.info("Restoring parameters from %s", prefix)
     index = Index.read(prefix)
-    targets = [target for op in built.restores for target in op.targets]
-    plan = restore_plan.plan_restore(targets, index, prefix)
+    plan = restore_plan.plan_restore(built.targets, index, prefix)
     if plan.problems:
       if self._strict:
         raise restore_errors.of_plan(plan)

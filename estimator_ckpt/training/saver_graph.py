@@ -10,12 +10,14 @@ from typing import Any
 from estimator_ckpt.checkpoint import key_plan
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.older_pythons import cached_property
 from estimator_ckpt.training import job_state, keras_edges
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import saveables as saveables_lib
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.asynchronous import AsynchronousSaves
 from estimator_ckpt.training.publish import Publisher
+from estimator_ckpt.training.restore_targets import RestoreTargets
 from estimator_ckpt.training.tensorflow_private import tf
 
 _logger = logging.getLogger(__name__)
@@ -100,6 +102,14 @@ class SaverGraph:
   python_states: list[tfp.PythonState]
   publisher: Publisher
   asynchronous: AsynchronousSaves | None
+
+  @cached_property
+  def targets(self) -> RestoreTargets:
+    """What `restores` restore, one op after the other."""
+    return RestoreTargets(
+      [target for op in self.restores for target in op.targets],
+      [read for op in self.restores for read in op.reads],
+    )
 
   def feed(self) -> dict[Any, Any]:
     """The present Python state, as values of the tensors that are saved."""

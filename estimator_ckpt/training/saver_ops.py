@@ -10,6 +10,7 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import saveables as saveables_lib
 from estimator_ckpt.training import tensorflow_private as tfp
+from estimator_ckpt.training.restore_targets import RestoreSource
 from estimator_ckpt.training.snapshot import WrittenShard, WrittenTensor
 from estimator_ckpt.training.tensorflow_private import tf
 
@@ -70,12 +71,12 @@ class SaverBuilder(tfp.BulkSaverBuilder):
     tensors: list[Any] = []
     for group in groups:
       specs = [spec for saveable in group for spec in saveable.specs]
-      reads = [(spec.name, spec.slice_spec) for spec in specs]
+      reads = [RestoreSource(spec.name, spec.slice_spec) for spec in specs]
       with tf.device("CPU:0"):
         restored = tfp.restore_v2(
           filename_tensor,
-          [key for key, _ in reads],
-          [slice_spec for _, slice_spec in reads],
+          [read.key for read in reads],
+          [read.slice_spec for read in reads],
           [spec.dtype for spec in specs],
         )
       op = restored[0].op

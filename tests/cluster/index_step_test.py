@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import threading
 
 import numpy as np
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
+from estimator_ckpt.training import dual_index
 from estimator_ckpt.training.saver import CheckpointSaver
 
 v1 = tf.compat.v1
@@ -98,3 +100,33 @@ def test_what_a_killed_chief_left_goes_once_a_checkpoint_is_there(tmp_path):
     for step in (0, 1):
       saver.save(session, str(tmp_path / "model.ckpt"), global_step=step)
   assert not any(path.exists() for path in left)
+
+
+def test_training_goes_on_while_an_asynchronous_save_adds_names(tmp_path, monkeypatch):
+  """Holds the index step up until training has changed a variable."""
+  add_aliases = dual_index.add_aliases
+  has_trained = threading.Event()
+  held = []
+
+  def held_up(*args):
+    held.append(has_trained.wait(60))
+    add_aliases(*args)
+
+  monkeypatch.setattr(dual_index, "add_aliases", held_up)
+  with tf.Graph().as_default():
+    v1.train.create_global_step()
+    w = v1.get_variable("w", initializer=np.ones(3), use_resource=True)
+    train = w.assign_add(np.ones(3), read_value=False)
+    saver = CheckpointSaver("dual", asynchronous=True)
+    saver.build()
+    with v1.Session() as session:
+      session.run(v1.global_variables_initializer())
+      path = saver.save(session, str(tmp_path / "model.ckpt"), global_step=0)
+      session.run(train)
+      assert saver.is_writing
+      has_trained.set()
+      saver.wait_until_finished()
+  assert held == [True]
+  assert eckpt.verify(path).ok
+  with eckpt.open_checkpoint(path) as reader:
+    np.testing.assert_array_equal(reader["w"], np.ones(3))

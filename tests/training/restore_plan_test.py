@@ -8,7 +8,11 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.training.restore_plan import plan_restore
-from estimator_ckpt.training.restore_targets import RestoreSource, RestoreTarget
+from estimator_ckpt.training.restore_targets import (
+  RestoreSource,
+  RestoreTarget,
+  RestoreTargets,
+)
 
 _FLOAT = 1
 
@@ -25,7 +29,7 @@ def _key(name: str) -> str:
 
 
 def _plan(index, *targets):
-  return plan_restore(targets, index, "model.ckpt-1")
+  return plan_restore(RestoreTargets(targets), index, "model.ckpt-1")
 
 
 def test_the_object_key_comes_before_the_name():
