@@ -15,11 +15,14 @@ Errors here name only what is wrong; whoever knows the file and the key adds the
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from estimator_ckpt.errors import CorruptCheckpointError
 
 _MAX_VARINT_BYTES = 10
 _ONE_BYTE = tuple(bytes((value,)) for value in range(128))
+_FIRST_BYTE = tuple(bytes((value | 128,)) for value in range(128))
+_LOW_BITS = bytes(value & 127 for value in range(256))
 _SPECIAL = re.compile(b"[\x00\xff]")
 _UINT64_MAX = 2**64 - 1
 
@@ -87,6 +90,78 @@ def read_varint(
   else:
     raise CorruptCheckpointError("truncated varint")
   raise CorruptCheckpointError("varint of more than 64 bits")
+
+
+def read_varints(varints: Sequence[bytes]) -> list[int]:
+  r"""Reads many varints of at most 64 bits, in a fraction of the time of one by one.
+
+  Args:
+    varints: the bytes of each, and nothing behind it.
+
+  Returns:
+    The numbers.
+
+  Raises:
+    CorruptCheckpointError: one of them has more than 64 bits.
+
+  >>> read_varints([b"\x05", b"\xac\x02"])
+  [5, 300]
+  """
+  size = max(map(len, varints), default=1)
+  if size > 5:
+    return [read_varint(varint, 0)[0] for varint in varints]
+  low = b"".join([varint.ljust(size, b"\0") for varint in varints]).translate(_LOW_BITS)
+  numbers = list(low[::size])
+  for place in range(1, size):
+    shift = 7 * place
+    numbers = [
+      number | byte << shift for number, byte in zip(numbers, low[place::size])
+    ]
+  return numbers
+
+
+def encode_varints(values: Sequence[int]) -> list[bytes]:
+  """Many non-negative integers below 2**64, each as a varint.
+
+  Args:
+    values: the numbers, in any order; those that follow each other cost least.
+
+  Returns:
+    What `encode_varint` makes of each.
+
+  >>> [varint.hex() for varint in encode_varints([5, 300])]
+  ['05', 'ac02']
+  """
+  # Many numbers have all but the low seven bits in common.
+  high = {value: encode_varint(value) for value in {value >> 7 for value in values}}
+  return [
+    _ONE_BYTE[value] if value < 128 else _FIRST_BYTE[value & 127] + high[value >> 7]
+    for value in values
+  ]
+
+
+def decode_texts(values: Sequence[bytes]) -> list[str]:
+  """Many texts, in a fifth of the time of one by one.
+
+  Args:
+    values: UTF-8; what is not becomes lone surrogates.
+
+  Returns:
+    The texts.
+  """
+  texts = b"\0".join(values).decode("utf-8", "surrogateescape").split("\0")
+  if len(texts) == len(values):
+    return texts
+  # There are none, or one has a zero byte.
+  return [value.decode("utf-8", "surrogateescape") for value in values]
+
+
+def encode_texts(texts: Sequence[str]) -> list[bytes]:
+  """Many texts as UTF-8: the inverse of `decode_texts`."""
+  values = "\0".join(texts).encode("utf-8", "surrogateescape").split(b"\0")
+  if len(values) == len(texts):
+    return values
+  return [text.encode("utf-8", "surrogateescape") for text in texts]
 
 
 def encode_ordered_num(value: int) -> bytes:

@@ -97,6 +97,7 @@ class BundleWriter:
     self._written: list[str] = []
     self._replaced: list[str] = []
     self._is_index_sent = False
+    self._index_data = b""
     self._committed = False
 
   def __enter__(self) -> BundleWriter:
@@ -280,7 +281,11 @@ class BundleWriter:
     # The data files' names have to be on the disk before the index that needs them.
     self._sync_names()
     path = index_path(self.prefix)
-    files.write_atomic(path, index.serialize(), sync=self._sync, sync_name=False)
+    if self._index_data:
+      self._index_data = index.serialize_header(self._index_data)
+    else:
+      self._index_data = index.serialize()
+    files.write_atomic(path, self._index_data, sync=self._sync, sync_name=False)
 
   def _sync_names(self) -> None:
     if self._sync:

@@ -14,7 +14,10 @@ is wrong; whoever knows the file and the key adds them.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+import struct
+from collections.abc import Sequence
 
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import coding, wire
@@ -43,6 +46,13 @@ _PLAIN_END = (
   rb"\x28[\x80-\xff]{0,8}[\0-\x7f]\x35...."
 )
 _INT32_MAX = 2**31 - 1
+# A whole entry of a tensor that is not partitioned: its parts, as TensorFlow orders them.
+_VARINT = rb"[\x80-\xff]*[\0-\x7f]"
+_PLAIN = (
+  rb"(?s)(\x08([\0-\x7f])\x12(.(?:\x12.(?:\x08%b)?)*)"
+  rb"(?:\x18(%b))?(?:\x20(%b))?(?:\x28(%b))?\x35(....))"
+  % (_VARINT, _VARINT, _VARINT, _VARINT)
+)
 
 
 @value_classes.dataclass(frozen=True)
@@ -295,6 +305,51 @@ class BundleEntry(NamedTuple):
     return cls(numbers[1], shape, numbers[3], numbers[4], numbers[5], numbers[0])
 
   @classmethod
+  def parse_all(cls, values: Sequence[bytes]) -> list[BundleEntry] | None:
+    """Reads many entries, in half the time of one by one.
+
+    Args:
+      values: their messages' bytes.
+
+    Returns:
+      The entries; None where one of them is not as TensorFlow writes it, is damaged, or
+      is that of a partitioned tensor.
+    """
+    found = re.findall(_PLAIN, b"".join(values))
+    if [whole for whole, *_ in found] != list(values):
+      return None
+    if not found:
+      return []
+    _, types, shapes, shards, offsets, sizes, crcs = zip(*found)
+    known = {b"": 0}
+    try:
+      dims = {shape: _sized_shape(shape) for shape in set(shapes)}
+      for number in {*shards, *sizes}:
+        if number:
+          known[number] = coding.read_varint(number, 0)[0]
+      starts = coding.read_varints([offset or b"\0" for offset in offsets])
+    except CorruptCheckpointError:
+      return None
+    if max(known.values()) >> 63 or max(starts) >> 63:
+      return None
+    if max(map(known.__getitem__, set(shards))) > _INT32_MAX:
+      return None
+    new = tuple.__new__  # The constructor would take twice as long.
+    return [
+      new(cls, fields)
+      for fields in zip(
+        b"".join(types),
+        map(dims.__getitem__, shapes),
+        map(known.__getitem__, shards),
+        starts,
+        map(known.__getitem__, sizes),
+        struct.unpack(f"<{len(crcs)}I", b"".join(crcs)),
+        itertools.repeat(()),
+        itertools.repeat(b""),
+      )
+    ]
+
+  @classmethod
   def _parse_any(cls, data: bytes) -> BundleEntry:
     """Reads an entry with slices, or anything else that may stand there."""
     dtype = shard_id = offset = size = crc = 0
@@ -423,6 +478,13 @@ def parse_shape(data: bytes) -> tuple[int, ...]:
 
 # Most tensors of a checkpoint have one of a few shapes.
 _cached_shape = functools.lru_cache(maxsize=1024)(parse_shape)
+
+
+def _sized_shape(data: bytes) -> tuple[int, ...]:
+  """The dimensions in a TensorShapeProto of less than 128 bytes, after its length."""
+  if data[0] != len(data) - 1 or data[0] > 127:
+    raise CorruptCheckpointError("a shape has another length")
+  return _cached_shape(data[1:])
 
 
 def _int32(field: wire.Field, message_name: str) -> int:

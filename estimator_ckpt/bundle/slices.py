@@ -15,7 +15,11 @@ from collections.abc import Sequence
 
 from estimator_ckpt.bundle import coding
 from estimator_ckpt.bundle.messages import TensorSlice
-from estimator_ckpt.errors import CorruptCheckpointError, UnsupportedCheckpointError
+from estimator_ckpt.errors import (
+  CorruptCheckpointError,
+  OptionError,
+  UnsupportedCheckpointError,
+)
 
 _KIND = coding.encode_ordered_num(0)
 # A grid of 100 by 100 slices takes a million; a file may cut such that all compare.
@@ -53,6 +57,38 @@ def slice_key_prefix(name: bytes) -> bytes:
     The bytes; they end where the slice begins.
   """
   return _KIND + coding.encode_ordered_string(name)
+
+
+def check_tensor_key(encoded: bytes, key: str) -> None:
+  """Checks that a key can be a tensor's.
+
+  Args:
+    encoded: the key as it stands in an index.
+    key: the same as text, for the error.
+
+  Raises:
+    OptionError: it is the header's, or has the form of a slice's.
+  """
+  # The empty key is the header's, and those of slices start with a zero byte.
+  if not encoded or is_slice_key(encoded):
+    raise OptionError(f"{key!r} cannot be a tensor's key")
+
+
+def moved_keys(
+  slice_keys: Sequence[bytes], old: bytes, new: bytes
+) -> dict[bytes, bytes]:
+  """The keys that a tensor's slices get with its new key, by their present keys.
+
+  Args:
+    slice_keys: their present keys.
+    old: the tensor's present key.
+    new: its new key.
+  """
+  if not slice_keys:
+    return {}
+  old_size = len(slice_key_prefix(old))
+  prefix = slice_key_prefix(new)
+  return {slice_key: prefix + slice_key[old_size:] for slice_key in slice_keys}
 
 
 def is_slice_key(key: bytes) -> bool:

@@ -21,13 +21,14 @@ def stored_entries(
   Yields:
     The tensor's key, the slice if it is one, and the entry.
   """
-  seen: set[tuple[bytes, ...]] = set()
-  for key, location in index.locations().items():
-    if not aliases:
-      if location in seen:
-        continue
-      seen.add(location)
-    entry = index.entry_at(location, key)
+  found = index.locations()
+  if not aliases:
+    first: dict[tuple[bytes, ...], str] = {}
+    for key, location in found.items():
+      first.setdefault(location, key)
+    found = dict(zip(first.values(), first))
+  keys = list(found)
+  for key, entry in zip(keys, index.entries_at(list(found.values()), keys)):
     if not entry.slices:
       yield key, None, entry
       continue

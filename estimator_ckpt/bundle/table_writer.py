@@ -106,6 +106,30 @@ def write_table(
   return b"".join(file)
 
 
+def replace_first(data: bytes, value: bytes) -> bytes | None:
+  """Gives a table another value under its first key.
+
+  Args:
+    data: what `write_table` returned.
+    value: the new value.
+
+  Returns:
+    What `write_table` would return; None if the new value has another size than the old
+    one, or if one of the sizes takes more than a byte.
+
+  >>> file = write_table([(b"a", b"1"), (b"b", b"2")])
+  >>> table.read_table(replace_first(file, b"3"), "example")
+  [(b'a', b'3'), (b'b', b'2')]
+  """
+  (_, size), [(key, old), *_] = next(table.read_blocks(data, "table"))
+  if len(value) != len(old) or max(len(key), len(old)) > 127:
+    return None
+  start = 3 + len(key)  # Three sizes of one byte each, and the key.
+  typed = data[:start] + value + data[start + len(value) : size + 1]
+  crc = checksum.mask(checksum.crc32c(typed)).to_bytes(4, "little")
+  return typed + crc + data[len(typed) + 4 :]
+
+
 def _append_block(
   file: list[bytes], offset: int, entries: list[bytes], restarts: list[int]
 ) -> bytes:

@@ -108,15 +108,15 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   # A tf.train.Checkpoint's own counter is no variable of the model, and the step
   # is a key of what this package writes as TF2 too.
   counter = layout.object_key([layout.SAVE_COUNTER])
+  columns = graph.columns
   names = {
-    attribute.full_name + _FIRST_KEY[attribute.name]
-    for node in graph.nodes
-    for attribute in node.attributes
-    if attribute.full_name
-    and attribute.name in _FIRST_KEY
-    and attribute.checkpoint_key != counter
+    name + _FIRST_KEY[attribute]
+    for attribute, name, key in zip(
+      columns.attributes, columns.full_names, columns.keys
+    )
+    if name and attribute in _FIRST_KEY and key != counter
   }
-  if names - {GLOBAL_STEP} and names.issubset(index.keys()):
+  if names - {GLOBAL_STEP} and index.has_all(names):
     return CheckpointFormat.DUAL
   return CheckpointFormat.TF2
 

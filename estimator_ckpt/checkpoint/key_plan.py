@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 
@@ -174,11 +175,11 @@ def _plan_objects(
   layout: layout_lib.Layout,
 ) -> SavePlan:
   """The object keys, and the graph that has them."""
-  graph = object_graph if object_graph is not None else ObjectGraph()
+  graph = object_graph if object_graph is not None else GraphBuilder()
   taken: set[layout_lib.Path] = set()
   if object_graph is not None:
     layout = layout_lib.beside_objects(layout)
-    taken = {path for path in graph.paths() if path}
+    taken = {path for path in object_graph.paths() if path}
   # What has no TF2 form keeps its name.
   keys = {item.name: item.object_key or item.base for item in saved}
   unreached = [s for s in saved if s.object_key is None and s.attribute is not None]
@@ -200,12 +201,12 @@ def _plan_objects(
       keys[item.name] = key
   needs_save_counter = graph.lookup([layout_lib.SAVE_COUNTER]) is None
   if needs_save_counter:
-    graph.add_variable([[layout_lib.SAVE_COUNTER]], "")
+    graph.add_variable([(layout_lib.SAVE_COUNTER,)], "")
   return SavePlan(
     checkpoint_format,
     keys=keys,
     aliases={},
-    object_graph=graph,
+    object_graph=graph.build() if isinstance(graph, GraphBuilder) else graph,
     name_only=tuple(
       s.name for s in saved if s.object_key is None and s.attribute is None
     ),
@@ -272,7 +273,7 @@ def _with_aliases(plan: SavePlan, saved: Sequence[Saved]) -> SavePlan:
 
 
 def _flat_path(
-  name: str, layout: layout_lib.Layout, graph: ObjectGraph
+  name: str, layout: layout_lib.Layout, graph: ObjectGraph | GraphBuilder
 ) -> list[layout_lib.Path]:
   """The flat path of another name, where the layout has flat ones and it is free."""
   path = (layout_lib.VAR_LIST, name)

@@ -70,6 +70,36 @@ def escape_local_name(name: str) -> str:
   return name.replace(".", "..").replace("/", ".S")
 
 
+def escape_local_names(names: Sequence[str]) -> list[str]:
+  """Escapes many attribute names, in a fraction of the time of one by one.
+
+  Args:
+    names: any texts.
+
+  Returns:
+    What `escape_local_name` makes of each.
+
+  Example:
+    >>> escape_local_names(["dense/kernel", "step"])
+    ['dense.Skernel', 'step']
+  """
+  escaped = escape_local_name("\0".join(names)).split("\0")
+  if len(escaped) == len(names):
+    return escaped
+  # There are none, or one has a zero byte.
+  return list(map(escape_local_name, names))
+
+
+def nested_path(name: str) -> str:
+  """The object path that a name's scopes spell, as it stands in keys.
+
+  Example:
+    >>> nested_path("dense/kernel.1")
+    'dense/kernel..1'
+  """
+  return name.replace(".", "..")
+
+
 def unescape_local_name(escaped: str) -> str:
   """The inverse of `escape_local_name`.
 
@@ -144,7 +174,12 @@ def object_key(path: Sequence[str], attribute: str = VARIABLE_VALUE) -> str:
     >>> object_key(["var_list", "dense/kernel"])
     'var_list/dense.Skernel/.ATTRIBUTES/VARIABLE_VALUE'
   """
-  key = f"{'/'.join(map(escape_local_name, path))}{_ATTRIBUTES}{attribute}"
+  # Each name is escaped, and none has a zero byte, but for those that nobody writes.
+  escaped = escape_local_name("\0".join(path))
+  if escaped.count("\0") < len(path):
+    key = escaped.replace("\0", "/") + _ATTRIBUTES + attribute
+  else:
+    key = f"{'/'.join(map(escape_local_name, path))}{_ATTRIBUTES}{attribute}"
   # An object at the root has no path, and then the key has no leading slash.
   return key.lstrip("/")
 

@@ -8,16 +8,18 @@ compared, alike.
 
 from __future__ import annotations
 
+import collections
+import itertools
 import operator
 from collections.abc import Iterable, Iterator
 
-from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.checkpoint import layout, tensor_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.object_paths import LatePaths, ObjectPaths
 from estimator_ckpt.value_classes import NamedTuple
 
 TYPE_CHECKING = False
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
 
 _Group: TypeAlias = "tuple[list[str], BundleEntry]"
 
-
-# An object graph is data: a few bytes of it can spell very long and very many paths.
-_MAX_PATH_LENGTH = 1024
-_MAX_PATHS = 8
 
 _ATTRIBUTES = "/.ATTRIBUTES/"
 _VALUE_SUFFIX = _ATTRIBUTES + layout.VARIABLE_VALUE
@@ -47,8 +45,7 @@ class StoredPart(NamedTuple):
   entry: BundleEntry
 
 
-@value_classes.dataclass(frozen=True)
-class SavedTensor:
+class SavedTensor(NamedTuple):
   """One tensor of a checkpoint.
 
   Attributes:
@@ -56,15 +53,22 @@ class SavedTensor:
     keys: every key that its bytes have; those that are names come first.
     entry: where its bytes are, with its type and shape.
     parts: what has bytes: the tensor itself, or its slices.
-    object_paths: where it stands in the object graph, the plainest path first;
-      components are escaped as they are in keys.
+    paths: its `object_paths`, or what finds them when they are asked for.
   """
 
   name: str
   keys: tuple[str, ...]
   entry: BundleEntry
   parts: tuple[StoredPart, ...]
-  object_paths: tuple[str, ...] = ()
+  paths: tuple[str, ...] | LatePaths = ()
+
+  @property
+  def object_paths(self) -> tuple[str, ...]:
+    """Where it stands in the object graph, the plainest path first.
+
+    Components are escaped as they are in keys.
+    """
+    return self.paths if isinstance(self.paths, tuple) else self.paths.found()
 
   @property
   def key(self) -> str:
@@ -117,8 +121,84 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   """
   locations = index.locations()
   named = tensor_names.named_tensors(index, graph, locations)
+  paths = ObjectPaths(graph) if graph is not None else None
+  tensors, keys = _listed_alone(index, locations, named, paths)
+  if tensors:
+    rest = {key: locations[key] for key in locations if key not in keys}
+    others = [tensor for tensor in named if tensor.key not in keys]
+    tensors += _listed_together(index, rest, others, paths)
+    if len({tensor.name for tensor in tensors}) == len(tensors):
+      return sorted(tensors, key=operator.itemgetter(0))
+  # Of several tensors with one name, the first is that whose keys come first.
+  tensors = _listed_together(index, locations, named, paths)
+  return sorted(tensors, key=operator.itemgetter(0))
+
+
+def _listed_alone(
+  index: Index,
+  locations: dict[str, tuple[bytes, ...]],
+  named: Iterable[tensor_names.NamedTensor],
+  paths: ObjectPaths | None,
+) -> tuple[list[SavedTensor], set[str]]:
+  """The tensors whose bytes have a name, an object key, or one of each.
+
+  Returns:
+    Most of the tensors of most checkpoints, and all of their keys.
+  """
+  if index.has_slices:
+    return [], set()
+  counts = collections.Counter(locations.values())
+  names: list[str] = []
+  keys: list[tuple[str, ...]] = []
+  places: list[tuple[bytes, ...]] = []
+  found: list[tuple[str, ...] | LatePaths] = []
+  for tensor in named:
+    _, key, suffix, object_key, attribute, _, bare_key = tensor
+    place = locations[key]
+    if bare_key is None or bare_key == key:
+      if counts[place] != 1:
+        continue
+      name = key if _ATTRIBUTES not in key else tensor[0] + suffix
+      if not name:
+        continue
+      keys.append((key,))
+    else:
+      if counts[place] != 2 or locations[bare_key] != place:
+        continue
+      if _ATTRIBUTES not in key or _ATTRIBUTES in bare_key:
+        continue
+      name = bare_key
+      keys.append((bare_key, key))
+    names.append(name)
+    places.append(place)
+    if paths is None or object_key is None:
+      found.append(())
+    elif attribute == layout.VARIABLE_VALUE and not suffix:
+      found.append(LatePaths(paths, key))
+    else:
+      found.append(tuple(_paths_of(tensor, paths)))
+  entries = list(index.entries_at(places, [own[0] for own in keys]))
+  new = tuple.__new__  # The constructors would take twice as long.
+  parts = [(new(StoredPart, (None, entry)),) for entry in entries]
+  fields = zip(names, keys, entries, parts, found)
+  return (
+    [new(SavedTensor, each) for each in fields],
+    {key for own in keys for key in own},
+  )
+
+
+def _listed_together(
+  index: Index,
+  locations: dict[str, tuple[bytes, ...]],
+  named: Iterable[tensor_names.NamedTensor],
+  paths: ObjectPaths | None,
+) -> list[SavedTensor]:
+  """All tensors that some keys stand for, whatever keys their bytes have."""
+  named = list(named)
   names = {tensor.key: tensor.name + tensor.suffix for tensor in named}
-  paths = _paths_by_key(named, graph) if graph is not None else {}
+  own_paths = {}
+  if paths is not None:
+    own_paths = {t.key: _paths_of(t, paths) for t in named if t.object_key is not None}
   tensors = []
   for keys, entry in _groups(index, locations, named, names):
     parts: tuple[StoredPart, ...] = (StoredPart(None, entry),)
@@ -126,12 +206,56 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
       parts = tuple(
         StoredPart(*pair) for pair in index.slice_entries(_sliced(index, keys))
       )
-    object_paths = [path for key in keys if key in paths for path in paths[key]]
+    object_paths = [path for key in keys for path in own_paths.get(key, ())]
     name = keys[0]
     if _ATTRIBUTES in name:
       name = names.get(name) or name.rpartition(_VALUE_SUFFIX)[0] or name
     tensors.append(SavedTensor(name, keys, entry, parts, tuple(object_paths)))
-  return sorted(tensors, key=operator.attrgetter("name"))
+  return tensors
+
+
+def paths_follow(tensors: Iterable[SavedTensor]) -> bool:
+  """Whether the object paths of all tensors follow from their names, for certain.
+
+  Args:
+    tensors: those of one checkpoint, or some of them.
+
+  Returns:
+    False where the paths have to be looked at to tell; see `ObjectPaths.follow`.
+  """
+  names: dict[str, str] = {}
+  finder: ObjectPaths | None = None
+  for tensor in tensors:
+    if isinstance(tensor.paths, LatePaths):
+      finder = tensor.paths.finder
+      names[tensor.paths.key] = tensor.name
+    elif any(map(_is_unexpected, tensor.paths, itertools.repeat(tensor.name))):
+      return False
+  return finder is None or finder.follow(names)
+
+
+def unexpected_paths(tensors: Iterable[SavedTensor]) -> list[tuple[str, ...]]:
+  """The object paths of each tensor, but of those whose paths all follow from the name.
+
+  In a dual checkpoint, the step is also the counter of saves.
+
+  Args:
+    tensors: those of one checkpoint, or some of them.
+  """
+  tensors = list(tensors)
+  if paths_follow(tensors):
+    return [()] * len(tensors)
+  return [
+    tensor.object_paths
+    if any(_is_unexpected(path, tensor.name) for path in tensor.object_paths)
+    else ()
+    for tensor in tensors
+  ]
+
+
+def _is_unexpected(path: str, name: str) -> bool:
+  flat = f"{layout.VAR_LIST}/{layout.escape_local_name(name)}"
+  return path not in (layout.nested_path(name), flat, layout.SAVE_COUNTER)
 
 
 def _sliced(index: Index, keys: tuple[str, ...]) -> str:
@@ -139,108 +263,18 @@ def _sliced(index: Index, keys: tuple[str, ...]) -> str:
   return next(key for key in keys if index.entry(key).slices)
 
 
-class ObjectPaths:
-  """The paths from an object graph's root to the objects that store something.
-
-  Args:
-    graph: the object graph.
-
-  >>> graph = ObjectGraph()
-  >>> key = graph.add_variable([("var_list", "net/w"), ("net", "w")], "net/w")
-  >>> ObjectPaths(graph).of(key)
-  ['net/w', 'var_list/net.Sw']
-  """
-
-  def __init__(self, graph: ObjectGraph):
-    self._nodes = graph.nodes_by_key()
-    self._shortest = graph.paths()
-    self._spelled: dict[int, str | None] = {0: ""}
-    self._found: dict[int, list[str]] = {}
-    escape = layout.escape_local_name
-    nodes, found = graph.nodes, self._found
-    for parent, node in enumerate(nodes):
-      start: str | None = None
-      for name, child in node.children.items():
-        if not nodes[child].attributes:
-          continue
-        if start is None:
-          start = self._spell(parent)
-          if start is None:
-            break
-        path = start + escape(name)
-        if len(path) > _MAX_PATH_LENGTH:
-          path = "..." + path[-_MAX_PATH_LENGTH:]
-        paths = found.get(child)
-        if paths is None:
-          found[child] = [path]
-        elif len(paths) < _MAX_PATHS:
-          paths.append(path)
-
-  def of(self, key: str) -> list[str]:
-    """The paths of the object that stores a key, each up to its parents the shortest.
-
-    Args:
-      key: a checkpoint key of the object graph.
-
-    Returns:
-      The paths, first those that end in a name rather than a number, as in a list,
-      and of these the shortest; none for a slot variable, which has no parent, and for
-      a key that the graph does not have. Beyond some number they are left out, and
-      beyond some length their beginning is.
-    """
-    paths = self._found.get(self._nodes.get(key, -1), [])
-    if len(paths) == 2:  # most often; to compare takes less than to sort
-      first, second = paths
-      in_order = _plainness(first) <= _plainness(second)
-      return paths if in_order else [second, first]
-    return sorted(paths, key=_plainness) if len(paths) > 1 else paths
-
-  def _spell(self, node_id: int) -> str | None:
-    """The shortest path of a node, with a slash behind it, made once for all children."""
-    steps: list[tuple[int, str]] = []
-    while node_id not in self._spelled:
-      step = self._shortest.parent(node_id)
-      if step is None:
-        self._spelled[node_id] = None
-        break
-      steps.append((node_id, step[1]))
-      node_id = step[0]
-    path = self._spelled[node_id]
-    for below, name in reversed(steps):
-      if path is not None:
-        path = path + layout.escape_local_name(name) + "/"
-        path = path[-2 * _MAX_PATH_LENGTH :]
-      self._spelled[below] = path
-    return path
-
-
-def _plainness(path: str) -> tuple[bool, int, str]:
-  is_number = path[-1:].isdigit() and path.rpartition("/")[2].isdigit()
-  return (is_number, path.count("/"), path)
-
-
-def _paths_by_key(
-  named: Iterable[tensor_names.NamedTensor], graph: ObjectGraph
-) -> dict[str, list[str]]:
-  """The object paths of every key that the object graph has."""
-  paths = ObjectPaths(graph)
-  found = {}
-  for tensor in named:
-    if tensor.object_key is None:
-      continue
-    object_key = tensor.object_key
-    stored = object_key
-    if tensor.suffix:
-      stored = object_key[: -len(tensor.suffix)]
-    # No edge leads to a slot variable; its key spells a path nevertheless.
-    own = paths.of(stored) or [object_key.rpartition(_ATTRIBUTES)[0]]
-    suffix = tensor.suffix
-    if tensor.attribute not in (None, layout.VARIABLE_VALUE):
-      suffix = f"{_ATTRIBUTES}{tensor.attribute}{suffix}"
-    if suffix or not all(own):
-      own = [path + suffix for path in own if path]
-    found[tensor.key] = own
-  return found
+def _paths_of(tensor: tensor_names.NamedTensor, paths: ObjectPaths) -> list[str]:
+  """The object paths of a tensor that the object graph has."""
+  object_key, suffix = tensor.object_key, tensor.suffix
+  assert object_key is not None
+  stored = object_key[: -len(suffix)] if suffix else object_key
+  if not suffix and tensor.attribute in (None, layout.VARIABLE_VALUE):
+    return paths.of_value(stored)
+  # No edge leads to a slot variable; its key spells a path nevertheless.
+  own = paths.of(stored) or [object_key.rpartition(_ATTRIBUTES)[0]]
+  if tensor.attribute not in (None, layout.VARIABLE_VALUE):
+    suffix = f"{_ATTRIBUTES}{tensor.attribute}{suffix}"
+  return [path + suffix for path in own if path]
 
 
 def _groups(

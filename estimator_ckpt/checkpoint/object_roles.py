@@ -24,12 +24,15 @@ _MODEL_VARIABLES = "_trainable_variables"
 
 def optimizer_nodes(graph: ObjectGraph) -> list[int]:
   """The numbers of the nodes that are optimizers."""
-  return [
-    node_id
-    for node_id, node in enumerate(graph.nodes)
-    if node.slot_variables
-    or (len(node.children) > 1 and any(own <= node.children.keys() for own in _KERAS))
-  ]
+  columns = graph.columns
+  found = {node_id for node_id, _ in columns.slots}
+  names = set(columns.names)
+  kinds = [own for own in _KERAS if own <= names]
+  for node_id in columns.parents if kinds else ():
+    children = columns.children_of(node_id).keys()
+    if len(children) > 1 and any(own <= children for own in kinds):
+      found.add(node_id)
+  return sorted(found)
 
 
 def classify_objects(graph: ObjectGraph) -> dict[str, Role]:

@@ -23,14 +23,16 @@ from __future__ import annotations
 
 import bisect
 import collections
+import operator
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as optimizer_names
-from estimator_ckpt.checkpoint.object_graph import Attribute, ObjectGraph
+from estimator_ckpt.checkpoint.graph_columns import GraphColumns
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
 from estimator_ckpt.older_pythons import cached_property
 from estimator_ckpt.value_classes import NamedTuple
@@ -119,15 +121,12 @@ def named_tensors(
     return _name_based(index, index.keys() if locations is None else list(locations))
   if locations is None:
     locations = index.locations()
-  tensors = _ObjectTensors(locations, graph).tensors()
-  claimed = {tensor.object_key for tensor in tensors}
-  bare = [
-    key
-    for key in locations
-    if key not in claimed and key != layout_lib.OBJECT_GRAPH_KEY
-  ]
-  tensors, left = _match_bare_keys(index, locations, tensors, bare)
-  return tensors + _name_based(index, left)
+  found = _ObjectTensors(locations, graph).tensors()
+  claimed = set(found.keys)
+  claimed.add(layout_lib.OBJECT_GRAPH_KEY)
+  bare = [key for key in locations if key not in claimed]
+  bare_keys, left = _match_bare_keys(index, locations, found, bare)
+  return found.named(bare_keys) + _name_based(index, left)
 
 
 def _name_based(index: Index, keys: Sequence[str]) -> list[NamedTensor]:
@@ -152,42 +151,40 @@ def _name_based(index: Index, keys: Sequence[str]) -> list[NamedTensor]:
 def _match_bare_keys(
   index: Index,
   locations: Mapping[str, tuple[bytes, ...]],
-  tensors: list[NamedTensor],
+  found: _Found,
   bare: Sequence[str],
-) -> tuple[list[NamedTensor], list[str]]:
-  """Gives tensors the names of the name-based keys that stand for the same bytes."""
+) -> tuple[list[str | None], list[str]]:
+  """Finds the name-based keys that stand for the same bytes as objects' tensors.
+
+  Returns:
+    For each tensor its name-based key, or None; and the keys that are left.
+  """
+  bare_keys: list[str | None] = [None] * len(found.keys)
   if not bare:
-    return tensors, []
+    return bare_keys, []
   free = dict.fromkeys(bare)
-  named = list(tensors)
   # A name that the object graph says too comes first: empty tensors may share a place.
   rest = []
-  for position, tensor in enumerate(tensors):
-    name = tensor.full_name
+  full_names = list(map(operator.add, found.names, found.suffixes))
+  places = map(locations.__getitem__, found.keys)
+  for position, (name, place) in enumerate(zip(full_names, places)):
     if name in free and (
-      locations[name] == locations[tensor.key] or _same_content(index, name, tensor.key)
+      locations[name] == place or _same_content(index, name, found.keys[position])
     ):
-      named[position] = _with_bare_key(tensor, name)
+      bare_keys[position] = name
       del free[name]
-    elif not tensor.is_save_counter:
+    elif found.keys[position] != SAVE_COUNTER_KEY:
       rest.append(position)
   by_location: dict[tuple[bytes, ...], list[str]] = collections.defaultdict(list)
   for key in free if rest else ():
     by_location[locations[key]].append(key)
   for position in rest:
-    tensor = tensors[position]
-    for key in by_location.get(locations[tensor.key], ()):
-      if key in free and key.endswith(tensor.suffix):
-        named[position] = _with_bare_key(tensor, key)
+    for key in by_location.get(locations[found.keys[position]], ()):
+      if key in free and key.endswith(found.suffixes[position]):
+        bare_keys[position] = key
         del free[key]
         break
-  return named, list(free)
-
-
-def _with_bare_key(tensor: NamedTensor, key: str) -> NamedTensor:
-  name = key[: len(key) - len(tensor.suffix)]
-  # Its name and its bare key; `_replace` takes five times as long.
-  return NamedTensor(name, *tensor[1:-1], key)
+  return bare_keys, list(free)
 
 
 def _same_content(index: Index, a: str, b: str) -> bool:
@@ -217,6 +214,47 @@ def small_content(index: Index, key: str) -> tuple[object, ...] | None:
   return entry.dtype, entry.size, entry.crc32c
 
 
+class _Found:
+  """The tensors of an object graph, as columns.
+
+  Attributes:
+    names: the name of each, without suffix.
+    keys: the key of each.
+    suffixes: what each key has behind that of the object.
+    attributes: what of its object each one is.
+    paths: the name that the path of each object spells.
+  """
+
+  def __init__(
+    self,
+    names: list[str],
+    keys: list[str],
+    suffixes: list[str],
+    attributes: list[str],
+    paths: list[str],
+  ):
+    self.names = names
+    self.keys = keys
+    self.suffixes = suffixes
+    self.attributes = attributes
+    self.paths = paths
+
+  def named(self, bare_keys: Sequence[str | None]) -> list[NamedTensor]:
+    """The tensors, each called as its name-based key where it has one."""
+    suffixes = self.suffixes
+    names = [
+      name if bare is None else bare[: len(bare) - len(suffix)]
+      for name, bare, suffix in zip(self.names, bare_keys, suffixes)
+    ]
+    new = tuple.__new__  # The constructor would take twice as long.
+    return [
+      new(NamedTensor, fields)
+      for fields in zip(
+        names, self.keys, suffixes, self.keys, self.attributes, self.paths, bare_keys
+      )
+    ]
+
+
 class _ObjectTensors:
   """Names the tensors that an object graph has."""
 
@@ -224,9 +262,11 @@ class _ObjectTensors:
     self._stored_keys = stored_keys
     self._is_estimators = any(key in stored_keys for key in _ESTIMATORS_STEPS)
     self._graph = graph
+    self._columns = graph.columns
+    root = self._columns.children_of(0)
     self._dicts_of_names = {
-      own: graph.nodes[graph.nodes[0].children[own]].children
-      for own in _dicts_of_names(graph)
+      own: self._columns.children_of(root[own])
+      for own in _dicts_of_names(self._columns)
     }
 
   @cached_property
@@ -240,80 +280,117 @@ class _ObjectTensors:
 
   @cached_property
   def _paths(self) -> Sequence[layout_lib.Path | None]:
-    return self._graph.paths()
+    return self._columns.paths()
 
-  def tensors(self) -> list[NamedTensor]:
-    stored = list(self._stored())
-    attributes = [(node_id, attribute) for node_id, attribute, _ in stored]
-    paths = [self._path_name(*item) for item in attributes]
-    names = self._full_names([attribute for _, attribute in attributes], paths)
-    self._name_slots(attributes, names)
-    self._name_keras_slots([node_id for node_id, _ in attributes], names)
-    found = []
-    for (_, attribute, keys), name, path in zip(stored, names, paths):
-      for key in keys:
-        suffix = key[len(attribute.checkpoint_key) :]
-        found.append(NamedTensor(name or path, key, suffix, key, attribute.name, path))
-    return found
+  def tensors(self) -> _Found:
+    columns = self._columns
+    places, suffixed = self._stored()
+    owners = [columns.owners[place] for place in places]
+    attributes = [columns.attributes[place] for place in places]
+    full_names = [columns.full_names[place] for place in places]
+    keys = [columns.keys[place] for place in places]
+    paths = self._path_names(owners, attributes, full_names, keys)
+    names = self._full_names(full_names, paths)
+    self._name_slots(owners, paths, names)
+    self._name_keras_slots(owners, names)
+    names = [name or path for name, path in zip(names, paths)]
+    suffixes = [""] * len(keys)
+    if not suffixed:
+      return _Found(names, keys, suffixes, attributes, paths)
+    rows = []
+    for place, row in zip(places, zip(names, keys, suffixes, attributes, paths)):
+      for key in suffixed.get(place, row[1:2]):
+        rows.append((row[0], key, key[len(row[1]) :], *row[3:]))
+    return _Found(*map(list, zip(*rows)))
 
-  def _stored(self) -> Iterator[tuple[int, Attribute, list[str]]]:
-    """The attributes that the index has, each with its keys; a key comes once."""
-    own: set[str] = set()
+  def _stored(self) -> tuple[Sequence[int], dict[int, list[str]]]:
+    """The stored values that the index has, by their places in the columns.
+
+    Returns:
+      The places, of which one key comes once; and for those whose key is no tensor's,
+      the keys of their tensors, which begin with it.
+    """
+    keys = self._columns.keys
+    first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1)))
+    if len(first) == len(keys) and all(map(self._stored_keys.__contains__, keys)):
+      return range(len(keys)), {}
     sorted_keys: list[str] = []
-    seen: set[str] = set()
-    for node_id, attribute in self._graph.attributes():
-      key = attribute.checkpoint_key
-      if not key or key in seen:
+    places = []
+    suffixed = {}
+    for place, key in enumerate(keys):
+      if not key or first[key] != place:
         continue
-      seen.add(key)
       if key in self._stored_keys:
-        yield node_id, attribute, [key]
+        places.append(place)
         continue
       # A table's two tensors, an iterator's state: keys that begin with it.
-      if not own:
-        own = {attribute.checkpoint_key for _, attribute in self._graph.attributes()}
-        sorted_keys = sorted(self._stored_keys)
+      sorted_keys = sorted_keys or sorted(self._stored_keys)
       start = bisect.bisect_left(sorted_keys, key)
-      suffixed = []
+      own = []
       for candidate in sorted_keys[start : start + _MAX_SUFFIXED]:
         if not candidate.startswith(key):
           break
-        if candidate not in own and "/" not in candidate[len(key) :]:
-          suffixed.append(candidate)
-      if suffixed:
-        yield node_id, attribute, suffixed
+        if candidate not in first and "/" not in candidate[len(key) :]:
+          own.append(candidate)
+      if own:
+        places.append(place)
+        suffixed[place] = own
+    return places, suffixed
 
-  def _path_name(self, node_id: int, attribute: Attribute) -> str:
-    if attribute.name == layout_lib.VARIABLE_VALUE:
-      # Where a dict of names has the object, most often its name is the full name.
-      name = attribute.full_name
-      for own, children in self._dicts_of_names.items():
-        if children.get(name) == node_id:
-          if layout_lib.object_key((own, name)) == attribute.checkpoint_key:
-            return name
-      in_dict, name = self._in_dicts.get(attribute.checkpoint_key, (None, ""))
+  def _path_names(
+    self,
+    owners: Sequence[int],
+    attributes: Sequence[str],
+    full_names: Sequence[str],
+    keys: Sequence[str],
+  ) -> list[str]:
+    """The names that the paths of objects spell."""
+    # Where a dict of names has the object, most often its name is the full name.
+    in_dicts: list[str | None] = [None] * len(keys)
+    escaped = layout_lib.escape_local_names(full_names)
+    ending = layout_lib.object_key((), layout_lib.VARIABLE_VALUE)
+    for own, children in self._dicts_of_names.items():
+      own_keys = [f"{own}/{name}/{ending}" for name in escaped]
+      reached = list(map(children.get, full_names))
+      if own_keys == keys and reached == owners:
+        in_dicts = list(full_names)
+      elif children:
+        in_dicts = [
+          name if own_key == key and node_id == owner else known
+          for own_key, key, node_id, owner, name, known in zip(
+            own_keys, keys, reached, owners, full_names, in_dicts
+          )
+        ]
+    return [
+      path
+      if path is not None and attribute == layout_lib.VARIABLE_VALUE
+      else self._path_name(owner, attribute, key)
+      for path, attribute, owner, key in zip(in_dicts, attributes, owners, keys)
+    ]
+
+  def _path_name(self, node_id: int, attribute: str, own_key: str) -> str:
+    if attribute == layout_lib.VARIABLE_VALUE:
+      in_dict, name = self._in_dicts.get(own_key, (None, ""))
       if in_dict == node_id:
         return name
-    key = layout_lib.parse_object_key(attribute.checkpoint_key)
+    key = layout_lib.parse_object_key(own_key)
     path: Sequence[str]
     if key is not None and key.slot is not None:
       # A slot variable has no parent, and so no path.
       path = (*key.path, key.slot)
-    elif key is not None and self._graph.lookup(key.path) == node_id:
+    elif key is not None and self._columns.lookup(key.path) == node_id:
       path = key.path
     else:
-      path = self._paths[node_id] or (attribute.checkpoint_key,)
+      path = self._paths[node_id] or (own_key,)
     if len(path) == 2 and path[0] in self._dicts_of_names:
       path = path[1:]
-    if attribute.name not in (layout_lib.VARIABLE_VALUE, "table"):
-      path = (*path, attribute.name)
+    if attribute not in (layout_lib.VARIABLE_VALUE, "table"):
+      path = (*path, attribute)
     return "/".join(path)
 
-  def _full_names(
-    self, attributes: Sequence[Attribute], paths: Sequence[str]
-  ) -> list[str]:
+  def _full_names(self, said: Sequence[str], paths: Sequence[str]) -> list[str]:
     """The names the graph says; "" where what it says is not to be trusted."""
-    names = [attribute.full_name for attribute in attributes]
+    names = list(said)
     if names == paths:
       return names
     counts = collections.Counter(names)
@@ -330,23 +407,22 @@ class _ObjectTensors:
     return name in spelled or _UNNAMED.fullmatch(name) is not None
 
   def _name_slots(
-    self, attributes: Sequence[tuple[int, Attribute]], names: list[str]
+    self, owners: Sequence[int], paths: Sequence[str], names: list[str]
   ) -> None:
     """Names the slots that have no name of their own after their variables."""
-    optimizers = [(i, n) for i, n in enumerate(self._graph.nodes) if n.slot_variables]
     position_of: dict[int, int] = {}
-    if optimizers:
-      for position, (node_id, _) in enumerate(attributes):
+    if self._columns.slots:
+      for position, node_id in enumerate(owners):
         position_of.setdefault(node_id, position)
     unnamed: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
-    for node_id, node in optimizers:
-      for slot in node.slot_variables:
+    for node_id, slots in self._columns.slots:
+      optimizer = "/".join(self._paths[node_id] or ())
+      for slot in slots:
         own = position_of.get(slot.slot_variable_node_id)
         variable = position_of.get(slot.original_variable_node_id)
         if own is None or variable is None or names[own]:
           continue
-        of = names[variable] or self._path_name(*attributes[variable])
-        optimizer = "/".join(self._paths[node_id] or ())
+        of = names[variable] or paths[variable]
         unnamed[f"{of}/{slot.slot_name}"].append((own, f"{of}/{optimizer}"))
     for name, members in unnamed.items():
       for position, qualified in members:
@@ -392,15 +468,16 @@ def _tf1_slot_names(
   return renamed
 
 
-def _dicts_of_names(graph: ObjectGraph) -> frozenset[str]:
+def _dicts_of_names(columns: GraphColumns) -> frozenset[str]:
   """The children of the root that map whole names to variables."""
   found = set()
+  root = columns.children_of(0)
   for name in _NAME_DICTS:
-    node_id = graph.nodes[0].children.get(name)
+    node_id = root.get(name)
     if node_id is None:
       continue
-    children = graph.nodes[node_id].children
     # `vars` may be anybody's list; a dict of names has a scope somewhere.
+    children = columns.children_of(node_id)
     if name == layout_lib.VAR_LIST or any("/" in child for child in children):
       found.add(name)
   return frozenset(found)

@@ -170,8 +170,9 @@ def _plan_from_names(
   for tensor, name in renamed:
     suffixes[name].append(tensor.suffix)
     sources[name + tensor.suffix] = tensor.key
+  opaque = _opaque_keys(index, list(sources.values()))
   saved = [
-    key_plan.Saved(name, tuple(own), own == [""] and _is_variable(index, sources[name]))
+    key_plan.Saved(name, tuple(own), own == [""] and sources[name] not in opaque)
     for name, own in suffixes.items()
   ]
   given = key_plan.plan_save(saved, to, None, layout, GLOBAL_STEP in sources)
@@ -287,8 +288,11 @@ def _add_save_counter(
   scalars[SAVE_COUNTER_KEY] = 1 if step is None else step
 
 
-def _is_variable(index: Index, key: str) -> bool:
-  return index.entry(key).dtype not in (dtypes.VARIANT, dtypes.RESOURCE)
+def _opaque_keys(index: Index, keys: Sequence[str]) -> set[str]:
+  """The keys of variants and resources, which are no variables."""
+  entries = index.entries_at([index.location(key) for key in keys], keys)
+  opaque = (dtypes.VARIANT, dtypes.RESOURCE)
+  return {key for key, entry in zip(keys, entries) if entry.dtype in opaque}
 
 
 def _notes(

@@ -249,14 +249,11 @@ def _with_own_counter(tensors: Iterable[SavedTensor]) -> Iterator[SavedTensor]:
       yield tensor
       continue
     name = layout.SAVE_COUNTER
-    yield value_classes.replace(
-      tensor,
+    yield tensor._replace(
       keys=tuple(key for key in tensor.keys if key != counter),
-      object_paths=tuple(path for path in tensor.object_paths if path != name),
+      paths=tuple(path for path in tensor.object_paths if path != name),
     )
-    yield value_classes.replace(
-      tensor, name=name, keys=(counter,), object_paths=(name,)
-    )
+    yield tensor._replace(name=name, keys=(counter,), paths=(name,))
 
 
 def _match(one: _Side, other: _Side) -> tuple[list[_Pair], list[Difference]]:

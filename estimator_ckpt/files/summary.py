@@ -149,7 +149,7 @@ class CheckpointSummary:
       "v1": self.is_v1,
       "step": self.step,
       "step_key": self.step_key,
-      "objects": len(self.graph.nodes) if self.graph is not None else None,
+      "objects": self.graph.num_nodes if self.graph is not None else None,
       "index_bytes": self.index_size,
       "data_files": [
         {"path": f.path, "bytes": f.size, "needed_bytes": f.needed}
@@ -268,7 +268,7 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
         role = _optimizer_role(said[0], tensor)
       elif tensor is step:
         role = Role(RoleKind.GLOBAL_STEP)
-      elif _is_other(tensor):
+      elif tensor.keys[0] in _OWN_KEYS or tensor.entry.dtype in _OPAQUE:
         role = Role(RoleKind.OTHER)
     roles.append(role)
   return roles
@@ -281,27 +281,27 @@ def _optimizer_role(said: Role, tensor: SavedTensor) -> Role:
   return said
 
 
-def _is_other(tensor: SavedTensor) -> bool:
-  return tensor.keys[0] in _OWN_KEYS or tensor.entry.dtype in _OPAQUE
-
-
 def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
   """The tensor that holds the training step, or None.
 
   Args:
     tensors: what a checkpoint has.
   """
+  numbers = [
+    tensor
+    for tensor in tensors
+    if not tensor.entry.shape
+    and tensor.entry.dtype in _INTEGERS
+    and not tensor.entry.slices
+  ]
+  for tensor in numbers:
+    if tensor.name == roles_lib.GLOBAL_STEP or roles_lib.GLOBAL_STEP in tensor.keys:
+      return tensor
   places: dict[str, SavedTensor] = {}
-  for tensor in tensors:
-    if tensor.entry.shape or tensor.entry.dtype not in _INTEGERS or tensor.entry.slices:
-      continue
-    for name in (tensor.name, *tensor.keys):
-      places.setdefault(f"name {name}", tensor)
+  for tensor in numbers:
     for path in tensor.object_paths:
-      places.setdefault(f"path {path}", tensor)
-  wanted = [f"name {roles_lib.GLOBAL_STEP}"]
-  wanted += [f"path {path}" for path in _STEP_PATHS]
-  return next((places[place] for place in wanted if place in places), None)
+      places.setdefault(path, tensor)
+  return next((places[path] for path in _STEP_PATHS if path in places), None)
 
 
 def _read_integer(shards: Shards, tensor: SavedTensor) -> int:

@@ -18,7 +18,7 @@ from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as optimizer_names
 from estimator_ckpt.checkpoint import tensor_names
-from estimator_ckpt.checkpoint.listing import ObjectPaths
+from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.checkpoint.optimizers import CONVERTED, OPTIMIZERS, family
 from estimator_ckpt.checkpoint.partition_strategy import parts_of
 from estimator_ckpt.checkpoint.roles import RoleKind

@@ -15,9 +15,9 @@ from typing import Any
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.new_tensors import NewTensor
-from estimator_ckpt.checkpoint.listing import ObjectPaths
 from estimator_ckpt.checkpoint.name_pattern import NamePattern, matches_any
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.keras import matching as keras_matching
 from estimator_ckpt.keras import source as keras_source

@@ -21,8 +21,8 @@ from estimator_ckpt.checkpoint import formats
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
-from estimator_ckpt.checkpoint.listing import ObjectPaths
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.checkpoint.partition_strategy import row_parts
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 from estimator_ckpt.checkpoint.tensor_names import NamedTensor, named_tensors

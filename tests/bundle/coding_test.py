@@ -168,3 +168,17 @@ def test_whatever_reads_as_an_ordered_code_is_its_only_spelling(data):
     except CorruptCheckpointError:
       continue
     assert encode(value) == data[:end]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 2**30)))
+def test_many_varints_are_those_of_each_by_itself(values):
+  varints = coding.encode_varints(values)
+  assert varints == list(map(coding.encode_varint, values))
+  assert coding.read_varints(varints) == values
+
+
+@given(st.lists(st.binary(max_size=6)))
+def test_many_texts_round_trip_whatever_bytes_they_are(values):
+  texts = coding.decode_texts(values)
+  assert texts == [value.decode("utf-8", "surrogateescape") for value in values]
+  assert coding.encode_texts(texts) == values

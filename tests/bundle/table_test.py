@@ -289,3 +289,11 @@ def test_any_block_is_entries_or_a_checkpoint_error(contents):
     except CorruptCheckpointError:
       continue
     assert items == sorted(dict(items).items())
+
+
+@given(st.binary(min_size=1, max_size=6), st.binary(min_size=1, max_size=6))
+def test_the_first_value_of_a_table_is_replaced(old, new):
+  items = [(b"", old), *((b"key %03d" % n, b"v" * n) for n in range(99))]
+  wanted = table_writer.write_table([(b"", new), *items[1:]], 512)
+  found = table_writer.replace_first(table_writer.write_table(items, 512), new)
+  assert found == (wanted if len(new) == len(old) else None)

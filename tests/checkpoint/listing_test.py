@@ -5,9 +5,10 @@ import pytest
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import TensorSlice
-from estimator_ckpt.checkpoint import formats
-from estimator_ckpt.checkpoint.listing import ObjectPaths, saved_tensors
+from estimator_ckpt.checkpoint import formats, listing, tensor_names
+from estimator_ckpt.checkpoint.listing import saved_tensors
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
+from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from tests import golden
 from tests.bundle_builder import BundleBuilder, dual_builder
 
@@ -163,3 +164,22 @@ def test_slices_are_read_with_their_entries():
     TensorSlice(((1, 2), (0, -1))),
   ]
   assert [part.entry.size for part in tensor.parts] == [4, 8]
+
+
+@pytest.mark.parametrize("name", golden.names())
+def test_tensors_with_bytes_of_their_own_are_listed_as_all_together(name):
+  prefix = golden.path(name)
+  index = Index.read(prefix)
+  graph = formats.read_object_graph(prefix, index)
+  locations = index.locations()
+  named = tensor_names.named_tensors(index, graph, locations)
+  paths = ObjectPaths(graph) if graph is not None else None
+  expected = listing._listed_together(index, locations, named, paths)
+  found = saved_tensors(index, graph)
+  assert [(t.name, t.keys, t.entry, t.parts, t.object_paths) for t in found] == [
+    (t.name, t.keys, t.entry, t.parts, t.object_paths)
+    for t in sorted(expected, key=lambda t: t.name)
+  ]
+  for tensor in found:
+    if listing.paths_follow([tensor]):
+      assert listing.unexpected_paths([tensor]) == [()]

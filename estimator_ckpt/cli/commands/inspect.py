@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from estimator_ckpt.bundle.paths import as_directory
 from estimator_ckpt.cli import terminal
@@ -209,7 +209,7 @@ def _heading(summary: CheckpointSummary) -> Iterator[str]:
     count = len(summary.data_files)
     text += f", in {'a file' if count == 1 else 'files'} of the old format V1"
   if summary.graph is not None:
-    text += f", {terminal.plural(len(summary.graph.nodes), 'object')}"
+    text += f", {terminal.plural(summary.graph.num_nodes, 'object')}"
   yield line("format", text)
   if summary.tensorflow_version:
     yield line("written by", f"TensorFlow {summary.tensorflow_version}")
@@ -281,10 +281,12 @@ def _step_name(summary: CheckpointSummary) -> str:
 
 
 def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
+  from estimator_ckpt.checkpoint.listing import unexpected_paths
+
   wide = terminal.width()
   columns = [terminal.Column("name", elastic=True)]
   tensors = [tensor for tensor, _ in rows]
-  paths = _unexpected_paths(tensors)
+  paths = unexpected_paths(tensors)
   has_paths = any(paths)
   if has_paths:
     columns.append(terminal.Column("object path", elastic=True))
@@ -319,30 +321,6 @@ def _texts(say: Callable[[Any], str], values: Sequence[Any]) -> list[str]:
   """What a function says of each value; equal values are said once."""
   said = {value: say(value) for value in dict.fromkeys(values)}
   return [said[value] for value in values]
-
-
-def _unexpected_paths(tensors: Iterable[SavedTensor]) -> list[tuple[str, ...]]:
-  """The object paths of each, unless all follow from the name: flat, or by scope.
-
-  In a dual checkpoint, the step is also the counter of saves.
-  """
-  from estimator_ckpt.checkpoint.layout import (
-    SAVE_COUNTER,
-    VAR_LIST,
-    escape_local_name,
-  )
-
-  found = []
-  for tensor in tensors:
-    name = tensor.name
-    nested = name
-    if "." in name:
-      nested = "/".join(map(escape_local_name, name.split("/")))
-    expected = (nested, f"{VAR_LIST}/{escape_local_name(name)}", SAVE_COUNTER)
-    paths = tensor.object_paths
-    unexpected = [path for path in paths if path not in expected]
-    found.append(paths if unexpected else ())
-  return found
 
 
 def _paths_text(paths: Sequence[str], wide: int | None) -> str:

@@ -77,7 +77,7 @@ def checkpoint_section(
     "is_v1": summary.is_v1,
     "tensorflow_version": summary.tensorflow_version,
     "step": summary.step,
-    "objects": len(summary.graph.nodes) if summary.graph is not None else None,
+    "objects": summary.graph.num_nodes if summary.graph is not None else None,
     "index_bytes": summary.index_size,
     "data_files": [
       {"path": file.path, "bytes": file.size, "is_cut": file.is_cut}

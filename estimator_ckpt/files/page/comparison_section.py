@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,10 +35,7 @@ def comparison_section(
     Lists, dicts, texts and finite numbers.
   """
   # A tensor of one side may have the key of another's: the place is the key here.
-  rows = [
-    dataclasses.replace(pair.shown, keys=(str(place),))
-    for place, pair in enumerate(pairs)
-  ]
+  rows = [pair.shown._replace(keys=(str(place),)) for place, pair in enumerate(pairs)]
   places = {tensor.key: place for place, tensor in enumerate(rows)}
   section: dict[str, Any] = {
     "a": _side(a),

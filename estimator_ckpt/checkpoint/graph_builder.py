@@ -1,0 +1,100 @@
+"""Builds an object graph of many variables, without an object for each node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.checkpoint.graph_columns import GraphColumns
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph, path_in_use
+
+
+class GraphBuilder:
+  """A new object graph, which variables are added to.
+
+  Example:
+    >>> builder = GraphBuilder()
+    >>> key = builder.add_variable([("var_list", "net/w"), ("net", "w")], "net/w")
+    >>> builder.build().lookup(("net", "w"))
+    2
+  """
+
+  def __init__(self) -> None:
+    """Only a root."""
+    self._columns = GraphColumns()
+    self._columns.count = 1
+    # The children of each node that has any, and the numbers of these by their paths.
+    self._children: dict[int, dict[str, int]] = {0: {}}
+    self._nodes: dict[layout_lib.Path, int] = {(): 0}
+
+  def add_variable(
+    self,
+    paths: Sequence[layout_lib.Path],
+    full_name: str,
+    attribute: str = layout_lib.VARIABLE_VALUE,
+  ) -> str:
+    """Adds one object with one stored value; see `ObjectGraph.add_variable`.
+
+    Args:
+      paths: one or more paths from the root, none of them in use.
+      full_name: the variable's name.
+      attribute: what of the object is stored.
+
+    Returns:
+      The tensor's key.
+
+    Raises:
+      OptionError: a path is in use. What was built is of no use then.
+    """
+    columns = self._columns
+    # Objects above have lower numbers.
+    children = self._children_at(paths[0][:-1])
+    node_id = columns.count
+    columns.count += 1
+    for number, path in enumerate(paths):
+      if number:
+        children = self._children_at(path[:-1])
+      if children.setdefault(path[-1], node_id) != node_id:
+        raise path_in_use(path, full_name)
+    key = layout_lib.object_key(paths[0], attribute)
+    columns.owners.append(node_id)
+    columns.attributes.append(attribute)
+    columns.full_names.append(full_name)
+    columns.keys.append(key)
+    return key
+
+  def lookup(self, path: Sequence[str]) -> int | None:
+    """The number of the node at a path from the root, or None."""
+    node_id = 0
+    for name in path:
+      child = self._children.get(node_id, {}).get(name)
+      if child is None:
+        return None
+      node_id = child
+    return node_id
+
+  def build(self) -> ObjectGraph:
+    """The graph. Nothing can be added after that."""
+    columns = self._columns
+    for parent in sorted(self._children):
+      children = self._children[parent]
+      columns.parents.append(parent)
+      columns.names.extend(children)
+      columns.children.extend(children.values())
+      columns.ends.append(len(columns.children))
+    return ObjectGraph.of_columns(columns)
+
+  def _children_at(self, path: layout_lib.Path) -> dict[str, int]:
+    """The children of the object at a path; adds what is not there yet."""
+    node_id = self._nodes.get(path)
+    if node_id is not None:
+      return self._children[node_id]
+    children = self._children[0]
+    for name in path:
+      node_id = children.get(name)
+      if node_id is None:
+        node_id = children[name] = self._columns.count
+        self._columns.count += 1
+      children = self._children.setdefault(node_id, {})
+    self._nodes[path] = node_id or 0
+    return children

@@ -1,0 +1,122 @@
+"""Object graphs read as columns are those that are read node by node."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from estimator_ckpt import errors
+from estimator_ckpt.bundle import wire
+from estimator_ckpt.checkpoint import graph_nodes, layout
+from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
+from estimator_ckpt.checkpoint.graph_columns import GraphColumns
+from estimator_ckpt.checkpoint.object_graph import (
+  Attribute,
+  Node,
+  ObjectGraph,
+  SlotVariable,
+)
+
+_TEXT = st.sampled_from(["", "w", "net/w", "ä", "\udcff", "a\nb", "\x12", "x" * 200])
+_IDS = st.integers(0, 2)
+_ATTRIBUTES = st.builds(
+  Attribute, st.sampled_from(["VARIABLE_VALUE", "table"]), _TEXT, _TEXT
+)
+_PLAIN_NODES = st.builds(
+  Node, attributes=st.lists(_ATTRIBUTES, min_size=1, max_size=1)
+) | st.builds(Node, children=st.dictionaries(_TEXT, _IDS, max_size=3))
+_NODES = _PLAIN_NODES | st.builds(
+  Node,
+  children=st.dictionaries(_TEXT, _IDS, max_size=2),
+  attributes=st.lists(_ATTRIBUTES, max_size=2),
+  slot_variables=st.lists(st.builds(SlotVariable, _IDS, _TEXT, _IDS), max_size=2),
+  has_checkpoint_values=st.sampled_from([None, True]),
+)
+_NAMES = [f"net/block_{i % 7}/layer_{i}/kernel" for i in range(300)]
+
+
+def _nodes(data: bytes) -> list[Node] | None:
+  """The nodes one by one, and None for what no reader accepts."""
+  try:
+    nodes = [graph_nodes.parse_node(value) for tag, value, _ in wire.scan(data)]
+    ObjectGraph(nodes)._check_references("graph")
+  except errors.CorruptCheckpointError:
+    return None
+  return nodes
+
+
+def _assert_same(columns: GraphColumns, nodes: list[Node]) -> None:
+  expected = GraphColumns.of_nodes(nodes)
+  for name in vars(expected):
+    assert getattr(columns, name) == getattr(expected, name), name
+
+
+def _large() -> ObjectGraph:
+  graph = ObjectGraph()
+  for name, paths in layout.object_paths(_NAMES).items():
+    graph.add_variable(paths, name)
+  graph.add_variable([("save_counter",)], "")
+  return graph
+
+
+@given(st.lists(_PLAIN_NODES, min_size=3, max_size=6) | st.lists(_NODES, min_size=3))
+def test_columns_are_what_the_nodes_have(nodes):
+  columns = GraphColumns.read(ObjectGraph(nodes).serialize(), graph_nodes.parse_node)
+  assert columns is not None
+  _assert_same(columns, nodes)
+
+
+def test_a_large_graph_is_read_without_a_node():
+  def refuse(message: bytes) -> Node:
+    raise AssertionError(message)
+
+  graph = _large()
+  columns = GraphColumns.read(graph.serialize(), refuse)
+  assert columns is not None
+  _assert_same(columns, graph.nodes)
+
+
+def test_a_graph_that_is_built_is_that_of_nodes():
+  builder = GraphBuilder()
+  for name, paths in layout.object_paths(_NAMES).items():
+    builder.add_variable(paths, name)
+  builder.add_variable([("save_counter",)], "")
+  built, expected = builder.build(), _large()
+  assert built.serialize() == expected.serialize()
+  _assert_same(built.columns, expected.nodes)
+  assert built.nodes == expected.nodes
+  assert built.serialize() == expected.serialize()
+
+
+def test_a_path_in_use_is_refused_by_a_builder():
+  builder = GraphBuilder()
+  builder.add_variable([("w",)], "w")
+  with pytest.raises(errors.OptionError, match="'w', meant for 'v', is in use"):
+    builder.add_variable([("v",), ("w",)], "v")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_bytes_are_read_as_node_by_node_or_left_to_that(seed):
+  chance = random.Random(seed)
+  whole = _large().serialize()
+  for _ in range(20):
+    data = bytearray(whole)
+    for _ in range(chance.choice((1, 1, 2))):
+      position = chance.randrange(len(data))
+      data[position] = chance.choice((chance.randrange(256), 0, 10, 18, 26, 127, 128))
+    columns = GraphColumns.read(bytes(data), graph_nodes.parse_node)
+    if columns is not None:
+      nodes = _nodes(bytes(data))
+      assert nodes is not None
+      _assert_same(columns, nodes)
+
+
+def test_a_damaged_graph_has_the_error_of_its_first_damaged_node():
+  data = (
+    ObjectGraph([Node(children={"a": 1}), Node()]).serialize() + b"\x0a\x02\x0a\x09"
+  )
+  with pytest.raises(errors.CorruptCheckpointError, match="^f: truncated message"):
+    ObjectGraph.parse(data, "f")
