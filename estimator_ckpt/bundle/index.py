@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from estimator_ckpt.bundle import coding, files, slices, table, v1_files
@@ -258,9 +258,15 @@ class Index:
     """The `value` of each of many keys, in order."""
     return list(map(self._values.get, map(_encode, keys)))
 
-  def has_all(self, keys: Iterable[str]) -> bool:
-    """Whether all of many keys are tensors'."""
-    return all(map(self._values.__contains__, map(_encode, keys)))
+  def places(self, keys: Sequence[str]) -> list[object]:
+    """For each of many keys, what equals only that of keys of the same bytes; or None."""
+    if not self._slice_keys:
+      return list(self.values(keys))
+    return [self.location(key) if key in self else None for key in keys]
+
+  def all_values(self) -> Collection[bytes]:
+    """The `value` of every tensor, in no order."""
+    return self._values.values()
 
   def keys_besides(self, values: AbstractSet[bytes]) -> list[str]:
     """The keys of tensors whose entries are not known, in the table's order.
@@ -307,12 +313,12 @@ class Index:
     return self._entries.get(location[0]) or self._parse(location[0], key)
 
   def entries_at(
-    self, locations: Sequence[tuple[bytes, ...]], keys: Sequence[str]
+    self, values: Sequence[bytes], keys: Sequence[str]
   ) -> Iterator[BundleEntry]:
-    """Iterates over the entries of many tensors, for less than `entry_at` takes.
+    """Iterates over the entries of many tensors, for less than `entry` takes.
 
     Args:
-      locations: as `locations` has them.
+      values: the bytes of each entry; see `value`.
       keys: the tensors' keys, for errors.
 
     Yields:
@@ -322,13 +328,12 @@ class Index:
       CorruptCheckpointError: an entry is damaged. Those before it were yielded.
     """
     for start in range(0, len(keys), _BATCH):
-      part = locations[start : start + _BATCH]
-      values = [location[0] for location in part]
+      part = values[start : start + _BATCH]
       entries = None
-      if not all(map(self._entries.__contains__, values)):
-        entries = BundleEntry.parse_all(values)
-        self._entries.update(zip(values, entries or ()))
-      yield from entries or map(self.entry_at, part, keys[start : start + _BATCH])
+      if not all(map(self._entries.__contains__, part)):
+        entries = BundleEntry.parse_all(part)
+        self._entries.update(zip(part, entries or ()))
+      yield from entries or map(self._parse, part, keys[start : start + _BATCH])
 
   @property
   def has_slices(self) -> bool:

@@ -28,7 +28,8 @@ def stored_entries(
       first.setdefault(location, key)
     found = dict(zip(first.values(), first))
   keys = list(found)
-  for key, entry in zip(keys, index.entries_at(list(found.values()), keys)):
+  values = [location[0] for location in found.values()]
+  for key, entry in zip(keys, index.entries_at(values, keys)):
     if not entry.slices:
       yield key, None, entry
       continue

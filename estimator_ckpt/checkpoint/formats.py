@@ -116,7 +116,7 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
     )
     if name and attribute in _FIRST_KEY and key != counter
   }
-  if names - {GLOBAL_STEP} and index.has_all(names):
+  if names - {GLOBAL_STEP} and None not in index.values(list(names)):
     return CheckpointFormat.DUAL
   return CheckpointFormat.TF2
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import itertools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
@@ -119,72 +119,71 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   >>> [(tensor.name, len(tensor.keys)) for tensor in saved_tensors(index, None)]
   [('w', 2)]
   """
-  locations = index.locations()
-  named = tensor_names.named_tensors(index, graph, locations)
+  named = tensor_names.named_tensors(index, graph)
   paths = ObjectPaths(graph) if graph is not None else None
-  tensors, keys = _listed_alone(index, locations, named, paths)
+  tensors, values = _listed_alone(index, named, paths)
   if tensors:
-    rest = {key: locations[key] for key in locations if key not in keys}
-    others = [tensor for tensor in named if tensor.key not in keys]
+    keys = index.keys_besides(values)
+    rest = {key: index.location(key) for key in keys}
+    others = [tensor for tensor in named if tensor.key in rest]
     tensors += _listed_together(index, rest, others, paths)
     if len({tensor.name for tensor in tensors}) == len(tensors):
       return sorted(tensors, key=operator.itemgetter(0))
   # Of several tensors with one name, the first is that whose keys come first.
-  tensors = _listed_together(index, locations, named, paths)
+  tensors = _listed_together(index, index.locations(), named, paths)
   return sorted(tensors, key=operator.itemgetter(0))
 
 
 def _listed_alone(
   index: Index,
-  locations: dict[str, tuple[bytes, ...]],
-  named: Iterable[tensor_names.NamedTensor],
+  named: Sequence[tensor_names.NamedTensor],
   paths: ObjectPaths | None,
-) -> tuple[list[SavedTensor], set[str]]:
+) -> tuple[list[SavedTensor], set[bytes]]:
   """The tensors whose bytes have a name, an object key, or one of each.
 
   Returns:
-    Most of the tensors of most checkpoints, and all of their keys.
+    Most of the tensors of most checkpoints, and the bytes of their entries.
   """
   if index.has_slices:
     return [], set()
-  counts = collections.Counter(locations.values())
+  counts = collections.Counter(index.all_values())
   names: list[str] = []
   keys: list[tuple[str, ...]] = []
-  places: list[tuple[bytes, ...]] = []
+  values: list[bytes] = []
   found: list[tuple[str, ...] | LatePaths] = []
-  for tensor in named:
-    _, key, suffix, object_key, attribute, _, bare_key = tensor
-    place = locations[key]
-    if bare_key is None or bare_key == key:
-      if counts[place] != 1:
+  places = zip(
+    index.values([tensor.key for tensor in named]),
+    index.values([tensor.bare_key or tensor.key for tensor in named]),
+  )
+  for tensor, (value, bare_value) in zip(named, places):
+    name, key, suffix, object_key, attribute, _, bare_key = tensor
+    own = (key,) if bare_key is None or bare_key == key else (bare_key, key)
+    if value is None or value != bare_value or counts[value] != len(own):
+      continue
+    if len(own) == 2:
+      name = own[0]
+      if _ATTRIBUTES not in key or _ATTRIBUTES in name:
         continue
-      name = key if _ATTRIBUTES not in key else tensor[0] + suffix
-      if not name:
-        continue
-      keys.append((key,))
+    elif _ATTRIBUTES not in key:
+      name = key
+    elif name + suffix:
+      name += suffix
     else:
-      if counts[place] != 2 or locations[bare_key] != place:
-        continue
-      if _ATTRIBUTES not in key or _ATTRIBUTES in bare_key:
-        continue
-      name = bare_key
-      keys.append((bare_key, key))
+      continue
     names.append(name)
-    places.append(place)
+    keys.append(own)
+    values.append(value)
     if paths is None or object_key is None:
       found.append(())
     elif attribute == layout.VARIABLE_VALUE and not suffix:
       found.append(LatePaths(paths, key))
     else:
       found.append(tuple(_paths_of(tensor, paths)))
-  entries = list(index.entries_at(places, [own[0] for own in keys]))
+  entries = list(index.entries_at(values, [own[0] for own in keys]))
   new = tuple.__new__  # The constructors would take twice as long.
   parts = [(new(StoredPart, (None, entry)),) for entry in entries]
   fields = zip(names, keys, entries, parts, found)
-  return (
-    [new(SavedTensor, each) for each in fields],
-    {key for own in keys for key in own},
-  )
+  return [new(SavedTensor, each) for each in fields], set(values)
 
 
 def _listed_together(

@@ -165,19 +165,18 @@ class _Classifier:
     self._has_keras = mention_keras(names)
 
   def roles(self) -> dict[str, Role]:
-    roles: dict[str, Role] = {}
     slots: dict[tuple[str, str, str], list[tuple[int, str]]] = collections.defaultdict(
       list
     )
     # Of 100,000 names most are plain ones, with a few last words in common.
-    plain: dict[str, bool] = {}
-    for name in self._names:
-      stem, _, last = name.rpartition("/")
-      is_plain = plain.get(last)
-      if is_plain is None:
-        is_plain = plain[last] = not self._has_keras and _is_plain(last)
-      if is_plain and stem not in self._known and not name.startswith(_GRAPH_KEY):
-        roles[name] = _VARIABLE
+    parted = [name.rpartition("/") for name in self._names]
+    plain = {
+      last: not self._has_keras and _is_plain(last)
+      for last in {last for _, _, last in parted}
+    }
+    roles = dict.fromkeys(self._names, _VARIABLE)
+    for name, (stem, _, last) in zip(self._names, parted):
+      if plain[last] and stem not in self._known and not name.startswith(_GRAPH_KEY):
         continue
       role = self._role(name)
       if role.kind is RoleKind.SLOT and role.slot is None:

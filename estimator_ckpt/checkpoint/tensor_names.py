@@ -101,31 +101,21 @@ class NamedTensor(NamedTuple):
     return self.object_key == SAVE_COUNTER_KEY
 
 
-def named_tensors(
-  index: Index,
-  graph: ObjectGraph | None,
-  locations: Mapping[str, tuple[bytes, ...]] | None = None,
-) -> list[NamedTensor]:
+def named_tensors(index: Index, graph: ObjectGraph | None) -> list[NamedTensor]:
   """Names every tensor of a checkpoint, except the object graph itself.
 
   Args:
     index: the checkpoint's index.
     graph: its object graph, if it has one.
-    locations: those of the index, where they are known.
 
   Returns:
     The tensors. Aliases are one tensor. Names need not be distinct: an object graph
     may say the same of two.
   """
   if graph is None:
-    return _name_based(index, index.keys() if locations is None else list(locations))
-  if locations is None:
-    locations = index.locations()
-  found = _ObjectTensors(locations, graph).tensors()
-  claimed = set(found.keys)
-  claimed.add(layout_lib.OBJECT_GRAPH_KEY)
-  bare = [key for key in locations if key not in claimed]
-  bare_keys, left = _match_bare_keys(index, locations, found, bare)
+    return _name_based(index, index.keys())
+  found = _ObjectTensors(index, graph).tensors()
+  bare_keys, left = _match_bare_keys(index, found)
   return found.named(bare_keys) + _name_based(index, left)
 
 
@@ -148,38 +138,40 @@ def _name_based(index: Index, keys: Sequence[str]) -> list[NamedTensor]:
   return found
 
 
-def _match_bare_keys(
-  index: Index,
-  locations: Mapping[str, tuple[bytes, ...]],
-  found: _Found,
-  bare: Sequence[str],
-) -> tuple[list[str | None], list[str]]:
+def _match_bare_keys(index: Index, found: _Found) -> tuple[list[str | None], list[str]]:
   """Finds the name-based keys that stand for the same bytes as objects' tensors.
 
   Returns:
     For each tensor its name-based key, or None; and the keys that are left.
   """
   bare_keys: list[str | None] = [None] * len(found.keys)
-  if not bare:
+  taken = {*found.keys, layout_lib.OBJECT_GRAPH_KEY}
+  # Where each key is a tensor's, the keys of the index need not be looked at.
+  all_taken = len(index) + (layout_lib.OBJECT_GRAPH_KEY not in index)
+  if len(taken) == all_taken:
     return bare_keys, []
-  free = dict.fromkeys(bare)
   # A name that the object graph says too comes first: empty tensors may share a place.
   rest = []
-  full_names = list(map(operator.add, found.names, found.suffixes))
-  places = map(locations.__getitem__, found.keys)
-  for position, (name, place) in enumerate(zip(full_names, places)):
-    if name in free and (
-      locations[name] == place or _same_content(index, name, found.keys[position])
+  names = list(map(operator.add, found.names, found.suffixes))
+  places = zip(index.places(names), index.places(found.keys))
+  for position, (name, (by_name, by_key)) in enumerate(zip(names, places)):
+    if (
+      by_name is not None
+      and name not in taken
+      and (by_name == by_key or _same_content(index, name, found.keys[position]))
     ):
       bare_keys[position] = name
-      del free[name]
+      taken.add(name)
     elif found.keys[position] != SAVE_COUNTER_KEY:
       rest.append(position)
-  by_location: dict[tuple[bytes, ...], list[str]] = collections.defaultdict(list)
-  for key in free if rest else ():
-    by_location[locations[key]].append(key)
-  for position in rest:
-    for key in by_location.get(locations[found.keys[position]], ()):
+  if len(taken) == all_taken:
+    return bare_keys, []
+  free = dict.fromkeys(key for key in index.keys() if key not in taken)
+  by_place: dict[object, list[str]] = collections.defaultdict(list)
+  for key, place in zip(free, index.places(list(free))) if rest else ():
+    by_place[place].append(key)
+  for position, place in zip(rest, index.places([found.keys[p] for p in rest])):
+    for key in by_place.get(place, ()):
       if key in free and key.endswith(found.suffixes[position]):
         bare_keys[position] = key
         del free[key]
@@ -258,9 +250,9 @@ class _Found:
 class _ObjectTensors:
   """Names the tensors that an object graph has."""
 
-  def __init__(self, stored_keys: Collection[str], graph: ObjectGraph):
-    self._stored_keys = stored_keys
-    self._is_estimators = any(key in stored_keys for key in _ESTIMATORS_STEPS)
+  def __init__(self, index: Index, graph: ObjectGraph):
+    self._index = index
+    self._is_estimators = any(key in index for key in _ESTIMATORS_STEPS)
     self._graph = graph
     self._columns = graph.columns
     root = self._columns.children_of(0)
@@ -312,19 +304,20 @@ class _ObjectTensors:
     """
     keys = self._columns.keys
     first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1)))
-    if len(first) == len(keys) and all(map(self._stored_keys.__contains__, keys)):
+    values = self._index.values(keys)
+    if len(first) == len(keys) and None not in values:
       return range(len(keys)), {}
     sorted_keys: list[str] = []
     places = []
     suffixed = {}
-    for place, key in enumerate(keys):
+    for place, (key, value) in enumerate(zip(keys, values)):
       if not key or first[key] != place:
         continue
-      if key in self._stored_keys:
+      if value is not None:
         places.append(place)
         continue
       # A table's two tensors, an iterator's state: keys that begin with it.
-      sorted_keys = sorted_keys or sorted(self._stored_keys)
+      sorted_keys = sorted_keys or sorted(self._index.keys())
       start = bisect.bisect_left(sorted_keys, key)
       own = []
       for candidate in sorted_keys[start : start + _MAX_SUFFIXED]:

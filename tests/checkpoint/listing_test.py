@@ -172,7 +172,7 @@ def test_tensors_with_bytes_of_their_own_are_listed_as_all_together(name):
   index = Index.read(prefix)
   graph = formats.read_object_graph(prefix, index)
   locations = index.locations()
-  named = tensor_names.named_tensors(index, graph, locations)
+  named = tensor_names.named_tensors(index, graph)
   paths = ObjectPaths(graph) if graph is not None else None
   expected = listing._listed_together(index, locations, named, paths)
   found = saved_tensors(index, graph)
