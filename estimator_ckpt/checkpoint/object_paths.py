@@ -73,24 +73,25 @@ class ObjectPaths:
       the nested path that the name's scopes spell, or that of the counter of saves.
     """
     columns, steps = self._columns, self._steps
-    by_node = {self._nodes[key]: name for key, name in names.items()}
+    by_node = dict(zip(map(self._nodes.__getitem__, names), names.values()))
     if not by_node.keys() <= set(columns.children):
       return False  # Slot variables have no parent.
+    called = list(map(by_node.get, columns.children))
     flat = layout.VAR_LIST + "/"
     begin = 0
     for parent, end in zip(columns.parents, columns.ends):
       for place in range(begin, end):
-        name = by_node.get(columns.children[place])
+        name = called[place]
         if name is None:
           continue
-        start = self._spelled.get(parent) or self._spell(parent)
-        if start is None or len(start) + len(steps[place]) > _MAX_PATH_LENGTH:
+        start = self._spell(parent)
+        if start is None:
           return False
-        if start == flat:
-          if columns.names[place] != name:
-            return False
-        elif start + steps[place] != layout.nested_path(name) and (
-          start or steps[place] != layout.SAVE_COUNTER
+        path = start + steps[place]
+        if len(path) > _MAX_PATH_LENGTH or not (
+          columns.names[place] == name
+          if start == flat
+          else path in (layout.nested_path(name), layout.SAVE_COUNTER)
         ):
           return False
       begin = end
@@ -129,6 +130,9 @@ class ObjectPaths:
 
   def _spell(self, node_id: int) -> str | None:
     """The shortest path of a node, with a slash behind it, made once for all children."""
+    spelled = self._spelled
+    if node_id in spelled:
+      return spelled[node_id]
     above = self._shortest.above
     below = []
     while node_id not in self._spelled:
