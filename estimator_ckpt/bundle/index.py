@@ -26,8 +26,9 @@ if TYPE_CHECKING:
   from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 
 _HEADER_KEY = b""
-# So many entries are parsed at once.
+# So many entries are parsed at once. For less that would take longer.
 _BATCH = 4096
+_FEW = 200
 
 
 class Index:
@@ -330,7 +331,7 @@ class Index:
     for start in range(0, len(keys), _BATCH):
       part = values[start : start + _BATCH]
       entries = None
-      if not all(map(self._entries.__contains__, part)):
+      if len(part) >= _FEW and not all(map(self._entries.__contains__, part)):
         entries = BundleEntry.parse_all(part)
         self._entries.update(zip(part, entries or ()))
       yield from entries or map(self._parse, part, keys[start : start + _BATCH])

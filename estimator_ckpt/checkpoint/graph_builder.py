@@ -82,7 +82,8 @@ class GraphBuilder:
       columns.names.extend(children)
       columns.children.extend(children.values())
       columns.ends.append(len(columns.children))
-    return ObjectGraph.of_columns(columns)
+    self._children.clear()
+    return ObjectGraph.of_message(columns.serialize())
 
   def _children_at(self, path: layout_lib.Path) -> dict[str, int]:
     """The children of the object at a path; adds what is not there yet."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import coding
@@ -22,7 +22,7 @@ from estimator_ckpt.checkpoint.graph_nodes import Node, SlotVariable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-  from typing import Optional, Sequence, Tuple
+  from typing import Any, Optional, Sequence, Tuple
 
   _Paths = Sequence[Optional[Tuple[str, ...]]]
 else:
@@ -34,8 +34,10 @@ _NODES = 0x0A
 _CHILDREN = 0x0A
 _ATTRIBUTES = 0x12
 _MAX_DEPTH = 1000
-# So many nodes are read at once.
+# So many nodes are read at once. Less are read one by one, since the regular expressions
+# take as long to be compiled as some hundred nodes to be read.
 _BATCH = 4096
+_FEW = 200
 
 # A length below 1024. Whether it is the right one, and a varint, is checked for all at
 # once. What stands behind it is neither a tag below 8 nor a control character.
@@ -138,7 +140,7 @@ class GraphColumns:
           batch.append(data[start:position])
         if position > end:
           return None
-        if not columns._add_alike(batch):
+        if len(batch) < _FEW or not columns._add_alike(batch):
           for message in batch:
             columns.add(parse(message))
     except (IndexError, errors.CorruptCheckpointError):
@@ -151,16 +153,15 @@ class GraphColumns:
     There are no slots, and no node has more than one value.
     """
     messages = [b""] * self.count
-    edges = _edge_messages(self.names, self.children)
+    edges = _in_batches(_edge_messages, self.names, self.children)
     start = 0
     for parent, end in zip(self.parents, self.ends):
-      messages[parent] = b"".join(edges[start:end])
+      messages[parent] = b"".join(itertools.islice(edges, end - start))
       start = end
-    values = _value_messages(self.attributes, self.full_names, self.keys)
+    values = _in_batches(_value_messages, self.attributes, self.full_names, self.keys)
     for owner, value in zip(self.owners, values):
       messages[owner] += value
-    sizes = coding.encode_varints(list(map(len, messages)))
-    return b"".join([b"\n%b%b" % fields for fields in zip(sizes, messages)])
+    return b"".join(_in_batches(_node_messages, messages))
 
   def _has_all(self) -> bool:
     """Whether all nodes that others refer to are there."""
@@ -390,6 +391,20 @@ def _read_children(
 
 _LENGTH = _Lengths()
 _FIELD = _Sizes()
+
+
+def _in_batches(
+  write: Callable[..., list[bytes]], *columns: Sequence[Any]
+) -> Iterator[bytes]:
+  """What a function makes of columns, without much memory for what it makes meanwhile."""
+  for start in range(0, len(columns[0]), _BATCH):
+    yield from write(*(column[start : start + _BATCH] for column in columns))
+
+
+def _node_messages(messages: Sequence[bytes]) -> list[bytes]:
+  """The fields for nodes."""
+  sizes = coding.encode_varints(list(map(len, messages)))
+  return [b"\n%b%b" % each for each in zip(sizes, messages)]
 
 
 def _edge_messages(names: Sequence[str], children: Sequence[int]) -> list[bytes]:

@@ -184,17 +184,15 @@ def _plan_objects(
   keys = {item.name: item.object_key or item.base for item in saved}
   unreached = [s for s in saved if s.object_key is None and s.attribute is not None]
   wholes: dict[str, str] = {}
-  paths = layout_lib.object_paths([s.name for s in unreached], layout, taken)
-  for item in unreached:
+  paths = layout_lib.each_path([s.name for s in unreached], layout, taken)
+  for item, own_paths in zip(unreached, paths):
     assert item.attribute is not None
     # The full name is a name-based Saver's. Several parts have no name in common.
     [(full_name, _)] = (
       item.part_names if len(item.part_names) == 1 else [(item.name, "")]
     )
     other = [] if full_name == item.name else _flat_path(full_name, layout, graph)
-    key = graph.add_variable(
-      [*paths[item.name], *other], full_name, attribute=item.attribute
-    )
+    key = graph.add_variable([*own_paths, *other], full_name, attribute=item.attribute)
     if item.needs_whole:
       wholes[item.name] = key
     else:

@@ -76,15 +76,14 @@ class ObjectGraph:
     return graph
 
   @classmethod
-  def of_columns(cls, columns: GraphColumns) -> ObjectGraph:
-    """A new graph of variables, and of the objects that lead to them.
+  def of_message(cls, data: bytes) -> ObjectGraph:
+    """A graph of which nothing is read before it is asked for.
 
     Args:
-      columns: what it has; no slots.
+      data: the message's bytes, as `serialize` would return them.
     """
     graph = cls()
-    graph._nodes, graph._columns = None, columns
-    graph._data, graph._is_written = columns.serialize(), True
+    graph._nodes, graph._data, graph._is_written = None, data, True
     return graph
 
   @property
@@ -102,14 +101,14 @@ class ObjectGraph:
   @property
   def columns(self) -> GraphColumns:
     """What the nodes have. It costs much less than the nodes of a graph that was read."""
-    if self._columns is not None:
-      return self._columns
-    return GraphColumns.of_nodes(self.nodes)
+    if self._columns is None and self._nodes is None:
+      self._columns = GraphColumns.read(self._data, graph_nodes.parse_node)
+    return self._columns or GraphColumns.of_nodes(self.nodes)
 
   @property
   def num_nodes(self) -> int:
     """How many nodes there are."""
-    return self._columns.count if self._columns is not None else len(self.nodes)
+    return len(self._nodes) if self._nodes is not None else self.columns.count
 
   def _check_references(self, source: str) -> None:
     count = len(self.nodes)
@@ -136,8 +135,8 @@ class ObjectGraph:
 
   def lookup(self, path: Sequence[str]) -> int | None:
     """The number of the node at a path from the root, or None."""
-    if self._columns is not None:
-      return self._columns.lookup(path)
+    if self._nodes is None:
+      return self.columns.lookup(path)
     node_id = 0
     for name in path:
       next_id = self.nodes[node_id].children.get(name)

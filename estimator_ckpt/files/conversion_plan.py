@@ -290,7 +290,8 @@ def _add_save_counter(
 
 def _opaque_keys(index: Index, keys: Sequence[str]) -> set[str]:
   """The keys of variants and resources, which are no variables."""
-  entries = index.entries_at([index.location(key)[0] for key in keys], keys)
+  values = [value for value in index.values(keys) if value is not None]
+  entries = index.entries_at(values, keys)
   opaque = (dtypes.VARIANT, dtypes.RESOURCE)
   return {key for key, entry in zip(keys, entries) if entry.dtype in opaque}
 

@@ -100,12 +100,10 @@ def check_complete(plan: RewritePlan, index: Index) -> None:
   known = sources.union(plan.left_out)
   if plan.object_graph is not None:
     known.add(layout_lib.OBJECT_GRAPH_KEY)
-  lost = [key for key in index.keys() if key not in known]
-  if lost:
-    # Most keys of a dual checkpoint, where one of their two names goes.
-    whole = list(sources.difference(index.slice_keys()))
-    others = set(index.keys_besides(set(filter(None, index.values(whole)))))
-    lost = [key for key in lost if key in others]
+  # Most keys are known, or have the bytes of one that is, as in a dual checkpoint.
+  whole = list(sources.difference(index.slice_keys()))
+  others = index.keys_besides(set(filter(None, index.values(whole))))
+  lost = [key for key in others if key not in known]
   if lost:
     mapped = {index.location(key) for key in sources}
     lost = [key for key in lost if index.location(key) not in mapped]

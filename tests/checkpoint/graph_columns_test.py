@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import wire
-from estimator_ckpt.checkpoint import graph_nodes, layout
+from estimator_ckpt.checkpoint import graph_columns, graph_nodes, layout
 from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
 from estimator_ckpt.checkpoint.graph_columns import GraphColumns
 from estimator_ckpt.checkpoint.object_graph import (
@@ -36,6 +36,14 @@ _NODES = _PLAIN_NODES | st.builds(
   has_checkpoint_values=st.sampled_from([None, True]),
 )
 _NAMES = [f"net/block_{i % 7}/layer_{i}/kernel" for i in range(300)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _many():
+  """Few nodes are read as many are."""
+  before, graph_columns._FEW = graph_columns._FEW, 0
+  yield
+  graph_columns._FEW = before
 
 
 def _nodes(data: bytes) -> list[Node] | None:
