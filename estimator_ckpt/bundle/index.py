@@ -298,21 +298,6 @@ class Index:
         found[text] += tuple(self._slice_values[k] for k in own)
     return found
 
-  def entry_at(self, location: tuple[bytes, ...], key: str) -> BundleEntry:
-    """The entry of a tensor whose `location` is known, for less than `entry` takes.
-
-    Args:
-      location: as `locations` has it.
-      key: the tensor's key, for errors.
-
-    Returns:
-      The entry; see `entry`.
-
-    Raises:
-      CorruptCheckpointError: the entry is damaged.
-    """
-    return self._entries.get(location[0]) or self._parse(location[0], key)
-
   def entries_at(
     self, values: Sequence[bytes], keys: Sequence[str]
   ) -> Iterator[BundleEntry]:

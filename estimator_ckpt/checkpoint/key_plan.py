@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
 
 _TABLE_SUFFIXES = frozenset(["-keys", "-values"])
 
@@ -175,6 +178,8 @@ def _plan_objects(
   layout: layout_lib.Layout,
 ) -> SavePlan:
   """The object keys, and the graph that has them."""
+  from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
+
   graph = object_graph if object_graph is not None else GraphBuilder()
   taken: set[layout_lib.Path] = set()
   if object_graph is not None:

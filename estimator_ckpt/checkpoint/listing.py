@@ -301,7 +301,7 @@ def _groups(
         places[copy] = []
         mixed.add(place)
   groups = [
-    (keys, _entry(index, keys) if place in mixed else index.entry_at(place, keys[0]))
+    (keys, _entry(index, keys) if place in mixed else index.entry(keys[0]))
     for place, keys in places.items()
     if keys
   ]
