@@ -39,10 +39,9 @@ _MAX_DEPTH = 1000
 _BATCH = 4096
 _FEW = 200
 
-# A length below 1024. Whether it is the right one, and a varint, is checked for all at
-# once. What stands behind it is neither a tag below 8 nor a control character.
-_SIZE = rb"(.[\1-\7]?)"
-_NUMBER = rb"([\x80-\xff]*.)"
+# Whole varints: no expression may end one before its last byte, or behind it.
+_SIZE = rb"([\x80-\xff]?[\0-\x7f])"
+_NUMBER = rb"([\x80-\xff]*[\0-\x7f])"
 # Names of variables, and of attributes in Python. Each ends in front of the next tag.
 _TEXT = rb"([^\0-\x1f]*)"
 # TensorFlow leaves an empty full name out.
@@ -334,8 +333,8 @@ def _read_variables(messages: Sequence[bytes]) -> tuple[list[str], list[str]] | 
   own = list(map(_FIELD.__getitem__, map(len, names)))
   own_keys = list(map(_FIELD.__getitem__, map(len, keys)))
   whole = [_VALUE_NAME_SIZE + name + key for name, key in zip(own, own_keys)]
-  # A number is written in one way, so what is equal when joined is equal one by one.
-  # And what has the length of each message is what stands in each.
+  # Varints that are equal when joined are equal one by one, as none begins another. And
+  # what has the length of each message is what stands in each.
   if not (
     all(keys)
     and _is_joined(name_sizes, map(len, names))

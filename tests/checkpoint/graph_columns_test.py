@@ -122,6 +122,22 @@ def test_damaged_bytes_are_read_as_node_by_node_or_left_to_that(seed):
       _assert_same(columns, nodes)
 
 
+@pytest.mark.parametrize(
+  "edge",
+  [
+    b"\x08\x81\x12\x01w",  # A number goes on where a name seems to begin.
+    b"\x08\x01\x12\x81\x01w",  # So does a length.
+    b"\x08\x01\x12\x02w",
+    b"\x08\x01\x12\x01w\x10\x01",
+  ],
+)
+def test_an_edge_that_only_looks_like_one_is_left_to_the_reader_of_nodes(edge):
+  assert graph_columns._read_children([b"\n%c%b" % (len(edge), edge)]) is None
+  good = b"\x08\x01\x12\x01w"
+  found = graph_columns._read_children([b"\n%c%b" % (len(good), good)])
+  assert found == (["w"], [1], [1])
+
+
 def test_a_damaged_graph_has_the_error_of_its_first_damaged_node():
   data = (
     ObjectGraph([Node(children={"a": 1}), Node()]).serialize() + b"\x0a\x02\x0a\x09"
