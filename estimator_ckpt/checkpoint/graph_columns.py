@@ -39,9 +39,10 @@ _MAX_DEPTH = 1000
 _BATCH = 4096
 _FEW = 200
 
-# Whole varints: no expression may end one before its last byte, or behind it.
-_SIZE = rb"([\x80-\xff]?[\0-\x7f])"
-_NUMBER = rb"([\x80-\xff]*[\0-\x7f])"
+# A length below 1024, and any number. Whether they are whole varints, and the length is
+# the right one, is checked for all at once, which takes less than exact expressions do.
+_SIZE = rb"(.[\1-\7]?)"
+_NUMBER = rb"([\x80-\xff]*.)"
 # Names of variables, and of attributes in Python. Each ends in front of the next tag.
 _TEXT = rb"([^\0-\x1f]*)"
 # TensorFlow leaves an empty full name out.
@@ -52,6 +53,7 @@ _VARIABLE = rb"(?s)\x12%b\n\x0eVARIABLE_VALUE(?:\x12%b%b)?\x1a%b%b" % (
   _SIZE,
   _TEXT,
 )
+_HIGH_BYTES = bytes(range(128, 256))
 _VALUE_NAME_SIZE = 2 + len(layout_lib.VARIABLE_VALUE)
 _CHILD = rb"(?s)\n%b\x08%b\x12%b%b" % (_SIZE, _NUMBER, _SIZE, _TEXT)
 
@@ -333,13 +335,12 @@ def _read_variables(messages: Sequence[bytes]) -> tuple[list[str], list[str]] | 
   own = list(map(_FIELD.__getitem__, map(len, names)))
   own_keys = list(map(_FIELD.__getitem__, map(len, keys)))
   whole = [_VALUE_NAME_SIZE + name + key for name, key in zip(own, own_keys)]
-  # Varints that are equal when joined are equal one by one, as none begins another. And
-  # what has the length of each message is what stands in each.
+  # What has the length of each message is what stands in each.
   if not (
     all(keys)
-    and _is_joined(name_sizes, map(len, names))
-    and _is_joined(key_sizes, map(len, keys))
-    and _is_joined(sizes, whole)
+    and name_sizes == _lengths(map(len, names))
+    and key_sizes == _lengths(map(len, keys))
+    and sizes == _lengths(whole)
     and list(map(_FIELD.__getitem__, whole)) == list(map(len, messages))
   ):
     return None
@@ -369,7 +370,11 @@ def _read_children(
     for id_size, name in zip(map(len, ids), map(_FIELD.__getitem__, map(len, names)))
   ]
   if not (
-    all(names) and _is_joined(name_sizes, map(len, names)) and _is_joined(sizes, whole)
+    all(names)
+    and name_sizes == _lengths(map(len, names))
+    and sizes == _lengths(whole)
+    # Of each number, the last byte alone is below 128.
+    and len(b"".join(ids).translate(None, _HIGH_BYTES)) == len(ids)
   ):
     return None
   decoded = coding.decode_texts(names)
@@ -440,5 +445,5 @@ def _text_fields(tag: bytes, texts: Sequence[str]) -> Iterable[bytes]:
   return [tag + size + text if text else b"" for size, text in zip(lengths, encoded)]
 
 
-def _is_joined(written: Iterable[bytes], lengths: Iterable[int]) -> bool:
-  return b"".join(written) == b"".join(map(_LENGTH.__getitem__, lengths))
+def _lengths(lengths: Iterable[int]) -> tuple[bytes, ...]:
+  return tuple(map(_LENGTH.__getitem__, lengths))
