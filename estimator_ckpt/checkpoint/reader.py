@@ -16,7 +16,7 @@ from estimator_ckpt.checkpoint import formats, layout, tensor_names
 from estimator_ckpt.checkpoint import partition_strategy as strategy_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
-from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.object_graph import Attribute, ObjectGraph
 from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategyLike
 from estimator_ckpt.errors import (
   CheckpointError,
@@ -358,12 +358,15 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     if graph is None:
       return {}
     paths = graph.paths()
+    stored: dict[int, list[Attribute]] = {}
+    for node_id, attribute in graph.attributes():
+      stored.setdefault(node_id, []).append(attribute)
     found = {}
     for parent, name, child in graph.edges():
-      start = paths[parent]
+      start = paths[parent] if child in stored else None
       if start is None:
         continue
-      for attribute in graph.nodes[child].attributes:
+      for attribute in stored[child]:
         path = "/".join(map(layout.escape_local_name, (*start, name)))
         if attribute.name != layout.VARIABLE_VALUE:
           path += f"/.ATTRIBUTES/{attribute.name}"
@@ -381,8 +384,8 @@ class CheckpointReader(Mapping[str, "np.ndarray"]):
     }
     return [
       Slot(keys[variable], slot.slot_name, keys[own])
-      for node in graph.nodes
-      for slot in node.slot_variables
+      for _, slots in graph.columns.slots
+      for slot in slots
       for variable, own in [
         (slot.original_variable_node_id, slot.slot_variable_node_id)
       ]
