@@ -290,10 +290,11 @@ def _add_save_counter(
 
 def _opaque_keys(index: Index, keys: Sequence[str]) -> set[str]:
   """The keys of variants and resources, which are no variables."""
-  values = [value for value in index.values(keys) if value is not None]
-  entries = index.entries_at(values, keys)
+  values = [(key, v) for key, v in zip(keys, index.values(keys)) if v is not None]
+  own = [key for key, _ in values]
+  entries = index.entries_at([value for _, value in values], own)
   opaque = (dtypes.VARIANT, dtypes.RESOURCE)
-  return {key for key, entry in zip(keys, entries) if entry.dtype in opaque}
+  return {key for key, entry in zip(own, entries) if entry.dtype in opaque}
 
 
 def _notes(
