@@ -39,12 +39,6 @@ _FORMAT_VERSION = 1
 _MAX_SHARDS = 99999
 # TensorFlow's tensors have at most 254 dimensions.
 _MAX_RANK = 254
-# What stands behind dtype and shape in most tensors' entries: shard if not the first,
-# offset, size, crc32c.
-_PLAIN_END = (
-  rb"(?s)(?:\x18[\x80-\xff]{0,3}[\0-\x7f])?\x20[\x80-\xff]{0,8}[\0-\x7f]"
-  rb"\x28[\x80-\xff]{0,8}[\0-\x7f]\x35...."
-)
 _INT32_MAX = 2**31 - 1
 # A whole entry of a tensor that is not partitioned: its parts, as TensorFlow orders them.
 _VARINT = rb"[\x80-\xff]*[\0-\x7f]"
@@ -406,44 +400,6 @@ class BundleEntry(NamedTuple):
     for tensor_slice in self.slices:
       wire.write_bytes(out, 7, tensor_slice.serialize())
     return bytes(out) + self.unknown
-
-
-@functools.lru_cache(maxsize=1024)
-def _beginning(dtype: int, shape: tuple[int, ...]) -> bytes | None:
-  if min(shape, default=0) < 0:
-    return None  # No tensor has such a shape; what is to be restored may.
-  return BundleEntry(dtype, shape).serialize()
-
-
-def is_plain(data: bytes, dtype: int, shape: tuple[int, ...]) -> bool:
-  """Whether an entry's bytes are those of an unpartitioned tensor of a type and shape.
-
-  It costs a fraction of parsing the entry.
-
-  Args:
-    data: the message's bytes.
-    dtype: TensorFlow's number of the type.
-    shape: the dimensions.
-
-  Returns:
-    Whether they are for certain. The first tensor of a data file, whose offset is left
-    out, an empty one, and what TensorFlow would not write have to be parsed to tell.
-
-  >>> entry = BundleEntry(1, (2, 3), offset=500, size=24, crc32c=12345)
-  >>> is_plain(entry.serialize(), 1, (2, 3))
-  True
-  """
-  beginning = _beginning(dtype, shape)
-  return (
-    beginning is not None
-    and data.startswith(beginning)
-    and _plain_end().fullmatch(data, len(beginning)) is not None
-  )
-
-
-@functools.lru_cache(maxsize=None)
-def _plain_end() -> re.Pattern[bytes]:
-  return re.compile(_PLAIN_END)
 
 
 def parse_shape(data: bytes) -> tuple[int, ...]:

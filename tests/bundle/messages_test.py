@@ -4,12 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle.messages import (
-  BundleEntry,
-  BundleHeader,
-  TensorSlice,
-  is_plain,
-)
+from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader, TensorSlice
 from estimator_ckpt.errors import CorruptCheckpointError
 
 _int32s = st.integers(0, 2**31 - 1)
@@ -71,25 +66,6 @@ def test_a_damaged_entry_among_many_is_read_as_by_itself(place, byte):
   values[number] = bytes(damaged)
   found = BundleEntry.parse_all(values)
   assert found is None or found == [BundleEntry.parse(value) for value in values]
-
-
-@given(_entries, _int32s, st.lists(_int64s, max_size=6).map(tuple))
-def test_a_plain_entry_is_told_without_parsing_it(entry, dtype, shape):
-  data = entry.serialize()
-  # is_plain() leaves shards from 2**28 on to parsing; nobody has as many.
-  plain = not entry.slices and entry.shard_id < 2**28
-  present = entry.offset and entry.size and entry.crc32c
-  assert is_plain(data, entry.dtype, entry.shape) == bool(plain and present)
-  if (dtype, shape) != (entry.dtype, entry.shape):
-    assert not is_plain(data, dtype, shape)
-
-
-@given(st.binary(max_size=12), st.integers(0, 3), st.tuples(st.integers(-1, 3)))
-def test_what_is_plain_is_parsed_to_just_that(end, dtype, shape):
-  data = BundleEntry(dtype, shape).serialize() + end
-  if is_plain(data, dtype, shape):
-    entry = BundleEntry.parse(data)
-    assert (entry.dtype, entry.shape, entry.slices) == (dtype, shape, ())
 
 
 @given(_headers)
