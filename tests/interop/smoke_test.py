@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.interop import readers, suites
+from tests.interop import suites
 
 _TRAINING = "tests/training/every_tensorflow_test.py"
 _TESTS = (
@@ -33,20 +30,3 @@ def test_it_trains_and_loads_into_keras(environment, interpreter, tmp_path):
 def test_the_keras_of_1_15_is_refused(interpreter, tmp_path):
   suite = suites.run(interpreter("tf115"), [f"{_KERAS}::{_REFUSES}"], tmp_path)
   assert suite.passed == {_KERAS: [_REFUSES]}, suite.failed
-
-
-def test_the_command_has_bfloat16_of_1_15(interpreter):
-  """There is no ml_dtypes for Python 3.7, and nobody imports TensorFlow for a command."""
-  checkpoint = suites.ROOT / "testdata" / "tf1.15" / "many_dtypes"
-  said = [
-    subprocess.run(
-      [python, "-m", "estimator_ckpt", "inspect", checkpoint, "--values"],
-      cwd=suites.ROOT,
-      env=readers.environ(),
-      stdout=subprocess.PIPE,
-      check=True,
-    ).stdout.decode()
-    for python in (interpreter("tf115"), sys.executable)
-  ]
-  rows = [[row for row in text.splitlines() if "bfloat16" in row] for text in said]
-  assert rows[0] == rows[1] and len(rows[0]) == 4
