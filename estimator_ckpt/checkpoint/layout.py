@@ -30,7 +30,7 @@ OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VARIABLE_VALUE = "VARIABLE_VALUE"
 VAR_LIST = "var_list"
 SAVE_COUNTER = "save_counter"
-_ATTRIBUTES = "/.ATTRIBUTES/"
+ATTRIBUTES = "/.ATTRIBUTES/"
 _SLOT = "/.OPTIMIZER_SLOT/"
 
 
@@ -157,7 +157,7 @@ class ObjectKey(NamedTuple):
     key = "/".join(map(escape_local_name, self.path))
     optimizer = "/".join(map(escape_local_name, self.optimizer or ()))
     key += f"{_SLOT}{optimizer}/{escape_local_name(self.slot)}"
-    return (key + _ATTRIBUTES + self.attribute).lstrip("/")
+    return (key + ATTRIBUTES + self.attribute).lstrip("/")
 
 
 def object_key(path: Sequence[str], attribute: str = VARIABLE_VALUE) -> str:
@@ -177,9 +177,9 @@ def object_key(path: Sequence[str], attribute: str = VARIABLE_VALUE) -> str:
   # Each name is escaped, and none has a zero byte, but for those that nobody writes.
   escaped = escape_local_name("\0".join(path))
   if escaped.count("\0") < len(path):
-    key = escaped.replace("\0", "/") + _ATTRIBUTES + attribute
+    key = escaped.replace("\0", "/") + ATTRIBUTES + attribute
   else:
-    key = f"{'/'.join(map(escape_local_name, path))}{_ATTRIBUTES}{attribute}"
+    key = f"{'/'.join(map(escape_local_name, path))}{ATTRIBUTES}{attribute}"
   # An object at the root has no path, and then the key has no leading slash.
   return key.lstrip("/")
 
@@ -199,7 +199,7 @@ def parse_object_key(key: str) -> ObjectKey | None:
     >>> parse_object_key("net/w") is None
     True
   """
-  head, found, attribute = ("/" + key).rpartition(_ATTRIBUTES)
+  head, found, attribute = ("/" + key).rpartition(ATTRIBUTES)
   if not found:
     return None
   variable, slotted, rest = head.partition(_SLOT)

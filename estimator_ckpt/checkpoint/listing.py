@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _Group: TypeAlias = "tuple[list[str], BundleEntry]"
 
 
-_ATTRIBUTES = "/.ATTRIBUTES/"
+_ATTRIBUTES = layout.ATTRIBUTES
 _VALUE_SUFFIX = _ATTRIBUTES + layout.VARIABLE_VALUE
 
 

@@ -12,8 +12,6 @@ from estimator_ckpt.older_pythons import cached_property
 _MAX_PATH_LENGTH = 1024
 _MAX_PATHS = 8
 
-_ATTRIBUTES = "/.ATTRIBUTES/"
-
 
 class ObjectPaths:
   """The paths from an object graph's root to the objects that store something.
@@ -125,7 +123,7 @@ class ObjectPaths:
     Returns:
       The paths; of a slot variable, to which no edge leads, that which the key spells.
     """
-    own = self.of(key) or [key.rpartition(_ATTRIBUTES)[0]]
+    own = self.of(key) or [key.rpartition(layout.ATTRIBUTES)[0]]
     return own if all(own) else [path for path in own if path]
 
   def _spell(self, node_id: int) -> str | None:

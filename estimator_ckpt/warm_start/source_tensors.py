@@ -279,7 +279,7 @@ class _Spelled:
     for path in self._paths.of(item.object_key):
       found.append("/".join(map(layout_lib.unescape_local_name, path.split("/"))))
       found.append(path)
-    found += [item.object_key, item.object_key.rpartition("/.ATTRIBUTES/")[0]]
+    found += [item.object_key, item.object_key.rpartition(layout_lib.ATTRIBUTES)[0]]
     others = dict.fromkeys(found)
     others.pop("", None)
     others.pop(item.full_name, None)

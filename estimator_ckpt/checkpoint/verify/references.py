@@ -18,7 +18,6 @@ from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.verify.findings import Findings
 
-_ATTRIBUTES = "/.ATTRIBUTES/"
 # More tensors of one object are not looked for: any key may begin with a short one.
 _MAX_SUFFIXED = 64
 
@@ -67,7 +66,7 @@ def check_without_graph(index: Index, findings: Findings) -> None:
     index: the checkpoint's index.
     findings: is added to.
   """
-  keys = [key for key in index.keys() if _ATTRIBUTES in key]
+  keys = [key for key in index.keys() if layout.ATTRIBUTES in key]
   # A variable may be called like an object key; most are not.
   if keys and 2 * len(keys) >= len(index) - 1:
     findings.error(
@@ -117,10 +116,10 @@ class _GraphChecker:
           " index has no such tensor",
           key,
         )
-      if _ATTRIBUTES not in key:
+      if layout.ATTRIBUTES not in key:
         self._findings.error(
           "graph-key-form",
-          f"the object graph refers to it, and it has no {_ATTRIBUTES}: TensorFlow 2.11"
+          f"the object graph refers to it, and it has no {layout.ATTRIBUTES}: TensorFlow 2.11"
           " and newer cannot restore the checkpoint",
           key,
         )
@@ -134,7 +133,9 @@ class _GraphChecker:
           f" and TensorFlow does not put parts of {dtypes.name(entry.dtype)} together",
           key,
         )
-    unknown = [key for key in self._keys if _ATTRIBUTES in key and key not in known]
+    unknown = [
+      key for key in self._keys if layout.ATTRIBUTES in key and key not in known
+    ]
     for key in unknown:
       self._findings.warning(
         "graph-key-unused", "no object of the object graph has this tensor", key

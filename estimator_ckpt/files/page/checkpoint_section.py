@@ -33,7 +33,7 @@ CATEGORIES: tuple[tuple[str, tuple[RoleKind, ...]], ...] = (
 _CATEGORY_OF = {
   kind: number for number, (_, kinds) in enumerate(CATEGORIES) for kind in kinds
 }
-_VALUE_SUFFIX = "/.ATTRIBUTES/" + layout.VARIABLE_VALUE
+_VALUE_SUFFIX = layout.ATTRIBUTES + layout.VARIABLE_VALUE
 _SHOWN_OF_STRING = 60
 
 Text = Union[int, str]
@@ -148,10 +148,7 @@ def _coded_paths(tensor: SavedTensor) -> list[Text]:
   if not tensor.object_paths:
     return []
   flat = f"{layout.VAR_LIST}/{layout.escape_local_name(tensor.name)}"
-  nested = tensor.name
-  if "." in nested:
-    nested = "/".join(map(layout.escape_local_name, nested.split("/")))
-  codes: dict[str, Text] = {nested: 1, flat: 0}
+  codes: dict[str, Text] = {layout.nested_path(tensor.name): 1, flat: 0}
   return [codes.get(path, path) for path in tensor.object_paths]
 
 
