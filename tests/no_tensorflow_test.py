@@ -150,3 +150,11 @@ except errors.MissingDependencyError as e:
   result = blocked("-c", code)
   assert result.stderr == ""
   assert errors.tensorflow_advice() in result.stdout
+
+
+def test_the_facade_for_keras_loads_none_before_a_manager_is_asked_for():
+  code = (
+    "import sys, estimator_ckpt.keras as keras; keras.SaveCheckpoints; "
+    "sys.exit('tensorflow' in sys.modules)"
+  )
+  subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -499,11 +498,3 @@ def test_the_checkpoint_of_the_names_has_to_be_there(tmp_path):
     estimator_ckpt.keras.CheckpointManager(
       _checkpoint(), tmp_path / "new", like=tmp_path / "nowhere"
     )
-
-
-def test_without_it_nothing_imports_tensorflow():
-  code = (
-    "import sys, estimator_ckpt.keras as keras; keras.SaveCheckpoints; "
-    "sys.exit('tensorflow' in sys.modules)"
-  )
-  subprocess.run([sys.executable, "-c", code], check=True)
