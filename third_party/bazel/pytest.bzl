@@ -51,6 +51,7 @@ def pytest_tests(
         more_deps = {},
         interop = [],
         environments = _ENVIRONMENTS,
+        each = {},
         full = [],
         quick = [],
         tags = [],
@@ -69,6 +70,8 @@ def pytest_tests(
       more_deps: test name -> what else this one imports.
       interop: names of the tests that start the Python of another environment.
       environments: the environments that these may ask for.
+      each: test name (without .py) -> environments that each get a target of their own,
+        NAME_ENVIRONMENT, which runs the cases of that environment.
       full: names of the tests that run with --config=full only.
       quick: patterns of the files that take seconds, for --config=quick.
       tags: tags of all of them.
@@ -98,15 +101,19 @@ def pytest_tests(
         answers = []
         if name in interop:
             answers = ["@%s//:answer.txt" % e for e in environments]
-        pytest_test(
-            name = name,
-            size = sizes.get(name, size),
-            src = src,
-            args = args,
-            data = data + answers,
-            tags = tags + _tags(bool(answers), name in full, src in quick),
-            deps = deps + more_deps.get(name, []) + shared,
-        )
-    for name in sizes.keys() + more_deps.keys() + interop + full:
+        runs = {name: []}
+        if name in each:
+            runs = {"%s_%s" % (name, e): ["-k", e] for e in each[name]}
+        for target, choice in runs.items():
+            pytest_test(
+                name = target,
+                size = sizes.get(name, size),
+                src = src,
+                args = args + choice,
+                data = data + answers,
+                tags = tags + _tags(bool(answers), name in full, src in quick),
+                deps = deps + more_deps.get(name, []) + shared,
+            )
+    for name in sizes.keys() + more_deps.keys() + interop + full + each.keys():
         if name + ".py" not in tests:
             fail("%s is no test of //%s" % (name, native.package_name()))
