@@ -67,6 +67,7 @@ _LACKS_OF_MACHINES = (
   "no Python ",
   "root may write anywhere",
   "this machine ",
+  "this user has one group",
 )
 
 # Less than Bazel's limit, so that the report shows the test that hung.
