@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.eager import context
 from tensorflow.python.ops import lookup_ops
 
@@ -20,12 +21,6 @@ MutableHashTable = lookup_ops.MutableHashTable
 
 # Keras' optimizers that train in graphs: `legacy` from 2.11 on.
 keras_optimizers = getattr(tf.keras.optimizers, "legacy", tf.keras.optimizers)
-
-# 1.15.5 has it in distribute.experimental only.
-MultiWorkerMirroredStrategy = (
-  getattr(tf.distribute, "MultiWorkerMirroredStrategy", None)
-  or tf.distribute.experimental.MultiWorkerMirroredStrategy
-)
 
 # Whether canned Estimators of version 2 train with optimizers of Keras. In 1.15.5 they
 # train with those of TF1, which name the slots of partitioned variables in another way.
@@ -37,6 +32,19 @@ BUILDS_LARGE_GRAPHS = not hasattr(tf, "contrib")
 # `with eager():` is eager code in every version. 1.15.5 is not eager by default, and
 # enable_eager_execution would be for the whole process.
 eager = context.eager_mode
+
+
+def multi_worker_mirrored_strategy() -> Any:
+  """A MultiWorkerMirroredStrategy for an Estimator.
+
+  1.15.5 has it in `distribute.experimental` only. In 2.8.4, an Estimator refuses one that
+  eager code made, since a thread looks after the health of its cluster.
+  """
+  if hasattr(collective_all_reduce_strategy, "remote_utils"):
+    tf.compat.v1.disable_eager_execution()
+  if hasattr(tf.distribute, "MultiWorkerMirroredStrategy"):
+    return tf.distribute.MultiWorkerMirroredStrategy()
+  return tf.distribute.experimental.MultiWorkerMirroredStrategy()
 
 
 def checkpoint(**objects: Any) -> Any:

@@ -52,7 +52,7 @@ def _strategy(kind: str) -> Any:
   if kind == "parameter_servers":
     return v1.distribute.experimental.ParameterServerStrategy()
   if kind == "multi_worker":
-    return tensorflows.MultiWorkerMirroredStrategy()
+    return tensorflows.multi_worker_mirrored_strategy()
   return None
 
 
