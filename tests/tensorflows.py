@@ -29,6 +29,8 @@ CANNED_HAVE_KERAS_OPTIMIZERS = not hasattr(tf, "contrib")
 # 1.15.5 takes minutes to build a graph of ten thousand variables and to initialize them.
 BUILDS_LARGE_GRAPHS = not hasattr(tf, "contrib")
 
+_MultiWorkerExtended = collective_all_reduce_strategy.CollectiveAllReduceExtended
+
 # `with eager():` is eager code in every version. 1.15.5 is not eager by default, and
 # enable_eager_execution would be for the whole process.
 eager = context.eager_mode
@@ -37,10 +39,13 @@ eager = context.eager_mode
 def multi_worker_mirrored_strategy() -> Any:
   """A MultiWorkerMirroredStrategy for an Estimator.
 
-  1.15.5 has it in `distribute.experimental` only. In 2.8.4, an Estimator refuses one that
-  eager code made, since a thread looks after the health of its cluster.
+  1.15.5 has it in `distribute.experimental` only. From 2.4.4 to 2.8.4 it has a thread, for
+  the health of its cluster, with which an Estimator cannot copy it. 2.8.4 leaves the thread
+  out where the code is not eager, and says so. 2.4.4 always has it.
   """
-  if hasattr(collective_all_reduce_strategy, "remote_utils"):
+  if not hasattr(_MultiWorkerExtended, "__deepcopy__"):
+    _MultiWorkerExtended._enable_check_health = False
+  elif hasattr(collective_all_reduce_strategy, "remote_utils"):
     tf.compat.v1.disable_eager_execution()
   if hasattr(tf.distribute, "MultiWorkerMirroredStrategy"):
     return tf.distribute.MultiWorkerMirroredStrategy()
