@@ -86,6 +86,27 @@ class ObjectGraph:
     graph._nodes, graph._data, graph._is_written = None, data, True
     return graph
 
+  def copy(self) -> ObjectGraph:
+    """A copy that can be edited while this graph stays as it is."""
+    if self._nodes is None:
+      # The copy makes nodes of its own when they are asked for.
+      copied = ObjectGraph.of_message(self._data)
+      copied._columns, copied._is_written = self._columns, self._is_written
+      return copied
+    return ObjectGraph(
+      [
+        Node(
+          dict(node.children),
+          list(node.attributes),
+          list(node.slot_variables),
+          node.registered_saver,
+          node.has_checkpoint_values,
+          node.unknown,
+        )
+        for node in self._nodes
+      ]
+    )
+
   @property
   def nodes(self) -> list[Node]:
     """The nodes, which may be changed. Made when they are first asked for."""

@@ -1,6 +1,6 @@
 """Edits of an object graph: other names, fewer values, two graphs in one.
 
-All of these change the graph they are given; `copy_graph` makes one to change.
+All of these change the graph they are given; `ObjectGraph.copy` makes one to change.
 """
 
 from __future__ import annotations
@@ -18,23 +18,6 @@ from estimator_ckpt.checkpoint.object_graph import (
 )
 
 _NAME_DICTS = (layout_lib.VAR_LIST, "vars")
-
-
-def copy_graph(graph: ObjectGraph) -> ObjectGraph:
-  """A copy that can be edited while the original stays as it is."""
-  return ObjectGraph(
-    [
-      Node(
-        dict(node.children),
-        list(node.attributes),
-        list(node.slot_variables),
-        node.registered_saver,
-        node.has_checkpoint_values,
-        node.unknown,
-      )
-      for node in graph.nodes
-    ]
-  )
 
 
 def set_full_names(graph: ObjectGraph, names: Mapping[str, str]) -> None:

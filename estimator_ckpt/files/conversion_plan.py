@@ -221,7 +221,7 @@ def _plan_from_graph(
   edited: ObjectGraph | None = None
   moved: dict[str, str] = {}
   if renames or full_names or needs_counter:
-    edited = object_graph_edit.copy_graph(graph)
+    edited = graph.copy()
     object_graph_edit.set_full_names(edited, full_names)
     moved = object_graph_edit.rename_variables(edited, renames)
   keys: dict[str, str] = {}

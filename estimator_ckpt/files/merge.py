@@ -236,7 +236,7 @@ def _merged_graph(
   for source, plan in zip(sources, plans):
     own = plan.object_graph if plan.object_graph is not None else source.graph
     assert own is not None
-    graph = object_graph_edit.copy_graph(own)
+    graph = own.copy()
     # An object whose tensor lost a clash under another name has no value any more. The
     # counter of saves always has one.
     gone = {

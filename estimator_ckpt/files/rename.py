@@ -96,7 +96,7 @@ def plan_rename(
   edited: ObjectGraph | None = None
   moved: dict[str, str] = {}
   if graph is not None:
-    edited = object_graph_edit.copy_graph(graph)
+    edited = graph.copy()
     renames = {
       tensor.owner: (tensor.name, name)
       for tensor, name in renamed

@@ -225,7 +225,7 @@ def plan_without(
         keys[key] = key
   edited: ObjectGraph | None = None
   if graph is not None:
-    edited = object_graph_edit.copy_graph(graph)
+    edited = graph.copy()
     # A table goes with both of its tensors.
     kept = {tensor.owner for tensor in tensors if tensor not in reasons}
     gone = {t.owner for t in reasons if t.object_key is not None} - kept

@@ -12,7 +12,6 @@ from estimator_ckpt.checkpoint.object_graph import (
   SlotVariable,
 )
 from estimator_ckpt.checkpoint.object_graph_edit import (
-  copy_graph,
   merge_graph,
   remove_values,
   rename_variables,
@@ -130,7 +129,7 @@ def test_full_names():
 def test_a_copy_can_be_edited_alone():
   graph, keys = _from_names(["a/b", "c"])
   before = graph.serialize()
-  copied = copy_graph(graph)
+  copied = graph.copy()
   assert copied.serialize() == before
   rename_variables(copied, {keys["c"]: ("c", "d")})
   remove_values(copied, [keys["a/b"]])
@@ -191,7 +190,7 @@ def test_merging_takes_slots_along():
 
 def test_a_flag_that_says_there_are_no_values_gives_way():
   graph, _ = _from_names(["a/b"], "nested")
-  other = copy_graph(graph)
+  other = graph.copy()
   graph.nodes[1].has_checkpoint_values = False
   other.nodes[1].has_checkpoint_values = True
   merge_graph(graph, other)

@@ -18,7 +18,6 @@ from estimator_ckpt.checkpoint import meta_file
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.checkpoint.object_graph_edit import copy_graph
 from estimator_ckpt.checkpoint.optimizers import CONVERTED, family, of_class
 from estimator_ckpt.checkpoint.reader import CheckpointReader
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
@@ -417,7 +416,7 @@ class ToKeras:
   def _finish_template(self, template: Template) -> None:
     """What the model has besides, such as the learning rate, is as in `like`."""
     save_counter = layout_lib.object_key([layout_lib.SAVE_COUNTER])
-    graph = copy_graph(template.graph)
+    graph = template.graph.copy()
     for _, attribute in template.graph.attributes():
       key = attribute.checkpoint_key
       done = key in self._keys or key in self.tensors or key in self._scalars
