@@ -10,7 +10,7 @@ index, and training waits. Processor time of the rewriting, in full and repeated
 
     variables       60    600   6,000   60,000
     in full, ms    0.3    2.6      32      355
-    repeated, ms  0.01   0.03     0.3      4.4
+    repeated, ms  0.01   0.03     0.4      5.5
 """
 
 from __future__ import annotations
