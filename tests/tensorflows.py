@@ -132,7 +132,8 @@ def has_variables_of(dtype: str) -> bool:
   # Without a device, 1.15.5 finds a kernel of XLA, which eager code does not.
   graph = tf.Graph()
   with graph.as_default(), tf.device("CPU:0"), tf.compat.v1.Session() as session:
-    variable = tf.compat.v1.Variable(tf.zeros([], dtype), use_resource=True)
+    zero = np.zeros([], tf.as_dtype(dtype).as_numpy_dtype)
+    variable = tf.compat.v1.Variable(tf.constant(zero), use_resource=True)
     try:
       session.run(variable.initializer)
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError):

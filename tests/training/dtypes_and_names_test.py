@@ -26,6 +26,7 @@ _SMALL = tuple(
   name
   for name in ("float8_e4m3fn", "float8_e5m2", "int4", "uint4")
   if tensorflows.has(f"dtypes.experimental.{name}")
+  and tensorflows.has_variables_of(name)
 )
 # The quantized types that TensorFlow can assign to a variable; test_any_saveable_object
 # has the others.
