@@ -68,8 +68,10 @@ def _new_optimizer():
   model = _keras_model()
   optimizer = tf.keras.optimizers.Adam(0.1)
   optimizer.build(model.trainable_variables)
+  held = optimizer.variables
+  held = held() if callable(held) else held  # It is a method in 2.11.0.
   train_op = tf.group(
-    *[v.assign_add(tf.ones_like(v)) for v in optimizer.variables if v.dtype.is_floating]
+    *[v.assign_add(tf.ones_like(v)) for v in held if v.dtype.is_floating]
   )
   return {"net": {"model": model, "parts": [optimizer, optimizer]}}, train_op
 
