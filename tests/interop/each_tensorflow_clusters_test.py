@@ -1,7 +1,7 @@
 """Clusters, and jobs that are killed, under every TensorFlow that trains Estimators.
 
-It takes many minutes for each, so it runs with `--config=full`. `tf1_15_clusters_test` is
-always run.
+It takes many minutes for each, so it runs with `--config=full`. 1.15.5 has
+`tf1_15_clusters_test`, which is always run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.interop import suites
 _FILES = suites.CLUSTERS + suites.CRASHES
 
 
-@pytest.fixture(scope="module", params=["tf115", "tf204", "tf208", "tf211", "tf212"])
+@pytest.fixture(scope="module", params=["tf204", "tf208", "tf211", "tf212"])
 def suite(request, interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp(request.param)

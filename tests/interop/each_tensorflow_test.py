@@ -1,8 +1,8 @@
 """What every TensorFlow that trains Estimators has to do, under each of them, whole.
 
 It takes many minutes for each, so it runs with `--config=full`. Always run are `smoke_test`,
-and most of 1.15.5: `tf1_15_models_test` and `tf1_15_training_test`. Clusters, and jobs that
-are killed, are in `each_tensorflow_clusters_test`.
+and all of 1.15.5: `tf1_15_models_test`, `tf1_15_training_test` and `tf1_15_clusters_test`.
+Clusters, and jobs that are killed, are in `each_tensorflow_clusters_test`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.interop import suites
 pytestmark = pytest.mark.no_round_trip("dtypes_and_names_test calls two things alike")
 
 
-@pytest.fixture(scope="module", params=["tf115", "tf204", "tf208", "tf211", "tf212"])
+@pytest.fixture(scope="module", params=["tf204", "tf208", "tf211", "tf212"])
 def suite(request, interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp(request.param)

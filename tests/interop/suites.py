@@ -42,18 +42,11 @@ MODELS = _named(
   "reference_variables",
   "stock",
 )
-# For these, CI has no time under each version.
-OTHERS = (
-  *_named(
-    "tests/training", "model_fns", "other_estimators", "other_peoples", "promised"
-  ),
-  *_named("tests", "train_digits"),
-)
-SAVES = _tests("tests/training", but=MODELS + OTHERS)
-FACADE = _named("tests", "facade", "flags")
+SAVES = _tests("tests/training", but=MODELS)
+FACADE = _named("tests", "facade", "flags", "train_digits")
 # What holds under every TensorFlow that trains Estimators. A version is one more name of
 # an environment for these files: `run(interpreter("tf208"), TRAINING, directory)`.
-TRAINING = WARM_START + MODELS + SAVES + OTHERS + FACADE
+TRAINING = WARM_START + MODELS + SAVES + FACADE
 
 CLUSTERS = _tests("tests/cluster")
 # Commands on files, without a job.

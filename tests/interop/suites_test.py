@@ -10,7 +10,6 @@ _SUITES = {
   "WARM_START": suites.WARM_START,
   "MODELS": suites.MODELS,
   "SAVES": suites.SAVES,
-  "OTHERS": suites.OTHERS,
   "FACADE": suites.FACADE,
   "CLUSTERS": suites.CLUSTERS,
   "CRASHES": suites.CRASHES,

@@ -1,7 +1,4 @@
-"""Parameter servers, and jobs that are stopped in a save, under real TensorFlow 1.15.5.
-
-`each_tensorflow_clusters_test` has all such tests, for `--config=full`.
-"""
+"""Clusters, and jobs that are killed, under real TensorFlow 1.15.5."""
 
 from __future__ import annotations
 
@@ -9,17 +6,14 @@ import pytest
 
 from tests.interop import suites
 
-_FILES = (
-  "tests/cluster/parameter_servers_test.py",
-  "tests/nothing_lost/training_crash_test.py",
-)
+_FILES = suites.CLUSTERS + suites.CRASHES
 
 
 @pytest.fixture(scope="module")
 def suite(interpreter, tmp_path_factory):
-  """Runs the tests of dual checkpoints in one process; holds how they ended."""
+  """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp("tf1_15_clusters")
-  return suites.run(interpreter("tf115"), _FILES, directory, ["-k", "dual"])
+  return suites.run(interpreter("tf115"), _FILES, directory)
 
 
 @pytest.mark.parametrize("file", _FILES)

@@ -1,4 +1,7 @@
-"""Saves, warm starts and flags under real TensorFlow 1.15.5."""
+"""Saves, warm starts and flags, whatever the model, under real TensorFlow 1.15.5.
+
+What an Estimator can hold is in `tf1_15_models_test`; the two run at the same time.
+"""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ _ENVIRONMENTS = [
     "tf221",
 ]
 
-def pytest_test(name, src, deps = [], data = [], args = [], **kwargs):
-    """One test, which is one file for pytest.
+def pytest_test(name, srcs, deps = [], data = [], args = [], **kwargs):
+    """One test, which is one process of pytest.
 
     Args:
       name: the target's name.
-      src: the file.
+      srcs: the files of tests.
       deps: what it imports.
       data: what it reads.
       args: for pytest.
@@ -23,9 +23,9 @@ def pytest_test(name, src, deps = [], data = [], args = [], **kwargs):
     """
     native.py_test(
         name = name,
-        srcs = [src, "//third_party/bazel:pytest_main.py"],
+        srcs = srcs + ["//third_party/bazel:pytest_main.py"],
         main = "//third_party/bazel:pytest_main.py",
-        args = ["$(rootpath %s)" % src] + args,
+        args = ["$(rootpath %s)" % src for src in srcs] + args,
         data = data + [
             "//:pyproject.toml",
             "//tests:conftest.py",
@@ -54,6 +54,7 @@ def pytest_tests(
         each = {},
         full = [],
         quick = [],
+        together = {},
         tags = [],
         args = []):
     """A test for every `*_test.py` of the package.
@@ -74,6 +75,9 @@ def pytest_tests(
         NAME_ENVIRONMENT, which runs the cases of that environment.
       full: names of the tests that run with --config=full only.
       quick: patterns of the files that take seconds, for --config=quick.
+      together: directory -> how many processes run its files, those of `quick` left
+        out. They import TensorFlow once for many files. Such a file still has a target
+        of its own, for who names it; `//...` does not.
       tags: tags of all of them.
       args: for pytest.
     """
@@ -96,6 +100,24 @@ def pytest_tests(
         srcs = native.glob(["**/*.py"]),
         visibility = ["//tests/docs:__pkg__"],
     )
+    grouped = []
+    for directory, count in together.items():
+        files = [
+            src
+            for src in tests
+            if src.startswith(directory + "/") and src not in quick
+        ]
+        grouped += files
+        for number in range(count):
+            pytest_test(
+                name = "%s/tests_%d_of_%d" % (directory, number + 1, count),
+                size = "enormous",
+                srcs = files[number::count],
+                args = args,
+                data = data,
+                tags = tags,
+                deps = deps + shared,
+            )
     for src in tests:
         name = src[:-len(".py")]
         answers = []
@@ -108,10 +130,11 @@ def pytest_tests(
             pytest_test(
                 name = target,
                 size = sizes.get(name, size),
-                src = src,
+                srcs = [src],
                 args = args + choice,
                 data = data + answers,
-                tags = tags + _tags(bool(answers), name in full, src in quick),
+                tags = tags + _tags(bool(answers), name in full, src in quick) +
+                       (["manual"] if src in grouped else []),
                 deps = deps + more_deps.get(name, []) + shared,
             )
     for name in sizes.keys() + more_deps.keys() + interop + full + each.keys():
