@@ -31,8 +31,10 @@ def root(request, tmp_path):
   # Each memory file system is shared by the whole process.
   if request.param == "fsspec":
     return f"memory:/{tmp_path}"
-  tensorflow = pytest.importorskip("tensorflow")
-  if hasattr(tensorflow, "contrib"):
+  pytest.importorskip("tensorflow")
+  from tests import tensorflows
+
+  if not tensorflows.has_file_system("ram://has"):
     pytest.skip("TensorFlow 1.15 has no file system in memory (`ram://`)")
   return f"ram:/{tmp_path}"
 

@@ -13,7 +13,7 @@ from tests.interop import suites
 _FILES = suites.CLUSTERS + suites.CRASHES
 
 
-@pytest.fixture(scope="module", params=["tf204", "tf208", "tf211", "tf212"])
+@pytest.fixture(scope="module", params=suites.TRAINERS)
 def suite(request, interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp(request.param)

@@ -14,7 +14,7 @@ from tests.interop import suites
 pytestmark = pytest.mark.no_round_trip("dtypes_and_names_test calls two things alike")
 
 
-@pytest.fixture(scope="module", params=["tf204", "tf208", "tf211", "tf212"])
+@pytest.fixture(scope="module", params=suites.TRAINERS)
 def suite(request, interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp(request.param)

@@ -19,7 +19,7 @@ _LOADS = "test_weights_and_optimizer_state_are_loaded"
 _REFUSES = "test_a_keras_that_names_no_layers_is_an_error_that_says_where_to_go"
 
 
-@pytest.mark.parametrize("environment", ["tf204", "tf208", "tf211", "tf212"])
+@pytest.mark.parametrize("environment", suites.TRAINERS)
 def test_it_trains_and_loads_into_keras(environment, interpreter, tmp_path):
   tests = [*(f"{_TRAINING}::{test}" for test in _TESTS), f"{_KERAS}::{_LOADS}"]
   suite = suites.run(interpreter(environment), tests, tmp_path)

@@ -140,3 +140,5 @@ def pytest_tests(
     for name in sizes.keys() + more_deps.keys() + interop + full + each.keys():
         if name + ".py" not in tests:
             fail("%s is no test of //%s" % (name, native.package_name()))
+        if name + ".py" in grouped:
+            fail("%s runs with others, which has no options of its own" % name)
