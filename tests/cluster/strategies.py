@@ -20,9 +20,22 @@ CLUSTERS = ("parameter_servers", "multi_worker")
 KINDS = (*ALONE, *CLUSTERS)
 
 
-def _eval_input_fn() -> tf.data.Dataset:
+_BATCH = 10
+
+
+def _rows_once() -> tf.data.Dataset:
   # If two replicas share five batches, TensorFlow may skip the last batch.
-  return models.eval_input_fn().unbatch().batch(10)
+  return models.eval_input_fn().unbatch().batch(_BATCH)
+
+
+def _evaluated(estimator: Any, replicas: int) -> dict[str, Any]:
+  """The metrics over all rows, each once.
+
+  Where two replicas share a dataset that ends, TensorFlow 1.15.5 may wait forever at its
+  end. So the dataset has no end, and the steps are counted.
+  """
+  steps = len(models.X) // (_BATCH * replicas)
+  return dict(estimator.evaluate(lambda: _rows_once().repeat(), steps=steps))
 
 
 class _Start(tf.estimator.SessionRunHook):
@@ -124,7 +137,8 @@ def run(
       estimator = _estimator(model_dir, checkpoint_format)
     done.append({"started": start.values})
     if uses:
-      done[-1].update(_used(estimator, model_dir))
+      replicas = strategy.num_replicas_in_sync if strategy and kind in ALONE else 1
+      done[-1].update(_used(estimator, model_dir, replicas))
   return done
 
 
@@ -163,13 +177,13 @@ def run_until_signal(model_dir: str, steps: int) -> tuple[int | None, int]:
   return eckpt.stopped_by_signal(), int(ends.step)
 
 
-def _used(estimator: Any, model_dir: str) -> dict[str, Any]:
+def _used(estimator: Any, model_dir: str, replicas: int) -> dict[str, Any]:
   path = estimator.export_saved_model(
     os.path.join(model_dir, "export"), models.serving_input_fn
   ).decode()
-  predictions = estimator.predict(_eval_input_fn)
+  predictions = estimator.predict(_rows_once)
   return {
-    "metrics": estimator.evaluate(_eval_input_fn),
+    "metrics": _evaluated(estimator, replicas),
     "predicted": np.array([p["y"] for p in predictions]),
     "served": tensorflows.served(path, x=models.X)["y"],
   }
