@@ -153,16 +153,28 @@ class GraphColumns:
 
     There are no slots, and no node has more than one value.
     """
-    messages = [b""] * self.count
+    messages = self._messages()
+    batches = iter(lambda: list(itertools.islice(messages, _BATCH)), [])
+    return b"".join(b"".join(_node_messages(batch)) for batch in batches)
+
+  def _messages(self) -> Iterator[bytes]:
+    """The message of each node; each is made when asked for, since all take much memory."""
     edges = _in_batches(_edge_messages, self.names, self.children)
-    start = 0
-    for parent, end in zip(self.parents, self.ends):
-      messages[parent] = b"".join(itertools.islice(edges, end - start))
-      start = end
     values = _in_batches(_value_messages, self.attributes, self.full_names, self.keys)
-    for owner, value in zip(self.owners, values):
-      messages[owner] += value
-    return b"".join(_in_batches(_node_messages, messages))
+    parents = zip(self.parents, self.ends)
+    owners = iter(self.owners)
+    (parent, end), owner = next(parents, (-1, 0)), next(owners, -1)
+    start = 0
+    for node_id in range(self.count):
+      message = b""
+      if node_id == parent:
+        message = b"".join(itertools.islice(edges, end - start))
+        start = end
+        parent, end = next(parents, (-1, 0))
+      if node_id == owner:
+        message += next(values)
+        owner = next(owners, -1)
+      yield message
 
   def _has_all(self) -> bool:
     """Whether all nodes that others refer to are there."""

@@ -211,7 +211,8 @@ class ObjectGraph:
       The tensor's key.
 
     Raises:
-      OptionError: a path is in use.
+      OptionError: a path is in use. If another of the paths leads through it, the graph
+        is of no use then.
     """
     for path in paths:
       if self.lookup(path) is not None:
@@ -222,7 +223,9 @@ class ObjectGraph:
     self.nodes[node_id].attributes.append(Attribute(attribute, full_name, key))
     for path in others:
       parent = self.add_path(path[:-1])
-      self.nodes[parent].children[path[-1]] = node_id
+      # Another of the paths may lead through this one.
+      if self.nodes[parent].children.setdefault(path[-1], node_id) != node_id:
+        raise path_in_use(path, full_name)
       if self.nodes[parent].has_checkpoint_values is False:
         self.nodes[parent].has_checkpoint_values = None
     return key

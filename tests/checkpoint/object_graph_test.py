@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt import errors
+from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
 from estimator_ckpt.checkpoint.object_graph import (
   Attribute,
   Node,
@@ -91,6 +92,13 @@ def test_one_node_has_every_path():
   assert graph.lookup(("var_list", "net/w")) == graph.lookup(("net", "w"))
   assert graph.lookup(("net", "x")) is None
   assert [a.checkpoint_key for _, a in graph.attributes()] == [key]
+
+
+@pytest.mark.parametrize("paths", [[("a", "b"), ("a",)], [("w",), ("a", "b"), ("a",)]])
+def test_a_path_that_another_path_of_the_variable_leads_through_is_refused(paths):
+  for graph in (ObjectGraph(), GraphBuilder()):
+    with pytest.raises(errors.OptionError, match="'a', meant for 'w', is in use"):
+      graph.add_variable(paths, "w")
 
 
 def test_a_path_in_use_is_refused():
