@@ -88,6 +88,7 @@ class GraphColumns:
     names: the attribute name of each edge.
     children: the node that each edge leads to.
     slots: the nodes that have slot variables, with these.
+    valueless: the nodes that say that nothing is stored at or below them.
   """
 
   def __init__(self) -> None:
@@ -102,6 +103,7 @@ class GraphColumns:
     self.names: list[str] = []
     self.children: list[int] = []
     self.slots: list[tuple[int, list[SlotVariable]]] = []
+    self.valueless: list[int] = []
     self._found: dict[int, dict[str, int]] = {}
 
   @classmethod
@@ -198,6 +200,8 @@ class GraphColumns:
       self.ends.append(len(self.children))
     if node.slot_variables:
       self.slots.append((self.count, list(node.slot_variables)))
+    if node.has_checkpoint_values is False:
+      self.valueless.append(self.count)
     self.count += 1
 
   def _add_alike(self, batch: Sequence[bytes]) -> bool:

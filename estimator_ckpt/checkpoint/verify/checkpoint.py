@@ -201,7 +201,7 @@ class _Bundle:
         " nothing to readers",
         file=path,
       )
-    self.tensors = len({index.location(key) for key in index.keys()})
+    self.tensors = len(set(index.places(index.keys())))
     self._shards = Shards.of(self.prefix, index)
     names = self._data_names(index)
     self._extents = check_entries(index, self._shards, self.findings, names)

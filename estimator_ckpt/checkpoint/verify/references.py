@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import itertools
 
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
@@ -49,8 +50,8 @@ def check_save_counter(index: Index, graph: ObjectGraph, findings: Findings) -> 
   """
   node_id = graph.lookup((layout.SAVE_COUNTER,))
   if node_id is not None:
-    keys = [attribute.checkpoint_key for attribute in graph.nodes[node_id].attributes]
-    if any(key in index for key in keys):
+    stored = zip(graph.columns.owners, graph.columns.keys)
+    if any(key in index for owner, key in stored if owner == node_id):
       return
   findings.warning(
     "no-save-counter",
@@ -83,13 +84,11 @@ class _GraphChecker:
   def __init__(self, index: Index, graph: ObjectGraph, findings: Findings):
     self._index = index
     self._graph = graph
+    self._columns = graph.columns
     self._findings = findings
     self._keys = index.keys()
     # The tensors of each attribute's key.
-    self._stored = {
-      attribute.checkpoint_key: self._tensors(attribute.checkpoint_key)
-      for _, attribute in graph.attributes()
-    }
+    self._stored = {key: self._tensors(key) for key in self._columns.keys}
 
   def _tensors(self, key: str) -> list[str]:
     """The tensors of an attribute: of its key, or of keys that begin with it.
@@ -107,13 +106,15 @@ class _GraphChecker:
 
   def check_keys(self) -> None:
     """Checks that the object graph and the index have the same object keys."""
-    for node_id, attribute in self._graph.attributes():
-      key = attribute.checkpoint_key
+    columns = self._columns
+    for node_id, attribute, key in zip(
+      columns.owners, columns.attributes, columns.keys
+    ):
       if not self._stored[key]:
         self._findings.error(
           "graph-key-missing",
-          f"node {node_id} of the object graph has its {attribute.name} there, and the"
-          " index has no such tensor",
+          f"node {node_id} of the object graph has its {attribute} there, and the index"
+          " has no such tensor",
           key,
         )
       if layout.ATTRIBUTES not in key:
@@ -124,7 +125,7 @@ class _GraphChecker:
           key,
         )
     known = {key for keys in self._stored.values() for key in keys}
-    for key in sorted(known):
+    for key in sorted(known) if self._index.has_slices else ():
       entry = self._index.entry(key)
       if entry.slices and not tensorflow_stitches(entry.dtype):
         self._findings.warning(
@@ -144,8 +145,8 @@ class _GraphChecker:
   def check_shared_keys(self) -> None:
     """Checks that no two objects have one key: TensorFlow would restore only one."""
     nodes = collections.defaultdict(set)
-    for node_id, attribute in self._graph.attributes():
-      nodes[attribute.checkpoint_key].add(node_id)
+    for node_id, key in zip(self._columns.owners, self._columns.keys):
+      nodes[key].add(node_id)
     for key, sharing in nodes.items():
       if len(sharing) > 1:
         shown = ", ".join(map(str, sorted(sharing)[:5]))
@@ -158,15 +159,15 @@ class _GraphChecker:
 
   def check_slots(self) -> None:
     """Checks that slot variables are stored, and none is there twice."""
-    for node_id, node in enumerate(self._graph.nodes):
+    owners = set(self._columns.owners)
+    for node_id, slots in self._columns.slots:
       seen = set()
-      for slot in node.slot_variables:
-        own = self._graph.nodes[slot.slot_variable_node_id]
+      for slot in slots:
         what = (
           f"slot {slot.slot_name!r} that optimizer node {node_id} of the object graph"
           f" has for node {slot.original_variable_node_id}"
         )
-        if not own.attributes:
+        if slot.slot_variable_node_id not in owners:
           self._findings.error("graph-slot", f"{what} stores no value")
         place = (slot.original_variable_node_id, slot.slot_name)
         if place in seen:
@@ -175,27 +176,35 @@ class _GraphChecker:
 
   def check_reachable(self) -> None:
     """Checks that every object with a value is a slot, or reachable from the root."""
+    columns = self._columns
+    starts = itertools.chain([0], columns.ends)
+    children = {
+      parent: columns.children[start:end]
+      for parent, start, end in zip(columns.parents, starts, columns.ends)
+    }
     reached = {0}
     queue = [0]
     while queue:
-      for child in self._graph.nodes[queue.pop()].children.values():
+      for child in children.get(queue.pop(), ()):
         if child not in reached:
           reached.add(child)
           queue.append(child)
-    for node in self._graph.nodes:
-      reached.update(slot.slot_variable_node_id for slot in node.slot_variables)
-    for node_id, attribute in self._graph.attributes():
+    for _, slots in columns.slots:
+      reached.update(slot.slot_variable_node_id for slot in slots)
+    for node_id, key in zip(columns.owners, columns.keys):
       if node_id not in reached:
         self._findings.warning(
           "graph-unreachable",
           f"no path leads from the root of the object graph to its node {node_id}, so"
           " nothing restores it",
-          attribute.checkpoint_key,
+          key,
         )
 
   def check_skipped(self) -> None:
     """Checks that no object above a stored value says that there is none below it."""
-    has_values = {node_id for node_id, _ in self._graph.attributes()}
+    if not self._columns.valueless:
+      return
+    has_values = set(self._columns.owners)
     parents = collections.defaultdict(list)
     for parent, _, child in self._graph.edges():
       parents[child].append(parent)
@@ -205,8 +214,8 @@ class _GraphChecker:
         if parent not in has_values:
           has_values.add(parent)
           queue.append(parent)
-    for node_id in sorted(has_values):
-      if self._graph.nodes[node_id].has_checkpoint_values is False:
+    for node_id in self._columns.valueless:
+      if node_id in has_values:
         self._findings.error(
           "graph-skipped",
           f"node {node_id} of the object graph says that nothing below it has a value,"
@@ -215,14 +224,11 @@ class _GraphChecker:
 
   def check_names(self) -> None:
     """Checks that a variable has the same bytes by its name as by its object key."""
-    for name, key in self._graph.keys_by_full_name().items():
-      if (
-        key is None
-        or name == key
-        or name not in self._index
-        or key not in self._index
-        or self._index.location(name) == self._index.location(key)
-      ):
+    found = self._graph.keys_by_full_name().items()
+    keys = {name: key for name, key in found if key is not None}
+    places = zip(self._index.places(list(keys)), self._index.places(list(keys.values())))
+    for (name, key), (by_name_at, by_key_at) in zip(keys.items(), places):
+      if by_name_at is None or by_key_at is None or by_name_at == by_key_at:
         continue
       by_name, by_key = self._index.entry(name), self._index.entry(key)
       # Slices of some types are stored as a whole too: TensorFlow reads no others so.
