@@ -83,6 +83,7 @@ class GraphBuilder:
       columns.children.extend(children.values())
       columns.ends.append(len(columns.children))
     self._children.clear()
+    self._nodes.clear()
     return ObjectGraph.of_message(columns.serialize())
 
   def _children_at(self, path: layout_lib.Path) -> dict[str, int]:

@@ -11,6 +11,7 @@ by itself.
 from __future__ import annotations
 
 import bisect
+import io
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -157,7 +158,9 @@ class GraphColumns:
     """
     messages = self._messages()
     batches = iter(lambda: list(itertools.islice(messages, _BATCH)), [])
-    return b"".join(b"".join(_node_messages(batch)) for batch in batches)
+    written = io.BytesIO()  # Joining all of it would take its size once more.
+    written.writelines(b"".join(_node_messages(batch)) for batch in batches)
+    return written.getvalue()
 
   def _messages(self) -> Iterator[bytes]:
     """The message of each node; each is made when asked for, since all take much memory."""

@@ -226,7 +226,9 @@ class _GraphChecker:
     """Checks that a variable has the same bytes by its name as by its object key."""
     found = self._graph.keys_by_full_name().items()
     keys = {name: key for name, key in found if key is not None}
-    places = zip(self._index.places(list(keys)), self._index.places(list(keys.values())))
+    places = zip(
+      self._index.places(list(keys)), self._index.places(list(keys.values()))
+    )
     for (name, key), (by_name_at, by_key_at) in zip(keys.items(), places):
       if by_name_at is None or by_key_at is None or by_name_at == by_key_at:
         continue
