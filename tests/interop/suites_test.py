@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.interop import suites
@@ -31,6 +33,12 @@ def test_each_file_is_in_one_suite(directory):
     file: [name for name, files in _SUITES.items() if file in files] for file in found
   }
   assert not {file: names for file, names in suites_of.items() if len(names) != 1}
+
+
+def test_bazel_has_a_target_for_each_trainer():
+  build = (suites.ROOT / "tests/interop/BUILD").read_text()
+  [trainers] = re.findall(r"^_TRAINERS = \[(.*?)\]", build, re.DOTALL | re.MULTILINE)
+  assert tuple(re.findall(r'"(\w+)"', trainers)) == suites.TRAINERS
 
 
 @pytest.mark.parametrize("name", _SUITES)

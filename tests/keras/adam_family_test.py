@@ -13,9 +13,9 @@ import estimator_ckpt as eckpt
 import estimator_ckpt.keras
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint.reader import open_checkpoint
+from estimator_ckpt.examples.bert_tf1 import AdamWeightDecayOptimizer
 from tests.bundle_builder import BundleBuilder
 from tests.keras import proof
-from tests.keras.published_optimizers import AdamWeightDecayOptimizer
 
 tf1 = tf.compat.v1
 _optimizers = tf.keras.optimizers
@@ -44,10 +44,10 @@ def _bert(path, steps, more=0):
     step = tf1.train.get_or_create_global_step()
     weights = tf1.trainable_variables()
     optimizer = AdamWeightDecayOptimizer(
-      _RATE, _DECAY, exclude_from_weight_decay=_EXCLUDED, clip_norm=_NORM
+      _RATE, _DECAY, exclude_from_weight_decay=_EXCLUDED
     )
-    grads = zip(tf.gradients(loss, weights), weights)
-    train = optimizer.apply_gradients(grads, step)
+    grads, _ = tf.clip_by_global_norm(tf.gradients(loss, weights), _NORM)
+    train = optimizer.apply_gradients(zip(grads, weights), step)
     session.run(tf1.global_variables_initializer())
     after = []
     prefix = ""

@@ -1,74 +1,17 @@
 """Optimizers of published TF1 code, written again by their formulas.
 
-AdamWeightDecayOptimizer is that of BERT's `optimization.py`, LAMBOptimizer that of
-ALBERT's `lamb_optimizer.py`. The others are of `tf.contrib.opt`, which no TensorFlow 2
-has. Their names of slots, and the order of their updates, are those of the originals.
+LAMBOptimizer is that of ALBERT's `lamb_optimizer.py`. The others, besides BERT's, are of
+`tf.contrib.opt`, which no TensorFlow 2 has. Their names of slots, and the order of their
+updates, are those of the originals.
 """
 
 from __future__ import annotations
 
-import re
-
 import tensorflow as tf
 
+from estimator_ckpt.examples.bert_tf1 import AdamWeightDecayOptimizer
+
 tf1 = tf.compat.v1
-
-
-class AdamWeightDecayOptimizer(tf1.train.Optimizer):
-  """Adam with decoupled weight decay, and without correction for the start at zero."""
-
-  _name_of_slots = "adam"
-
-  def __init__(
-    self,
-    learning_rate,
-    weight_decay_rate=0.0,
-    beta1=0.9,
-    beta2=0.999,
-    epsilon=1e-6,
-    exclude_from_weight_decay=None,
-    clip_norm=None,
-  ):
-    super().__init__(False, type(self).__name__)
-    self._rate = learning_rate
-    self._decay = weight_decay_rate
-    self._betas = beta1, beta2
-    self._epsilon = epsilon
-    self._excluded = exclude_from_weight_decay or []
-    self._clip_norm = clip_norm
-
-  def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-    """Updates weights as BERT's `create_optimizer` and `apply_gradients` do."""
-    grads, weights = zip(*grads_and_vars)
-    if self._clip_norm:
-      grads, _ = tf.clip_by_global_norm(grads, self._clip_norm)
-    updates = []
-    for grad, param in zip(grads, weights):
-      m, v = (
-        tf1.get_variable(
-          f"{param.op.name}/{self._name_of_slots}_{slot}",
-          shape=param.shape.as_list(),
-          trainable=False,
-          initializer=tf1.zeros_initializer(),
-          use_resource=True,
-        )
-        for slot in "mv"
-      )
-      next_m = self._betas[0] * m + (1.0 - self._betas[0]) * grad
-      next_v = self._betas[1] * v + (1.0 - self._betas[1]) * tf.square(grad)
-      update = next_m / (tf.sqrt(next_v) + self._epsilon)
-      excluded = any(re.search(text, param.op.name) for text in self._excluded)
-      if self._decay and not excluded:
-        update += self._decay * param
-      update *= self._rate * self._ratio(param, update, excluded)
-      updates += [param.assign(param - update), m.assign(next_m), v.assign(next_v)]
-    if global_step is not None:
-      updates.append(tf1.assign_add(global_step, 1))
-    return tf.group(*updates, name=name)
-
-  def _ratio(self, param, update, excluded):
-    del param, update, excluded
-    return 1.0
 
 
 class LAMBOptimizer(AdamWeightDecayOptimizer):
