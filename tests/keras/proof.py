@@ -305,8 +305,8 @@ CASES = {
     {"weight_decay_rate": 0.01},
     learning_rate=0.02,
     epsilon=1e-6,
-    beta1=0.15,
-    beta2=0.2,
+    beta_1=0.15,
+    beta_2=0.2,
   ),
   "adamw_of_contrib": _case(
     "AdamWOptimizer",
