@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import collections
-import itertools
 
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
@@ -50,7 +49,8 @@ def check_save_counter(index: Index, graph: ObjectGraph, findings: Findings) -> 
   """
   node_id = graph.lookup((layout.SAVE_COUNTER,))
   if node_id is not None:
-    stored = zip(graph.columns.owners, graph.columns.keys)
+    columns = graph.columns
+    stored = zip(columns.owners, columns.keys)
     if any(key in index for owner, key in stored if owner == node_id):
       return
   findings.warning(
@@ -177,15 +177,13 @@ class _GraphChecker:
   def check_reachable(self) -> None:
     """Checks that every object with a value is a slot, or reachable from the root."""
     columns = self._columns
-    starts = itertools.chain([0], columns.ends)
-    children = {
-      parent: columns.children[start:end]
-      for parent, start, end in zip(columns.parents, starts, columns.ends)
-    }
+    children = collections.defaultdict(list)
+    for parent, _, child in self._graph.edges():
+      children[parent].append(child)
     reached = {0}
     queue = [0]
     while queue:
-      for child in children.get(queue.pop(), ()):
+      for child in children[queue.pop()]:
         if child not in reached:
           reached.add(child)
           queue.append(child)
