@@ -183,7 +183,7 @@ class _GraphChecker:
     reached = {0}
     queue = [0]
     while queue:
-      for child in children[queue.pop()]:
+      for child in children.get(queue.pop(), ()):
         if child not in reached:
           reached.add(child)
           queue.append(child)
