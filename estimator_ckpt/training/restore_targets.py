@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.shards import num_elements
 
 # The tags that may follow type and shape: shard, offset and size, which are varints, and
 # the checksum. A varint of less than 64 bits has at most so many bytes before its last.
@@ -46,6 +48,15 @@ class RestoreTarget:
   part_name: str | None = None
   part_shape: tuple[int, ...] | None = None
   of_whole: RestoreTarget | None = None
+
+  @property
+  def num_bytes(self) -> int:
+    """How many bytes it has; 0 where type and shape do not tell."""
+    shape = self.part_shape if self.slice_spec else self.shape
+    size = dtypes.item_size(self.dtype)
+    if size is None or shape is None or -1 in shape:
+      return 0
+    return size * num_elements(shape)
 
 
 class RestoreSource(NamedTuple):

@@ -322,6 +322,7 @@ class RecordedSaveable(tfp.SaveableObject):
 
   Attributes:
     restored: the op that restores it, from the time when the graph has one.
+    assigned_after: an op that has to run before `restored` assigns anything, or None.
     variable_name: the name of its variable, table or other resource.
     is_variable: whether it saves a variable.
     targets: what it restores, one for each of its tensors.
@@ -341,7 +342,8 @@ class RecordedSaveable(tfp.SaveableObject):
     self.is_variable = item.saved.is_variable
     self.variable_name = tfp.slice_key(inner)
     self.restored: Any = None
-    self.targets = []
+    self.assigned_after: Any = None
+    self.targets: list[restore_targets.RestoreTarget] = []
     specs = []
     if self._is_renamed(item):
       # The name in a var_list says what to restore, such as an average into its
@@ -372,12 +374,19 @@ class RecordedSaveable(tfp.SaveableObject):
     reached = item.saved.object_key is not None
     return reached and self.is_variable and item.saved.base not in own_names
 
+  @property
+  def num_bytes(self) -> int:
+    """How many bytes it restores, as far as types and shapes are known."""
+    return sum(target.num_bytes for target in self.targets)
+
   def restore(self, restored_tensors: Any, restored_shapes: Any) -> Any:
     """Adds the op that assigns the tensors that were read."""
-    if len(restored_tensors) == 1 and not restored_shapes:
-      self.restored = tfp.assign(self.inner, restored_tensors[0])
-    else:
-      self.restored = self.inner.restore(restored_tensors, restored_shapes)
+    before = [] if self.assigned_after is None else [self.assigned_after]
+    with tf.control_dependencies(before):
+      if len(restored_tensors) == 1 and not restored_shapes:
+        self.restored = tfp.assign(self.inner, restored_tensors[0])
+      else:
+        self.restored = self.inner.restore(restored_tensors, restored_shapes)
     return self.restored
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from estimator_ckpt.checkpoint import key_plan, roles
 from estimator_ckpt.checkpoint import layout as layout_lib
+from estimator_ckpt.training import parallel_reads
 from estimator_ckpt.training import restore as restore_lib
 from estimator_ckpt.training import saveables as saveables_lib
 from estimator_ckpt.training import tensorflow_private as tfp
@@ -24,7 +26,7 @@ class SaverBuilder(tfp.BulkSaverBuilder):
 
   Args:
     extras: keys of the extra tensors, and functions that make the tensors.
-    bulk: whether one op restores everything.
+    bulk: whether an op may restore many saveables.
   """
 
   def __init__(self, extras: Sequence[tuple[str, Any]], bulk: bool):
@@ -67,23 +69,45 @@ class SaverBuilder(tfp.BulkSaverBuilder):
     """Adds the RestoreV2 ops of a device; returns their outputs, as the base class does."""
     # An op fails as a whole if one of its keys is missing. So a saver that may leave
     # variables out has an op for each saveable.
-    groups = [list(saveables)] if self._bulk else [[s] for s in saveables]
-    tensors: list[Any] = []
+    groups = [[number] for number in range(len(saveables))]
+    if self._bulk and restore_sequentially:
+      groups = [list(range(len(saveables)))]
+    elif self._bulk:
+      keys = [saveable.specs[0].name for saveable in saveables]
+      groups = parallel_reads.read_groups(keys, [s.num_bytes for s in saveables])
+    tensors: dict[int, list[Any]] = {}
     for group in groups:
-      specs = [spec for saveable in group for spec in saveable.specs]
-      reads = [RestoreSource(spec.name, spec.slice_spec) for spec in specs]
+      restore_op = _restore_op(filename_tensor, [saveables[number] for number in group])
+      self.restores.append(restore_op)
+      outputs = iter(restore_op.op.outputs)
+      for number in group:
+        count = len(saveables[number].specs)
+        tensors[number] = list(itertools.islice(outputs, count))
+    if self._bulk and len(groups) > 1:
+      # If an op fails, nothing may have been assigned, as if there were one op.
+      ops = [restore_op.op for restore_op in self.restores[-len(groups) :]]
       with tf.device("CPU:0"):
-        restored = tfp.restore_v2(
-          filename_tensor,
-          [read.key for read in reads],
-          [read.slice_spec for read in reads],
-          [spec.dtype for spec in specs],
-        )
-      op = restored[0].op
-      targets = [target for saveable in group for target in saveable.targets]
-      self.restores.append(restore_lib.RestoreOp(op, group, targets, reads))
-      tensors += restored
-    return tensors
+        all_read = tf.group(*ops)
+      for saveable in saveables:
+        saveable.assigned_after = all_read
+    return [tensor for number in range(len(saveables)) for tensor in tensors[number]]
+
+
+def _restore_op(
+  filename_tensor: Any, saveables: list[saveables_lib.RecordedSaveable]
+) -> restore_lib.RestoreOp:
+  """Adds an op that reads all tensors of some saveables."""
+  specs = [spec for saveable in saveables for spec in saveable.specs]
+  reads = [RestoreSource(spec.name, spec.slice_spec) for spec in specs]
+  with tf.device("CPU:0"):
+    restored = tfp.restore_v2(
+      filename_tensor,
+      [read.key for read in reads],
+      [read.slice_spec for read in reads],
+      [spec.dtype for spec in specs],
+    )
+  targets = [target for saveable in saveables for target in saveable.targets]
+  return restore_lib.RestoreOp(restored[0].op, saveables, targets, reads)
 
 
 def extra_tensors(
