@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -118,7 +119,9 @@ class Index:
       CorruptCheckpointError: the bytes are damaged or something else.
       UnsupportedCheckpointError: its version or byte order is not supported.
     """
-    values = dict(table.read_table(data, name))
+    values: dict[bytes, bytes] = {}
+    for _, items in table.read_blocks(data, name):
+      values.update(items)
     header_bytes = values.pop(_HEADER_KEY, None)
     if header_bytes is None:
       raise CorruptCheckpointError(
@@ -236,6 +239,17 @@ class Index:
       for old_slice, new_slice in zip(old_slices, new_slices):
         self._slice_values[new_slice] = self._slice_values[old_slice]
 
+  def alias_all(self, keys: Mapping[str, str]) -> None:
+    """Does what `alias` does for each pair of a new key and its tensor's key, faster."""
+    new, values = coding.encode_texts(list(keys)), self.values(list(keys.values()))
+    # The header's key is empty, and those of slices start with a zero byte.
+    is_plain = min(new, default=b"") >= b"\1" and not self._slice_keys
+    if is_plain and None not in values and self._values.keys().isdisjoint(new):
+      self._values.update(zip(new, values))  # type: ignore[arg-type]
+      return
+    for new_key, key in keys.items():
+      self.alias(new_key, key)
+
   def location(self, key: str) -> tuple[bytes, ...]:
     """A value that is equal for two keys of the same bytes, as aliases are.
 
@@ -257,7 +271,7 @@ class Index:
 
   def values(self, keys: Sequence[str]) -> list[bytes | None]:
     """The `value` of each of many keys, in order."""
-    return list(map(self._values.get, map(_encode, keys)))
+    return list(map(self._values.get, coding.encode_texts(keys)))
 
   def places(self, keys: Sequence[str]) -> list[object]:
     """For each of many keys, what equals only that of keys of the same bytes; or None."""
@@ -425,13 +439,14 @@ class Index:
 
   def serialize(self) -> bytes:
     """The index file's bytes."""
-    items = [(_HEADER_KEY, self._header_value())]
-    # Slice keys start with a zero byte, which no tensor's key does.
-    for values in (self._slice_values, self._values):
-      items.extend((key, values[key]) for key in sorted(values))
     from estimator_ckpt.bundle import table_writer
 
-    return table_writer.write_table(items)
+    # Slice keys start with a zero byte, which no tensor's key does.
+    items = [iter([(_HEADER_KEY, self._header_value())])]
+    for values in (self._slice_values, self._values):
+      keys = sorted(values)
+      items.append(zip(keys, map(values.__getitem__, keys)))
+    return table_writer.write_table(itertools.chain.from_iterable(items))
 
   def serialize_header(self, data: bytes) -> bytes:
     """The index file's bytes, made of those that it had before its header changed.

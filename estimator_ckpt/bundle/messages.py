@@ -309,12 +309,12 @@ class BundleEntry(NamedTuple):
       The entries; None where one of them is not as TensorFlow writes it, is damaged, or
       is that of a partitioned tensor.
     """
-    found = re.findall(_PLAIN, b"".join(values))
-    if [whole for whole, *_ in found] != list(values):
-      return None
-    if not found:
+    if not values:
       return []
-    _, types, shapes, shards, offsets, sizes, crcs = zip(*found)
+    found = _plain_fields(values)
+    if found is None:
+      return None
+    _, types, shapes, shards, offsets, sizes, crcs = found
     known = {b"": 0}
     try:
       dims = {shape: _sized_shape(shape) for shape in set(shapes)}
@@ -342,6 +342,26 @@ class BundleEntry(NamedTuple):
         itertools.repeat(b""),
       )
     ]
+
+  @staticmethod
+  def all_end_with_checksums(values: Sequence[bytes]) -> bool:
+    """Whether the last field of each of many entries is the checksum, for certain.
+
+    Args:
+      values: their messages' bytes.
+
+    Returns:
+      False where one of them has no checksum, or is not as TensorFlow writes it.
+    """
+    found = _plain_fields(values)
+    if found is None:
+      return False
+    try:
+      for shape in set(found[2]):
+        _sized_shape(shape)
+    except CorruptCheckpointError:
+      return False
+    return True
 
   @classmethod
   def _parse_any(cls, data: bytes) -> BundleEntry:
@@ -434,6 +454,12 @@ def parse_shape(data: bytes) -> tuple[int, ...]:
 
 # Most tensors of a checkpoint have one of a few shapes.
 _cached_shape = functools.lru_cache(maxsize=1024)(parse_shape)
+
+
+def _plain_fields(values: Sequence[bytes]) -> list[tuple[bytes, ...]] | None:
+  """The fields of entries as the groups of `_PLAIN`, each for all; None if one differs."""
+  found = list(zip(*re.findall(_PLAIN, b"".join(values))))
+  return found if found and found[0] == tuple(values) else None
 
 
 def _sized_shape(data: bytes) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ index, and training waits. Processor time of the rewriting, in full and repeated
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from estimator_ckpt.bundle import checksum, table
@@ -88,14 +89,15 @@ class _ChecksumCopy:
     self,
     source: bytes,
     result: bytes,
-    pairs: np.ndarray,
+    places: np.ndarray,
+    targets: np.ndarray,
     blocks: list[tuple[int, int]],
     result_blocks: list[tuple[int, int]],
   ):
     import numpy as np
 
-    self._places = pairs[:, 0].copy()
-    self._targets = pairs[:, 1].copy()
+    self._places = places
+    self._targets = targets
     self._blocks = blocks
     self._result_blocks = result_blocks
     self._source = source
@@ -108,24 +110,35 @@ class _ChecksumCopy:
     """Finds where the checksums stand; None if a result has others of its own."""
     import numpy as np
 
-    read = table.read_places(source, "index")
-    written = table.read_places(result, "index")
-    # The same value stands for the same bytes of a data file, and changes with them.
-    places = {
-      value: end - _CRC_SIZE
-      for (_, value), end in zip(read.items[1:], read.value_ends[1:])
-      if _ends_with_checksum(value)
-    }
-    copied = []
-    for (_, value), end in zip(written.items[1:], written.value_ends[1:]):
-      if value in places:
-        copied.append((places[value], end - _CRC_SIZE))
-      elif _ends_with_checksum(value):
+    # The position behind each value. The same value stands for the same bytes of a data
+    # file, and changes with them.
+    ends: dict[bytes, int] = {}
+    blocks = []
+    for block in table.read_placed_blocks(source, "index"):
+      if source[sum(block.handle)]:
+        return None  # There are no places in a compressed block.
+      blocks.append(block.handle)
+      values, value_ends = _entries(block)
+      pairs = zip(values, value_ends)
+      ends.update(itertools.compress(pairs, _end_with_checksums(values)))
+    places, targets, result_blocks = [], [], []
+    for block in table.read_placed_blocks(result, "index"):
+      result_blocks.append(block.handle)
+      values, value_ends = _entries(block)
+      copied = np.array([ends.get(value, -1) for value in values], np.int64)
+      is_copy = copied >= 0
+      if any(_end_with_checksums(list(itertools.compress(values, ~is_copy)))):
         return None
-    if any(source[offset + size] for offset, size in read.blocks):
-      return None  # There are no places in a compressed block.
-    pairs = np.array(copied, np.int64).reshape(-1, 2)
-    return cls(source, result, pairs, read.blocks, written.blocks)
+      places.append(copied[is_copy] - _CRC_SIZE)
+      targets.append(np.array(value_ends, np.int64)[is_copy] - _CRC_SIZE)
+    return cls(
+      source,
+      result,
+      np.concatenate(places),
+      np.concatenate(targets),
+      blocks,
+      result_blocks,
+    )
 
   def apply(self, source: bytes) -> bytes | None:
     """The result for another source, or None if that has another form or is damaged."""
@@ -159,6 +172,20 @@ def _words(data: bytes | bytearray) -> np.ndarray:
 def _masked_crc(block: bytes) -> bytes:
   """The checksum of a block and its type, as it stands behind both."""
   return checksum.mask(checksum.crc32c(block)).to_bytes(_CRC_SIZE, "little")
+
+
+def _entries(block: table.PlacedBlock) -> tuple[list[bytes], list[int]]:
+  """The entries of a block, and the position behind each."""
+  # The header has the empty key, and comes first.
+  start = 0 if block.items[0][0] else 1
+  return [value for _, value in block.items[start:]], block.value_ends[start:]
+
+
+def _end_with_checksums(values: list[bytes]) -> list[bool]:
+  """Whether each entry ends with its checksum, as one that TensorFlow writes does."""
+  if BundleEntry.all_end_with_checksums(values):
+    return [True] * len(values)
+  return list(map(_ends_with_checksum, values))
 
 
 def _ends_with_checksum(value: bytes) -> bool:

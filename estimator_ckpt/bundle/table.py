@@ -83,42 +83,41 @@ def read_table(data: bytes, name: str) -> Items:
   Raises:
     CorruptCheckpointError: the bytes are no table, or a damaged one.
   """
-  try:
-    return _read_table(data)
-  except CorruptCheckpointError as error:
-    raise CorruptCheckpointError(f"{name}: {error}") from None
+  return [item for _, items in read_blocks(data, name) for item in items]
 
 
-class Places(NamedTuple):
-  """Where the parts of a table stand in its file.
+class PlacedBlock(NamedTuple):
+  """A data block, and where its parts stand in the file.
 
   Attributes:
+    handle: offset and size, the trailer not counted.
     items: the (key, value) pairs.
-    value_ends: the position behind each value.
-    blocks: offset and size of each data block, the trailer not counted.
+    value_ends: the position behind each value. In a compressed block, it means nothing.
   """
 
+  handle: Handle
   items: Items
   value_ends: list[int]
-  blocks: list[tuple[int, int]]
 
 
-def read_places(data: bytes, name: str) -> Places:
-  """As `read_table`, and says where everything is.
+def read_placed_blocks(data: bytes, name: str) -> Iterator[PlacedBlock]:
+  """As `read_blocks`, and says where everything is.
 
   Args:
     data: the file's bytes.
     name: the file's name, for errors.
 
-  Returns:
-    The table's parts. Behind a compressed block, `value_ends` means nothing.
+  Yields:
+    Each data block.
 
   Raises:
     CorruptCheckpointError: the bytes are no table, or a damaged one.
   """
-  places = Places([], [], [])
+  ends: list[int] = []
   try:
-    return places._replace(items=_read_table(data, places))
+    for handle, items in _read_blocks(data, ends):
+      yield PlacedBlock(handle, items, ends.copy())
+      ends.clear()
   except CorruptCheckpointError as error:
     raise CorruptCheckpointError(f"{name}: {error}") from None
 
@@ -182,16 +181,6 @@ def has_plain_footer(data: bytes) -> bool:
   index, _ = _read_handle(footer, position, HANDLES_SIZE)
   handles = b"".join(map(coding.encode_varint, (*metaindex, *index)))
   return footer == handles.ljust(HANDLES_SIZE, b"\x00")
-
-
-def _read_table(data: bytes, places: Places | None = None) -> Items:
-  items: Items = []
-  ends = places.value_ends if places is not None else None
-  for handle, block_items in _read_blocks(data, ends):
-    items += block_items
-    if places is not None:
-      places.blocks.append(handle)
-  return items
 
 
 def _budget(data: Data) -> int:

@@ -70,6 +70,8 @@ def write_table(
     if until_restart == 0:
       restarts.append(size)
       until_restart = restart_interval
+    elif next_key.startswith(key):
+      shared = len(key) if size else 0
     elif size:
       # The first bit in which the keys, cut to one length, differ.
       shared = min(len(key), key_size)

@@ -23,9 +23,9 @@ class GraphBuilder:
     """Only a root."""
     self._columns = GraphColumns()
     self._columns.count = 1
-    # The children of each node that has any, and the numbers of these by their paths.
+    # The children of each node that has any, by its number, and by its path.
     self._children: dict[int, dict[str, int]] = {0: {}}
-    self._nodes: dict[layout_lib.Path, int] = {(): 0}
+    self._by_path: dict[layout_lib.Path, dict[str, int]] = {(): self._children[0]}
 
   def add_variable(
     self,
@@ -83,14 +83,14 @@ class GraphBuilder:
       columns.children.extend(children.values())
       columns.ends.append(len(columns.children))
     self._children.clear()
-    self._nodes.clear()
+    self._by_path.clear()
     return ObjectGraph.of_message(columns.serialize())
 
   def _children_at(self, path: layout_lib.Path) -> dict[str, int]:
     """The children of the object at a path; adds what is not there yet."""
-    node_id = self._nodes.get(path)
-    if node_id is not None:
-      return self._children[node_id]
+    known = self._by_path.get(path)
+    if known is not None:
+      return known
     children = self._children[0]
     for name in path:
       node_id = children.get(name)
@@ -98,5 +98,5 @@ class GraphBuilder:
         node_id = children[name] = self._columns.count
         self._columns.count += 1
       children = self._children.setdefault(node_id, {})
-    self._nodes[path] = node_id or 0
+    self._by_path[path] = children
     return children

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _TABLE_SUFFIXES = frozenset(["-keys", "-values"])
 
 
-@value_classes.dataclass(frozen=True)
-class Saved:
+class Saved(value_classes.NamedTuple):
   """One thing that is saved: a variable, a partitioned variable, a table, other state.
 
   Attributes:
@@ -229,15 +228,20 @@ def _with_names(
   """Adds to a plan the names that its format has beside the object keys."""
   step = frozenset([GLOBAL_STEP] if has_global_step else [])
   name_only = set(plan.name_only)
+  keys = _keys_and_names(plan, saved)
   plan = value_classes.replace(
     plan,
-    tf1_names=step.union([name for item in saved for name in item.tensor_names]),
+    tf1_names=step.union(
+      [name for item in saved for name in item.tensor_names]
+      if any(item.part_names for item in saved)
+      else [name for _, name in keys]
+    ),
     tf2_names=step.union(
       [n for item in saved if item.name in name_only for n in item.suffixed_names]
     ),
   )
   if plan.checkpoint_format.has_names:
-    plan = _with_aliases(plan, saved)
+    plan = _with_aliases(plan, saved, keys)
   else:
     plan = value_classes.replace(
       plan,
@@ -245,13 +249,23 @@ def _with_names(
         s.name for s in saved if s.name in plan.wholes and not s.part_keys
       ),
     )
-  written = {plan.keys[s.name] + suffix for s in saved for suffix in s.suffixes}
-  return value_classes.replace(
-    plan, needs_step_key=bool(step - set(plan.aliases) - written)
-  )
+  needed = step.difference(plan.aliases, (key for key, _ in keys))
+  return value_classes.replace(plan, needs_step_key=bool(needed))
 
 
-def _with_aliases(plan: SavePlan, saved: Sequence[Saved]) -> SavePlan:
+def _keys_and_names(plan: SavePlan, saved: Sequence[Saved]) -> list[tuple[str, str]]:
+  """Of each tensor, the key that it is written under, and its name without parts."""
+  found = []
+  for item in saved:
+    key, base = plan.keys[item.name], item.base
+    for suffix in item.suffixes:
+      found.append((key + suffix, base + suffix))
+  return found
+
+
+def _with_aliases(
+  plan: SavePlan, saved: Sequence[Saved], keys: Sequence[tuple[str, str]]
+) -> SavePlan:
   """Adds to a plan each name, as an alias of an object key."""
   incomplete: dict[str, tuple[str, tuple[str, ...]]] = {}
   for item in saved:
@@ -260,12 +274,7 @@ def _with_aliases(plan: SavePlan, saved: Sequence[Saved]) -> SavePlan:
       incomplete[name] = plan.keys[item.name], (*specs, slice_spec)
   return value_classes.replace(
     plan,
-    aliases={
-      item.base + suffix: plan.keys[item.name] + suffix
-      for item in saved
-      for suffix in item.suffixes
-      if plan.keys[item.name] != item.base
-    },
+    aliases={name: key for key, name in keys if key != name},
     joined={
       plan.wholes[s.name]: s.name
       for s in saved
@@ -311,13 +320,9 @@ def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:
 
 def _has_distinct_keys(plan: SavePlan, saved: Sequence[Saved]) -> bool:
   """Whether no two claims are for one key, so that nobody has to find whose they are."""
-  keys = list(plan.wholes.values())
-  for item in saved:
-    written, base = plan.keys[item.name], item.base
-    for suffix in item.suffixes:
-      keys.append(written + suffix)
-      if written != base and base + suffix in plan.aliases:
-        keys.append(base + suffix)
+  pairs = _keys_and_names(plan, saved)
+  keys = [*plan.wholes.values(), *[key for key, _ in pairs]]
+  keys += [name for key, name in pairs if key != name and name in plan.aliases]
   keys += [part for item in saved for part, _ in item.part_names]
   if plan.object_graph is not None:
     keys += [layout_lib.OBJECT_GRAPH_KEY, plan.save_counter_key]

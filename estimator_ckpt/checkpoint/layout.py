@@ -308,12 +308,15 @@ def each_path(
     return
   kinds = _TABLE[layout].kinds
   scopes = _Scopes(names, set(taken))
+  can_nest = scopes.can_nest
   for name in names:
-    flat = (VAR_LIST, name)
-    possible: dict[str, Path] = {_FLAT: flat}
-    if _NESTED in kinds and scopes.can_nest(name):
-      possible[_NESTED] = tuple(name.split("/"))
-    yield [possible[kind] for kind in kinds if kind in possible] or [flat]
+    paths: list[Path] = []
+    for kind in kinds:
+      if kind == _FLAT:
+        paths.append((VAR_LIST, name))
+      elif can_nest(name):
+        paths.append(tuple(name.split("/")))
+    yield paths or [(VAR_LIST, name)]
 
 
 class _Scopes:

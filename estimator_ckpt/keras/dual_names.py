@@ -25,8 +25,7 @@ def add_names(reader: CheckpointReader, plan: Tf1Plan) -> None:
     OptionError: a name is the key of another tensor.
   """
   prefix, index = reader.prefix, reader.index
-  for name, key in plan.keys.items():
-    index.alias(name, key)
+  index.alias_all(plan.keys)
   for name, shape in plan.shapes.items():
     index.put(name, index.entry(name)._replace(shape=shape))
   if not plan.tensors:

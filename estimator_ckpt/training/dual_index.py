@@ -78,5 +78,4 @@ def add_to_index(index: Index, plan: SavePlan) -> None:
         "data file, though they were written so"
       )
     index.put(new_key, joined)
-  for new_key, key in plan.aliases.items():
-    index.alias(new_key, key)
+  index.alias_all(plan.aliases)

@@ -195,8 +195,7 @@ def _partitioned(
   specs = [saveable.specs[0] for saveable in saveables]
   dtype = _dtype(specs[0])
   one_file = not sharded or len({spec.device for spec in specs}) == 1
-  return dataclasses.replace(
-    saved,
+  return saved._replace(
     needs_whole=not joined.tensorflow_stitches(dtype),
     is_joinable=one_file
     and _cut_axis([_slice(spec) for spec in specs]) == 0
@@ -265,9 +264,7 @@ def _merge_tracked(
     if len(own) == 1 and own[0] is not None:
       key = own[0].specs[0].name
       key = key[: len(key) - len(item.saved.suffixes[0])]
-      item = dataclasses.replace(
-        item, saved=dataclasses.replace(item.saved, object_key=key)
-      )
+      item = dataclasses.replace(item, saved=item.saved._replace(object_key=key))
       if item.saved.is_variable and tfp.slice_key(own[0]) != item.saved.base:
         renamed[key] = item.saved.base
     elif any(own):
@@ -277,9 +274,7 @@ def _merge_tracked(
         for saveable, part in zip(own, item.saveables)
         if saveable is not None
       )
-      item = dataclasses.replace(
-        item, saved=dataclasses.replace(item.saved, part_keys=part_keys)
-      )
+      item = dataclasses.replace(item, saved=item.saved._replace(part_keys=part_keys))
     merged.append(item)
   full_names = {a.checkpoint_key: a.full_name for _, a in graph.attributes()}
   # The name that a var_list gives a variable is its name in the checkpoint.

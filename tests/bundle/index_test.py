@@ -157,6 +157,34 @@ def test_an_alias_may_be_made_twice_but_not_over_another_tensor():
   assert index.entry("b") == _entry(2)
 
 
+_NEW_AND_OLD = st.dictionaries(
+  st.sampled_from(["a", "b", "c", "d", "p", "q", "r", "é", "", "\0", "\0x"]),
+  st.sampled_from(["a", "b", "c", "p", "none"]),
+  max_size=4,
+)
+
+
+@given(_NEW_AND_OLD, st.booleans())
+def test_many_aliases_are_those_that_are_made_one_by_one(keys, has_slices):
+  ended = []
+  for together in (True, False):
+    index = Index()
+    index.put("a", _entry(1))
+    index.put("b", _entry(2))
+    if has_slices:
+      _partitioned(index, "p", number=1)
+    try:
+      if together:
+        index.alias_all(keys)
+      else:
+        for new_key, key in keys.items():
+          index.alias(new_key, key)
+      ended.append(index.serialize())
+    except CheckpointError as error:
+      ended.append(str(error))
+  assert ended[0] == ended[1]
+
+
 @pytest.mark.parametrize("key", ["", "\0", "\0net/emb"])
 def test_keys_that_the_format_needs_are_refused(key):
   index = Index()
@@ -356,8 +384,7 @@ def test_many_variables_are_read_and_aliased():
   for number in range(20_000):
     index.put(f"scope_{number % 37}/layer_{number}/kernel", _entry(number + 1))
   index = _again(index)
-  for key in index.keys():
-    index.alias(f"var_list/{key}", key)
+  index.alias_all({f"var_list/{key}": key for key in index.keys()})
   index = _again(index)
   assert len(index) == 40_000
   assert index.entry("var_list/scope_0/layer_37/kernel") == _entry(38)
