@@ -93,16 +93,13 @@ class Index:
         raise
       from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 
-      return cls._of_v1(V1Checkpoint(prefix))
+      v1 = V1Checkpoint(prefix)
+      index = cls(BundleHeader(num_shards=len(v1.paths)), v1.prefix)
+      index.v1 = v1
+      for key, entry, tensor_slice in v1.entries:
+        index.put(key, entry, tensor_slice)
+      return index
     return cls.parse(data, path)
-
-  @classmethod
-  def _of_v1(cls, v1: V1Checkpoint) -> Index:
-    index = cls(BundleHeader(num_shards=len(v1.paths)), v1.prefix)
-    index.v1 = v1
-    for key, entry, tensor_slice in v1.entries:
-      index.put(key, entry, tensor_slice)
-    return index
 
   @classmethod
   def parse(cls, data: bytes, name: str) -> Index:

@@ -29,7 +29,7 @@ def read_groups(keys: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:
     The positions in `keys` of each group. The groups follow each other in the data file,
     so that no two ops read the same range. There is one group for little work.
 
-  >>> read_groups(["b", "c", "a"], [32 << 20, 1, 8 << 20])
+  >>> read_groups(["b", "c", "a"], [16 << 20, 16 << 20, 8 << 20])
   [[2, 0], [1]]
   >>> read_groups(["b", "a"], [1, 1])
   [[0, 1]]
