@@ -1,4 +1,4 @@
-"""The ops of a warm start: one read of many tensors, and an assignment for each variable.
+"""The ops of a warm start: few reads of many tensors, and an assignment for each variable.
 
 Three kinds of tensors are put together in the graph, since TensorFlow's RestoreV2 cannot do
 it: a tensor that was saved as several, a tensor in slices of a type that RestoreV2 does not
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Tuple
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, slice_specs, slices
 from estimator_ckpt.bundle.messages import TensorSlice
-from estimator_ckpt.bundle.shards import Shards
+from estimator_ckpt.bundle.shards import Shards, num_elements
 from estimator_ckpt.checkpoint.partition_strategy import stored_rows
+from estimator_ckpt.training import parallel_reads
 from estimator_ckpt.training import tensorflow_private as tfp
 from estimator_ckpt.training.tensorflow_private import tf
 from estimator_ckpt.warm_start.matches import Started
@@ -123,38 +124,49 @@ def _check_data_files(plan: WarmStartPlan) -> None:
 
 
 class _Read(NamedTuple):
-  device: str
-  position: int
+  """What is read once, however many variables want it."""
+
+  key: str
+  slice_spec: str
+  dtype: int
 
 
 class _Reads:
-  """Gathers what is read, so that each task reads everything with one op.
+  """Gathers what is read, so that each task reads everything at once.
 
   A variable is read by the task that has it, as a sharded Saver does.
   """
 
   def __init__(self, prefix: str):
     self._prefix = prefix
-    self._wanted: dict[str, dict[tuple[str, str, int], int]] = {}
-    self._tensors: dict[str, list[tf.Tensor]] = {}
+    # The bytes of what is read, by device.
+    self._wanted: dict[str, dict[_Read, int]] = {}
+    self._tensors: dict[str, dict[_Read, tf.Tensor]] = {}
 
-  def add(self, device: str, key: str, slice_spec: str, dtype: int) -> _Read:
+  def add(self, device: str, read: _Read, num_bytes: int) -> None:
     """Asks for a tensor or a slice of it."""
-    wanted = self._wanted.setdefault(device, {})
-    return _Read(device, wanted.setdefault((key, slice_spec, dtype), len(wanted)))
+    self._wanted.setdefault(device, {})[read] = num_bytes
 
   def build(self) -> None:
     """Adds the ops that read."""
     for device, wanted in self._wanted.items():
-      keys, specs, types = zip(*wanted)
-      with tf.device(device):
-        self._tensors[device] = tfp.restore_v2(
-          self._prefix, list(keys), list(specs), list(map(tf.as_dtype, types))
-        )
+      reads = list(wanted)
+      tensors = self._tensors[device] = {}
+      keys = [read.key for read in reads]
+      for group in parallel_reads.read_groups(keys, list(wanted.values())):
+        own = [reads[number] for number in group]
+        with tf.device(device):
+          values = tfp.restore_v2(
+            self._prefix,
+            [read.key for read in own],
+            [read.slice_spec for read in own],
+            [tf.as_dtype(read.dtype) for read in own],
+          )
+        tensors.update(zip(own, values))
 
-  def tensor(self, read: _Read) -> tf.Tensor:
+  def tensor(self, device: str, read: _Read) -> tf.Tensor:
     """The tensor that `add` asked for."""
-    return self._tensors[read.device][read.position]
+    return self._tensors[device][read]
 
 
 class _Part:
@@ -175,14 +187,17 @@ class _Part:
     if wanted is not None and item.mod_parts:
       wanted = _along_whole(wanted, 0, item.source.shape)
     self._wanted = wanted
-    self._pieces = [
-      (bounds, reads.add(self.device, key, slice_spec, item.source.dtype))
-      for key, slice_spec, bounds in _pieces(item.source, wanted)
-    ]
+    self._pieces = []
+    for key, slice_spec, bounds in _pieces(item.source, wanted):
+      read = _Read(key, slice_spec, item.source.dtype)
+      reads.add(self.device, read, _num_bytes(bounds, item.source.dtype))
+      self._pieces.append((bounds, read))
 
   def value(self, rows_kept: dict[str, tf.Tensor]) -> tf.Tensor:
     """The value that the part starts with; adds its count to `rows_kept`."""
-    pieces = [(bounds, self._reads.tensor(read)) for bounds, read in self._pieces]
+    pieces = [
+      (bounds, self._reads.tensor(self.device, read)) for bounds, read in self._pieces
+    ]
     if self._wanted is None:
       old = pieces[0][1]
     else:
@@ -245,6 +260,12 @@ def _bounds(slice_spec: str, shape: Sequence[int] | None) -> Bounds | None:
     (start, size if length == -1 else start + length)
     for size, (start, length) in zip(of_shape, extents)
   )
+
+
+def _num_bytes(bounds: Bounds, dtype: int) -> int:
+  """The bytes between bounds; 0 where the type does not tell."""
+  shape = tuple(end - start for start, end in bounds)
+  return (dtypes.item_size(dtype) or 0) * num_elements(shape)
 
 
 def _slice_spec(shape: Sequence[int], bounds: Bounds) -> str:

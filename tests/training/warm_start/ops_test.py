@@ -355,6 +355,25 @@ def test_one_read_for_all_variables(golden, graph):
   assert [op.name.split("/")[0] for op in reads].count("warm_start") == 1
 
 
+def test_large_variables_are_read_at_the_same_time(graph, tmp_path):
+  """Several ops read a range of the data file each."""
+  size = 1 << 20
+  path = str(tmp_path / "model.ckpt")
+  with tf.Graph().as_default(), v1.Session() as session:
+    for i in range(12):
+      v1.get_variable(f"net/w{i}", initializer=tf.fill([size], float(i)))
+    session.run(v1.global_variables_initializer())
+    v1.train.Saver().save(session, path)
+  for i in range(12):
+    variable(f"net/w{i}", (size,))
+  found = values(WarmStart(path))
+  reads = [op for op in graph.get_operations() if op.type == "RestoreV2"]
+  counts = [len(op.outputs) for op in reads if op.name.startswith("warm_start")]
+  assert len(counts) > 1 and sum(counts) == 12
+  for i in range(12):
+    np.testing.assert_array_equal(found[f"net/w{i}"], np.full(size, i, np.float32))
+
+
 def test_each_parameter_server_reads_what_it_has_with_one_op(golden, graph):
   path, _ = golden("tf1.15/momentum_partitioned")
   setter = v1.train.replica_device_setter(ps_tasks=2, worker_device="/job:chief")
