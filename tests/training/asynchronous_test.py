@@ -227,15 +227,18 @@ def test_a_lost_session_fails_a_training_that_is_over(tmp_path, monkeypatch):
 
   with tf.Graph().as_default():
     op = v1.assign_add(v1.train.get_or_create_global_step(), 1)
+    scaffold = eckpt.dual_scaffold(asynchronous=True)
     with pytest.raises(eckpt.CheckpointError, match="the server is gone"):
       with v1.train.MonitoredTrainingSession(
         checkpoint_dir=str(tmp_path),
-        scaffold=eckpt.dual_scaffold(asynchronous=True),
+        scaffold=scaffold,
         save_checkpoint_steps=9,
         save_checkpoint_secs=None,
       ) as session:
         session.run(op)
         session.run(op)
+        # On a busy machine, the first checkpoint may still have to be written.
+        scaffold.saver.wait_until_finished()
         monkeypatch.setattr(Snapshot, "write", lost)
   jobs.assert_whole(tmp_path, 0)
 
