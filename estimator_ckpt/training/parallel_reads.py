@@ -10,12 +10,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.shards import num_elements
+
 # TensorFlow itself reads up to 8 large tensors at a time; see kernels/restore_op.cc.
 _MOST_OPS = 8
 # To find a tensor and to make room for it takes as long as to read so many bytes.
 _BYTES_OF_A_TENSOR = 24 << 10
 # An op opens the index and a data file; for less work than this, that takes too long.
 _LEAST_BYTES = 16 << 20
+
+
+def num_bytes(dtype: int, shape: tuple[int, ...]) -> int:
+  """The bytes of a tensor of a DataType number; 0 where the type does not tell.
+
+  >>> num_bytes(1, (2, 3))
+  24
+  """
+  return (dtypes.item_size(dtype) or 0) * num_elements(shape)
 
 
 def read_groups(keys: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.bundle.shards import num_elements
+from estimator_ckpt.training import parallel_reads
 
 # The tags that may follow type and shape: shard, offset and size, which are varints, and
 # the checksum. A varint of less than 64 bits has at most so many bytes before its last.
@@ -53,10 +52,9 @@ class RestoreTarget:
   def num_bytes(self) -> int:
     """How many bytes it has; 0 where type and shape do not tell."""
     shape = self.part_shape if self.slice_spec else self.shape
-    size = dtypes.item_size(self.dtype)
-    if size is None or shape is None or -1 in shape:
+    if shape is None or -1 in shape:
       return 0
-    return size * num_elements(shape)
+    return parallel_reads.num_bytes(self.dtype, shape)
 
 
 class RestoreSource(NamedTuple):

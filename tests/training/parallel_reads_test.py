@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import estimator_ckpt as eckpt
 from estimator_ckpt import errors
+from tests import sessions
 
 v1 = tf.compat.v1
 _FORMATS = ("tf1", "tf2", "dual")
@@ -59,7 +59,7 @@ def written(tmp_path_factory):
 
 
 def _saver(checkpoint_format, **options):
-  saver = getattr(eckpt, f"{checkpoint_format}_scaffold")(**options).saver
+  saver = sessions.scaffold_of(checkpoint_format, **options).saver
   saver.build()
   return saver
 

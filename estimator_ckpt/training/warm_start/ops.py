@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Tuple
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, slice_specs, slices
 from estimator_ckpt.bundle.messages import TensorSlice
-from estimator_ckpt.bundle.shards import Shards, num_elements
+from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint.partition_strategy import stored_rows
 from estimator_ckpt.training import parallel_reads
 from estimator_ckpt.training import tensorflow_private as tfp
@@ -190,7 +190,9 @@ class _Part:
     self._pieces = []
     for key, slice_spec, bounds in _pieces(item.source, wanted):
       read = _Read(key, slice_spec, item.source.dtype)
-      reads.add(self.device, read, _num_bytes(bounds, item.source.dtype))
+      shape = tuple(end - start for start, end in bounds)
+      size = parallel_reads.num_bytes(item.source.dtype, shape)
+      reads.add(self.device, read, size)
       self._pieces.append((bounds, read))
 
   def value(self, rows_kept: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -260,12 +262,6 @@ def _bounds(slice_spec: str, shape: Sequence[int] | None) -> Bounds | None:
     (start, size if length == -1 else start + length)
     for size, (start, length) in zip(of_shape, extents)
   )
-
-
-def _num_bytes(bounds: Bounds, dtype: int) -> int:
-  """The bytes between bounds; 0 where the type does not tell."""
-  shape = tuple(end - start for start, end in bounds)
-  return (dtypes.item_size(dtype) or 0) * num_elements(shape)
 
 
 def _slice_spec(shape: Sequence[int], bounds: Bounds) -> str:
