@@ -31,3 +31,18 @@ def launched(playwright):
     )
     yield browser
     browser.close()
+
+
+def settle(page) -> None:
+  """Waits until a page has acted on what was typed, and has drawn it.
+
+  The page itself waits: its timers end in the order in which they began, however busy
+  the machine is.
+
+  Args:
+    page: a page of Playwright.
+  """
+  page.evaluate(
+    """() => new Promise((done) => setTimeout(
+      () => requestAnimationFrame(() => requestAnimationFrame(done)), 300))"""
+  )

@@ -9,6 +9,7 @@ import pytest
 
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from tests.browser import chromium
 from tests.bundle_builder import BundleBuilder
 
 _SCRIPT = "</script><script>document.title='taken'</script>"
@@ -94,7 +95,7 @@ def selected(page) -> dict[str, str]:
 
 def search(page, text: str) -> list[str]:
   page.get_by_role("searchbox").first.fill(text)
-  page.wait_for_timeout(300)
+  chromium.settle(page)
   return names(page)
 
 
@@ -380,7 +381,7 @@ def test_on_paper_every_row_is_there(open_page, plain_page):
   paper = page.pdf(format="A4")
   assert page.evaluate("window.printed") == 28  # includes folded rows
   assert len(re.findall(rb"/Type\s*/Page\b", paper)) >= 1
-  page.wait_for_timeout(200)
+  chromium.settle(page)
   assert len(names(page)) > 5
 
 

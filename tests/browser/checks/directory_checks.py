@@ -11,6 +11,7 @@ import pytest
 from estimator_ckpt.checkpoint import best_file
 from estimator_ckpt.checkpoint.best_file import BestCheckpoint, BestCheckpoints
 from estimator_ckpt.checkpoint.state_file import CheckpointState, write_state
+from tests.browser import chromium
 from tests.bundle_builder import BundleBuilder
 
 _STEPS = (100, 200, 300, 400)
@@ -100,7 +101,7 @@ def test_norms_go_from_checkpoint_to_checkpoint(open_page, page_path):
   page.get_by_role("columnheader", name="Last / first").get_by_role("button").click()
   assert rows(page, "Norms")[0].startswith("net/w")
   page.get_by_label("Find a tensor").fill("b")
-  page.wait_for_timeout(300)
+  chromium.settle(page)
   assert [row.split()[0] for row in rows(page, "Norms")] == ["global_step", "net/b"]
 
 

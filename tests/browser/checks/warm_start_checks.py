@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.browser import chromium
+
 
 def left(name: str, shape: list[int]) -> dict[str, object]:
   return {"name": name, "dtype": "float32", "shape": shape, "reason": f"of {name}"}
@@ -64,7 +66,7 @@ def test_each_variable_says_where_it_began(open_page, page_path):
 def test_search_looks_in_all_tables(open_page, page_path):
   page = open_page(page_path)
   page.get_by_label("Find in these").fill("kernel")
-  page.wait_for_timeout(300)
+  chromium.settle(page)
   assert len(rows(page, "Started")) == 0
   assert len(rows(page, "Not started")) == 1
   assert len(rows(page, "Not used of the checkpoint")) == 1
