@@ -23,7 +23,7 @@ _MAX_VARINT_BYTES = 10
 _ONE_BYTE = tuple(bytes((value,)) for value in range(128))
 _FIRST_BYTE = tuple(bytes((value | 128,)) for value in range(128))
 _LOW_BITS = bytes(value & 127 for value in range(256))
-_SPECIAL = re.compile(b"[\x00\xff]")
+_SPECIAL = b"[\x00\xff]"
 _UINT64_MAX = 2**64 - 1
 
 
@@ -210,8 +210,9 @@ def read_ordered_string(data: bytes, position: int) -> tuple[bytes, int]:
     CorruptCheckpointError: no end mark, or an escape that does not exist.
   """
   parts = []
+  special_byte = re.compile(_SPECIAL)
   while True:
-    match = _SPECIAL.search(data, position)
+    match = special_byte.search(data, position)
     if match is None:
       raise CorruptCheckpointError("ordered string without an end")
     special = match.start()

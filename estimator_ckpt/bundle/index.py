@@ -7,12 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from estimator_ckpt.bundle import coding, files, slices, table, v1_files
+from estimator_ckpt.bundle.entry_columns import BATCH, FEW, EntryColumns
 from estimator_ckpt.bundle.file_names import data_path, index_path
-from estimator_ckpt.bundle.messages import (
-  BundleEntry,
-  BundleHeader,
-  TensorSlice,
-)
+from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader, TensorSlice
 from estimator_ckpt.errors import (
   CheckpointKeyError,
   CheckpointNotFoundError,
@@ -27,9 +24,6 @@ if TYPE_CHECKING:
   from estimator_ckpt.bundle.v1_checkpoint import V1Checkpoint
 
 _HEADER_KEY = b""
-# So many entries are parsed at once. For less that would take longer.
-_BATCH = 4096
-_FEW = 200
 
 
 class Index:
@@ -238,11 +232,9 @@ class Index:
 
   def alias_all(self, keys: Mapping[str, str]) -> None:
     """Does what `alias` does for each pair of a new key and its tensor's key, faster."""
-    new, values = coding.encode_texts(list(keys)), self.values(list(keys.values()))
-    # The header's key is empty, and those of slices start with a zero byte.
-    is_plain = min(new, default=b"") >= b"\1" and not self._slice_keys
-    if is_plain and None not in values and self._values.keys().isdisjoint(new):
-      self._values.update(zip(new, values))  # type: ignore[arg-type]
+    plain = self._plain_values(keys)
+    if plain is not None and self._values.keys().isdisjoint(plain):
+      self._values.update(plain)
       return
     for new_key, key in keys.items():
       self.alias(new_key, key)
@@ -290,11 +282,7 @@ class Index:
       Keys whose `value` is not among them, and those of all partitioned tensors.
     """
     found = [key for key, value in self._values.items() if value not in values]
-    found += [
-      key
-      for key in self._slice_keys
-      if key in self._values and self._values[key] in values
-    ]
+    found += [key for key in self._slice_keys if self._values.get(key) in values]
     return [key.decode("utf-8", "surrogateescape") for key in sorted(found)]
 
   def locations(self) -> dict[str, tuple[bytes, ...]]:
@@ -324,13 +312,14 @@ class Index:
     Raises:
       CorruptCheckpointError: an entry is damaged. Those before it were yielded.
     """
-    for start in range(0, len(keys), _BATCH):
-      part = values[start : start + _BATCH]
+    for start in range(0, len(keys), BATCH):
+      part = values[start : start + BATCH]
       entries = None
-      if len(part) >= _FEW and not all(map(self._entries.__contains__, part)):
-        entries = BundleEntry.parse_all(part)
+      if len(part) >= FEW and not all(map(self._entries.__contains__, part)):
+        columns = EntryColumns.read(part)
+        entries = columns.entries() if columns is not None else None
         self._entries.update(zip(part, entries or ()))
-      yield from entries or map(self._parse, part, keys[start : start + _BATCH])
+      yield from entries or map(self._parse, part, keys[start : start + BATCH])
 
   @property
   def has_slices(self) -> bool:
@@ -347,6 +336,10 @@ class Index:
       CheckpointKeyError: no tensor has a present key.
       OptionError: a new key cannot be one.
     """
+    plain = self._plain_values(keys)
+    if plain is not None:
+      self._values = plain
+      return
     values: dict[bytes, bytes] = {}
     slice_keys: dict[bytes, list[bytes]] = {}
     slice_values: dict[bytes, bytes] = {}
@@ -473,6 +466,14 @@ class Index:
       CheckpointIOError: the file system refused.
     """
     files.write_atomic(index_path(prefix), self.serialize(), sync=sync)
+
+  def _plain_values(self, keys: Mapping[str, str]) -> dict[bytes, bytes] | None:
+    """The values under new keys, by present keys; None if each has to be looked at."""
+    new, values = coding.encode_texts(list(keys)), self.values(list(keys.values()))
+    # The header's key is empty, and those of slices start with a zero byte.
+    if self._slice_keys or None in values or min(new, default=b"\1") < b"\1":
+      return None
+    return dict(zip(new, values))  # type: ignore[arg-type]
 
   def _value(self, key: str) -> bytes:
     value = self._values.get(_encode(key))

@@ -14,10 +14,6 @@ is wrong; whoever knows the file and the key adds them.
 from __future__ import annotations
 
 import functools
-import itertools
-import re
-import struct
-from collections.abc import Sequence
 
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import coding, wire
@@ -40,13 +36,6 @@ _MAX_SHARDS = 99999
 # TensorFlow's tensors have at most 254 dimensions.
 _MAX_RANK = 254
 _INT32_MAX = 2**31 - 1
-# A whole entry of a tensor that is not partitioned: its parts, as TensorFlow orders them.
-_VARINT = rb"[\x80-\xff]*[\0-\x7f]"
-_PLAIN = (
-  rb"(?s)(\x08([\0-\x7f])\x12(.(?:\x12.(?:\x08%b)?)*)"
-  rb"(?:\x18(%b))?(?:\x20(%b))?(?:\x28(%b))?\x35(....))"
-  % (_VARINT, _VARINT, _VARINT, _VARINT)
-)
 
 
 @value_classes.dataclass(frozen=True)
@@ -283,7 +272,7 @@ class BundleEntry(NamedTuple):
         position = start + data[position + 1]
         if position > end:
           return cls._parse_any(data)
-        shape = _cached_shape(data[start:position])
+        shape = cached_shape(data[start:position])
       elif tag in (0x08, 0x18, 0x20, 0x28):
         position += 1
         if position < end and data[position] < 128:
@@ -299,71 +288,6 @@ class BundleEntry(NamedTuple):
     return cls(numbers[1], shape, numbers[3], numbers[4], numbers[5], numbers[0])
 
   @classmethod
-  def parse_all(cls, values: Sequence[bytes]) -> list[BundleEntry] | None:
-    """Reads many entries, in half the time of one by one.
-
-    Args:
-      values: their messages' bytes.
-
-    Returns:
-      The entries; None where one of them is not as TensorFlow writes it, is damaged, or
-      is that of a partitioned tensor.
-    """
-    if not values:
-      return []
-    found = _plain_fields(values)
-    if found is None:
-      return None
-    _, types, shapes, shards, offsets, sizes, crcs = found
-    known = {b"": 0}
-    try:
-      dims = {shape: _sized_shape(shape) for shape in set(shapes)}
-      for number in {*shards, *sizes}:
-        if number:
-          known[number] = coding.read_varint(number, 0)[0]
-      starts = coding.read_varints([offset or b"\0" for offset in offsets])
-    except CorruptCheckpointError:
-      return None
-    if max(known.values()) >> 63 or max(starts) >> 63:
-      return None
-    if max(map(known.__getitem__, set(shards))) > _INT32_MAX:
-      return None
-    new = tuple.__new__  # The constructor would take twice as long.
-    return [
-      new(cls, fields)
-      for fields in zip(
-        b"".join(types),
-        map(dims.__getitem__, shapes),
-        map(known.__getitem__, shards),
-        starts,
-        map(known.__getitem__, sizes),
-        struct.unpack(f"<{len(crcs)}I", b"".join(crcs)),
-        itertools.repeat(()),
-        itertools.repeat(b""),
-      )
-    ]
-
-  @staticmethod
-  def all_end_with_checksums(values: Sequence[bytes]) -> bool:
-    """Whether the last field of each of many entries is the checksum, for certain.
-
-    Args:
-      values: their messages' bytes.
-
-    Returns:
-      False where one of them has no checksum, or is not as TensorFlow writes it.
-    """
-    found = _plain_fields(values)
-    if found is None:
-      return False
-    try:
-      for shape in set(found[2]):
-        _sized_shape(shape)
-    except CorruptCheckpointError:
-      return False
-    return True
-
-  @classmethod
   def _parse_any(cls, data: bytes) -> BundleEntry:
     """Reads an entry with slices, or anything else that may stand there."""
     dtype = shard_id = offset = size = crc = 0
@@ -374,7 +298,7 @@ class BundleEntry(NamedTuple):
       number, wire_type, value, start, end = field
       if number == 2:
         wire.expect(field, wire.LENGTH_DELIMITED, _ENTRY)
-        shape = _cached_shape(value) if len(value) < 64 else parse_shape(value)  # type: ignore[arg-type]
+        shape = cached_shape(value) if len(value) < 64 else parse_shape(value)  # type: ignore[arg-type]
       elif number == 6:
         wire.expect(field, wire.FIXED32, _ENTRY)
         crc = value  # type: ignore[assignment]
@@ -453,20 +377,7 @@ def parse_shape(data: bytes) -> tuple[int, ...]:
 
 
 # Most tensors of a checkpoint have one of a few shapes.
-_cached_shape = functools.lru_cache(maxsize=1024)(parse_shape)
-
-
-def _plain_fields(values: Sequence[bytes]) -> list[tuple[bytes, ...]] | None:
-  """The fields of entries as the groups of `_PLAIN`, each for all; None if one differs."""
-  found = list(zip(*re.findall(_PLAIN, b"".join(values))))
-  return found if found and found[0] == tuple(values) else None
-
-
-def _sized_shape(data: bytes) -> tuple[int, ...]:
-  """The dimensions in a TensorShapeProto of less than 128 bytes, after its length."""
-  if data[0] != len(data) - 1 or data[0] > 127:
-    raise CorruptCheckpointError("a shape has another length")
-  return _cached_shape(data[1:])
+cached_shape = functools.lru_cache(maxsize=1024)(parse_shape)
 
 
 def _int32(field: wire.Field, message_name: str) -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from estimator_ckpt.bundle import checksum, table
+from estimator_ckpt.bundle import checksum, entry_columns, table
 from estimator_ckpt.bundle.messages import BundleEntry
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _entries(block: table.PlacedBlock) -> tuple[list[bytes], list[int]]:
 
 def _end_with_checksums(values: list[bytes]) -> list[bool]:
   """Whether each entry ends with its checksum, as one that TensorFlow writes does."""
-  if BundleEntry.all_end_with_checksums(values):
+  if entry_columns.all_end_with_checksums(values):
     return [True] * len(values)
   return list(map(_ends_with_checksum, values))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 
+from estimator_ckpt.bundle.entry_columns import EntryColumns
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.bundle.shards import Shards
@@ -57,9 +59,28 @@ def check_sizes(index: Index, shards: Shards) -> list[int]:
     CorruptCheckpointError: a data file is too short.
   """
   sizes = [shards.size(shard_id) for shard_id in range(shards.num_shards)]
+  ends = _ends(index)
+  if ends is not None and max(ends, default=0) < len(sizes):
+    if all(end <= sizes[shard_id] for shard_id, end in ends.items()):
+      return sizes
   for key, _, entry in stored_entries(index, aliases=False):
     if (
       entry.shard_id >= len(sizes) or entry.offset + entry.size > sizes[entry.shard_id]
     ):
       shards.check_bounds(entry, key)
   return sizes
+
+
+def _ends(index: Index) -> dict[int, int] | None:
+  """How far the tensors reach in each data file; None where each has to be looked at."""
+  if index.has_slices:
+    return None
+  found: dict[int, int] = {}
+  for columns in EntryColumns.in_batches(list(set(index.all_values()))):
+    if columns is None:
+      return None
+    ends = map(operator.add, columns.offsets, columns.sizes)
+    for shard_id, end in zip(columns.shard_ids, ends):
+      if end > found.get(shard_id, -1):
+        found[shard_id] = end
+  return found

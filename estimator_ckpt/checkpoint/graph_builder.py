@@ -63,6 +63,70 @@ class GraphBuilder:
     columns.keys.append(key)
     return key
 
+  def add_named(
+    self, names: Sequence[str], attributes: Sequence[str], layout: str
+  ) -> list[str]:
+    """Adds an object for each name, where `layout.each_path` puts it.
+
+    The same as `add_variable` for each, in a third of the time.
+
+    Args:
+      names: variables' names, distinct. Nothing was added before.
+      attributes: what of each object is stored.
+      layout: a name of a layout.
+
+    Returns:
+      The tensors' keys.
+    """
+    is_flat = layout_lib.has_flat_paths(layout)
+    nests = layout_lib.has_nested_paths(layout)
+    can_nest = layout_lib.Nesting(names).can_nest
+    columns = self._columns
+    flat: dict[str, int] | None = None
+    # Of each scope, whether objects are below it, and these.
+    holds: dict[str, bool] = {}
+    scopes: dict[str, dict[str, int]] = {}
+    nested = []
+    for name in names:
+      scope, slash, last = name.rpartition("/")
+      is_nested = holds.get(scope) if slash and last else None
+      if is_nested is None:
+        is_nested = nests and can_nest(name)
+        if slash and last:
+          holds[scope] = is_nested
+      nested.append(is_nested)
+      if is_flat or not is_nested:
+        if flat is None:
+          flat = self._children_at((layout_lib.VAR_LIST,))
+        node_id = flat[name] = columns.count
+        columns.count += 1
+      if is_nested:
+        children = scopes.get(scope)
+        if children is None:
+          path = tuple(scope.split("/")) if slash else ()
+          children = scopes[scope] = self._children_at(path)
+        if not is_flat:
+          node_id = columns.count
+          columns.count += 1
+        children[last] = node_id
+      columns.owners.append(node_id)
+    columns.full_names.extend(names)
+    columns.attributes.extend(attributes)
+    paths = [
+      layout_lib.nested_path(name)
+      if is_nested and not is_flat
+      else f"{layout_lib.VAR_LIST}/{escaped}"
+      for name, is_nested, escaped in zip(
+        names, nested, layout_lib.escape_local_names(names)
+      )
+    ]
+    keys = [
+      f"{path}{layout_lib.ATTRIBUTES}{attribute}"
+      for path, attribute in zip(paths, attributes)
+    ]
+    columns.keys.extend(keys)
+    return keys
+
   def lookup(self, path: Sequence[str]) -> int | None:
     """The number of the node at a path from the root, or None."""
     node_id = 0
@@ -88,15 +152,15 @@ class GraphBuilder:
 
   def _children_at(self, path: layout_lib.Path) -> dict[str, int]:
     """The children of the object at a path; adds what is not there yet."""
-    known = self._by_path.get(path)
-    if known is not None:
-      return known
-    children = self._children[0]
-    for name in path:
-      node_id = children.get(name)
+    known = path
+    while known not in self._by_path:
+      known = known[:-1]
+    children = self._by_path[known]
+    for depth in range(len(known), len(path)):
+      node_id = children.get(path[depth])
       if node_id is None:
-        node_id = children[name] = self._columns.count
+        node_id = children[path[depth]] = self._columns.count
         self._columns.count += 1
       children = self._children.setdefault(node_id, {})
-    self._by_path[path] = children
+      self._by_path[path[: depth + 1]] = children
     return children

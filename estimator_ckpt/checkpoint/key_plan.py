@@ -6,7 +6,7 @@ TensorFlow, so it can be printed and tested as a value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
@@ -165,8 +165,10 @@ def plan_save(
     )
   else:
     plan = _plan_objects(saved, checkpoint_format, object_graph, layout)
-    plan = _with_names(plan, saved, has_global_step)
-  _check_distinct(plan, saved)
+  keys = _keys_and_names(plan, saved)
+  if checkpoint_format.has_objects:
+    plan = _with_names(plan, saved, keys, has_global_step)
+  _check_distinct(plan, saved, keys)
   return plan
 
 
@@ -188,15 +190,7 @@ def _plan_objects(
   keys = {item.name: item.object_key or item.base for item in saved}
   unreached = [s for s in saved if s.object_key is None and s.attribute is not None]
   wholes: dict[str, str] = {}
-  paths = layout_lib.each_path([s.name for s in unreached], layout, taken)
-  for item, own_paths in zip(unreached, paths):
-    assert item.attribute is not None
-    # The full name is a name-based Saver's. Several parts have no name in common.
-    [(full_name, _)] = (
-      item.part_names if len(item.part_names) == 1 else [(item.name, "")]
-    )
-    other = [] if full_name == item.name else _flat_path(full_name, layout, graph)
-    key = graph.add_variable([*own_paths, *other], full_name, attribute=item.attribute)
+  for item, key in zip(unreached, _add_to_graph(graph, unreached, layout, taken)):
     if item.needs_whole:
       wholes[item.name] = key
     else:
@@ -222,13 +216,43 @@ def _plan_objects(
   )
 
 
+def _add_to_graph(
+  graph: ObjectGraph | GraphBuilder,
+  unreached: Sequence[Saved],
+  layout: layout_lib.Layout,
+  taken: Collection[layout_lib.Path],
+) -> list[str]:
+  """Adds objects to a graph, which has the taken paths; returns their keys."""
+  from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
+
+  names = [item.name for item in unreached]
+  attributes = [item.attribute or "" for item in unreached]
+  has_parts = any(item.part_names for item in unreached)
+  if isinstance(graph, GraphBuilder) and isinstance(layout, str) and not has_parts:
+    return graph.add_named(names, attributes, layout)
+  keys = []
+  paths = layout_lib.each_path(names, layout, taken)
+  for item, attribute, own_paths in zip(unreached, attributes, paths):
+    # The full name is a name-based Saver's. Several parts have no name in common.
+    [(full_name, _)] = (
+      item.part_names if len(item.part_names) == 1 else [(item.name, "")]
+    )
+    other = [] if full_name == item.name else _flat_path(full_name, layout, graph)
+    keys.append(
+      graph.add_variable([*own_paths, *other], full_name, attribute=attribute)
+    )
+  return keys
+
+
 def _with_names(
-  plan: SavePlan, saved: Sequence[Saved], has_global_step: bool
+  plan: SavePlan,
+  saved: Sequence[Saved],
+  keys: Sequence[tuple[str, str]],
+  has_global_step: bool,
 ) -> SavePlan:
   """Adds to a plan the names that its format has beside the object keys."""
   step = frozenset([GLOBAL_STEP] if has_global_step else [])
   name_only = set(plan.name_only)
-  keys = _keys_and_names(plan, saved)
   plan = value_classes.replace(
     plan,
     tf1_names=step.union(
@@ -293,8 +317,10 @@ def _flat_path(
   return [path] if is_free else []
 
 
-def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:
-  if _has_distinct_keys(plan, saved):
+def _check_distinct(
+  plan: SavePlan, saved: Sequence[Saved], pairs: Sequence[tuple[str, str]]
+) -> None:
+  if _has_distinct_keys(plan, saved, pairs):
     return
   owners: dict[str, str] = {}
   if plan.object_graph is not None:
@@ -318,9 +344,10 @@ def _check_distinct(plan: SavePlan, saved: Sequence[Saved]) -> None:
       )
 
 
-def _has_distinct_keys(plan: SavePlan, saved: Sequence[Saved]) -> bool:
+def _has_distinct_keys(
+  plan: SavePlan, saved: Sequence[Saved], pairs: Sequence[tuple[str, str]]
+) -> bool:
   """Whether no two claims are for one key, so that nobody has to find whose they are."""
-  pairs = _keys_and_names(plan, saved)
   keys = [*plan.wholes.values(), *[key for key, _ in pairs]]
   keys += [name for key, name in pairs if key != name and name in plan.aliases]
   keys += [part for item in saved for part, _ in item.part_names]

@@ -250,6 +250,11 @@ def has_flat_paths(layout: Layout) -> bool:
   return not callable(layout) and _FLAT in _TABLE[layout].kinds
 
 
+def has_nested_paths(layout: Layout) -> bool:
+  """Whether a layout gives names nested paths; a function's paths are its own."""
+  return not callable(layout) and _NESTED in _TABLE[layout].kinds
+
+
 def object_paths(
   names: Iterable[str], layout: Layout = "default", taken: Collection[Path] = ()
 ) -> dict[str, list[Path]]:
@@ -307,8 +312,7 @@ def each_path(
     yield from _custom_paths(names, layout, set(taken))
     return
   kinds = _TABLE[layout].kinds
-  scopes = _Scopes(names, set(taken))
-  can_nest = scopes.can_nest
+  can_nest = Nesting(names, set(taken)).can_nest
   for name in names:
     paths: list[Path] = []
     for kind in kinds:
@@ -319,10 +323,16 @@ def each_path(
     yield paths or [(VAR_LIST, name)]
 
 
-class _Scopes:
+class Nesting:
   """Tells which scopes can be objects; each once, as many names have a scope in common."""
 
-  def __init__(self, names: Iterable[str], taken: set[Path]):
+  def __init__(self, names: Iterable[str], taken: Collection[Path] = ()):
+    """Looks at no scope yet.
+
+    Args:
+      names: variables' names.
+      taken: paths of an object graph that is there already.
+    """
     self._variables = set(names)
     self._taken = taken
     self._can_hold = {VAR_LIST: False, SAVE_COUNTER: False}

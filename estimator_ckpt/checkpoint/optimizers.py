@@ -11,7 +11,6 @@ Keras 2.12, 2.15 and 3.15, BERT's `optimization.py` and ALBERT's `lamb_optimizer
 
 from __future__ import annotations
 
-from estimator_ckpt import value_classes
 from estimator_ckpt.value_classes import NamedTuple
 
 
@@ -33,8 +32,7 @@ class SlotNames(NamedTuple):
   word_3: str
 
 
-@value_classes.dataclass(frozen=True)
-class OptimizerKind:
+class OptimizerKind(NamedTuple):
   """What is known of an optimizer, and of its counterpart in Keras.
 
   Attributes:

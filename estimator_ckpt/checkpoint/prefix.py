@@ -25,7 +25,7 @@ from estimator_ckpt.errors import (
 _META_SUFFIX = ".meta"
 _SAVED_MODEL_VARIABLES = "variables/variables"
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
-_STEP = re.compile(r"(?P<stem>.*)-(?P<step>\d+)", re.DOTALL)
+_STEP = r"(?s)(?P<stem>.*)-(?P<step>\d+)"
 _TABLE_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 _PASS = "pass the prefix of a checkpoint (as model_dir/model.ckpt-300) or its directory"
 
@@ -123,7 +123,7 @@ def checkpoints_among(directory: str, names: Collection[str]) -> list[str]:
   ]
   v1 = set(v1_files.prefixes_among(directory, others)) - bundles
   prefixes += sorted(v1)
-  steps = {prefix: _STEP.fullmatch(base(prefix)) for prefix in prefixes}
+  steps = {prefix: re.fullmatch(_STEP, base(prefix)) for prefix in prefixes}
   if all(steps.values()) and len({m["stem"] for m in steps.values() if m}) == 1:
     return sorted(prefixes, key=lambda prefix: int(base(prefix).rpartition("-")[2]))
   return sorted(

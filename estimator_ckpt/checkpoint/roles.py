@@ -60,9 +60,9 @@ _KERAS_SCOPE = r"(?m)(?:^|/)(?:" + "|".join(_KERAS_SLOTS) + r")(?:_\d+)?/"
 _MOVING_AVERAGE = "ExponentialMovingAverage"
 # What a moving average keeps beside itself to correct its start.
 _DEBIAS = frozenset(["biased", "local_step"])
-_NUMBERED = re.compile(r"(.*?)(?:_([1-9][0-9]{0,8}))?", re.DOTALL)
 # Names in a file may be of any length; what is looked up takes their length squared.
 _MAX_LENGTH = 1000
+_MAX_DIGITS = 9
 _PART = r"/(?:part|t)_\d+$"
 
 _MAX_SCOPES = 32
@@ -329,9 +329,11 @@ def _scopes_dropped(stem: str) -> Iterator[str]:
 
 def _number(last: str) -> tuple[str, int]:
   """Takes the number off a name that TensorFlow made distinct: `Adam_1` is Adam, 1."""
-  match = _NUMBERED.fullmatch(last)
-  assert match is not None
-  return match[1], int(match[2] or 0)
+  base, line, digits = last.rpartition("_")
+  is_number = digits.isascii() and digits.isdecimal() and digits[0] != "0"
+  if line and is_number and len(digits) <= _MAX_DIGITS:
+    return base, int(digits)
+  return last, 0
 
 
 def _is_plain(last: str) -> bool:

@@ -48,7 +48,7 @@ _ESTIMATORS_STEPS = (
 # More tensors of one object are not looked for: any key may begin with a short one.
 _MAX_SUFFIXED = 64
 # What TensorFlow calls variables that were given no name.
-_UNNAMED = re.compile(r"Variable(_\d+)?")
+_UNNAMED = r"Variable(_\d+)?"
 _TABLE_SUFFIXES = ("-keys", "-values")
 # Dicts at the root of an object graph whose keys are whole names.
 _NAME_DICTS = (layout_lib.VAR_LIST, "vars")
@@ -121,6 +121,9 @@ def named_tensors(index: Index, graph: ObjectGraph | None) -> list[NamedTensor]:
 
 def _name_based(index: Index, keys: Sequence[str]) -> list[NamedTensor]:
   """Tensors called what their keys say; a lookup table's two have one name."""
+  if not any(key.endswith(_TABLE_SUFFIXES) for key in keys):
+    new = tuple.__new__  # The constructor would take twice as long.
+    return [new(NamedTensor, (key, key, "", None, None, "", key)) for key in keys]
   known = set(keys)
   found = []
   for key in keys:
@@ -397,7 +400,7 @@ class _ObjectTensors:
     """Whether what an object graph says may be no name, or another object's."""
     if self._is_estimators:
       return False
-    return name in spelled or _UNNAMED.fullmatch(name) is not None
+    return name in spelled or re.fullmatch(_UNNAMED, name) is not None
 
   def _name_slots(
     self, owners: Sequence[int], paths: Sequence[str], names: list[str]

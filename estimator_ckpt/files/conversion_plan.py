@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.entry_columns import EntryColumns
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.checkpoint import key_plan, object_graph_edit, tensor_names
@@ -90,6 +91,8 @@ def new_names(
   Raises:
     OptionError: two tensors would get one name, or a rule matches nothing.
   """
+  if not name_map and len({tensor.name for tensor in tensors}) == len(tensors):
+    return [(tensor, tensor.name) for tensor in tensors]
   first: dict[str, str] = {}
   shared = {t.name for t in tensors if first.setdefault(t.name, t.owner) != t.owner}
   # A tensor that shares its name with another goes by its key, until a rule names it.
@@ -290,11 +293,14 @@ def _add_save_counter(
 
 def _opaque_keys(index: Index, keys: Sequence[str]) -> set[str]:
   """The keys of variants and resources, which are no variables."""
-  values = [(key, v) for key, v in zip(keys, index.values(keys)) if v is not None]
-  own = [key for key, _ in values]
-  entries = index.entries_at([value for _, value in values], own)
   opaque = (dtypes.VARIANT, dtypes.RESOURCE)
-  return {key for key, entry in zip(own, entries) if entry.dtype in opaque}
+  values = [value for value in index.values(keys) if value is not None]
+  for columns in EntryColumns.in_batches(values):
+    if columns is None or any(dtype in columns.dtypes for dtype in opaque):
+      break
+  else:
+    return set()
+  return {key for key in keys if key in index and index.entry(key).dtype in opaque}
 
 
 def _notes(

@@ -15,17 +15,15 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
-from estimator_ckpt.checkpoint.partition_strategy import (
-  PartitionStrategy,
-  PartitionStrategyLike,
-)
-from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan, row_order
+from estimator_ckpt.files import conversion_plan, rewrite, rewrite_plan
 from estimator_ckpt.files import write as write_lib
 from estimator_ckpt.files.rewrite import RewriteReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
   from typing import Any
+
+  from estimator_ckpt.checkpoint.partition_strategy import PartitionStrategyLike
 
 
 def convert(
@@ -126,7 +124,6 @@ def convert(
     )
   layout = layout_lib.check_layout(layout)
   names = NameMap.parse(name_map)
-  strategy = PartitionStrategy.parse(partition_strategy)
 
   def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
     plan = conversion_plan.plan_conversion(
@@ -137,7 +134,11 @@ def convert(
       name_map=names,
       step=read_small_step(read),
     )
-    return row_order.with_row_order(plan, read, strategy)
+    if partition_strategy is None and not read.index.has_slices:
+      return plan
+    from estimator_ckpt.files import row_order
+
+    return row_order.with_row_order(plan, read, partition_strategy)
 
   return rewrite.rewrite_path(
     source,

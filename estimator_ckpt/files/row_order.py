@@ -13,6 +13,7 @@ from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.partition_strategy import (
   PartitionStrategy,
+  PartitionStrategyLike,
   note_untold,
   parts_of,
 )
@@ -25,14 +26,14 @@ from estimator_ckpt.files.rewrite_plan import RewritePlan
 def with_row_order(
   plan: RewritePlan,
   source: write_lib.SourceCheckpoint,
-  strategy: PartitionStrategy,
+  partition_strategy: PartitionStrategyLike,
 ) -> RewritePlan:
   """Gives objects the rows of embeddings in the order of ids.
 
   Args:
     plan: a conversion between formats.
     source: the checkpoint that it is made for.
-    strategy: how the source's partitioned embeddings were looked up.
+    partition_strategy: how the source's partitioned embeddings were looked up.
 
   Returns:
     The plan, with new tensors for the embeddings that were looked up with `"mod"`, and
@@ -41,6 +42,7 @@ def with_row_order(
   Raises:
     OptionError: the strategy does not fit the checkpoint, or the result has no objects.
   """
+  strategy = PartitionStrategy.parse(partition_strategy)
   if plan.checkpoint_format is CheckpointFormat.TF1:
     if strategy:
       raise errors.OptionError(

@@ -185,6 +185,29 @@ def test_many_aliases_are_those_that_are_made_one_by_one(keys, has_slices):
   assert ended[0] == ended[1]
 
 
+@given(_NEW_AND_OLD)
+def test_other_keys_are_the_same_with_slices_beside_them(keys):
+  ended = []
+  for has_slices in (False, True):
+    index = Index()
+    index.put("a", _entry(1))
+    index.put("b", _entry(2))
+    index.put("c", _entry(3))
+    if has_slices:
+      _partitioned(index, "beside", number=4)
+    try:
+      index.rekey(keys)
+      ended.append({key: index.entry(key) for key in index.keys()})
+    except OptionError as error:
+      ended.append(str(error))
+    except CheckpointKeyError:
+      ended.append("no such key")
+  assert ended[0] == ended[1]
+  if isinstance(ended[0], dict):
+    numbers = {"a": 1, "b": 2, "c": 3}
+    assert ended[0] == {key: _entry(numbers[old]) for key, old in keys.items()}
+
+
 @pytest.mark.parametrize("key", ["", "\0", "\0net/emb"])
 def test_keys_that_the_format_needs_are_refused(key):
   index = Index()

@@ -37,37 +37,6 @@ def test_entries_round_trip(entry):
   assert BundleEntry.parse(entry.serialize()) == entry
 
 
-@given(st.lists(_entries))
-def test_many_entries_are_read_as_each_by_itself(entries):
-  values = [entry.serialize() for entry in entries]
-  found = BundleEntry.parse_all(values)
-  assert found is None or found == entries
-
-
-@given(
-  st.lists(
-    st.tuples(st.integers(1, 23), st.lists(_int64s, max_size=6).map(tuple), _int64s)
-  )
-)
-def test_many_entries_of_tensors_are_read_at_once(tensors):
-  entries = [
-    BundleEntry(dtype, shape, offset % 300, offset, offset // 2, offset % 2**32 or 1)
-    for dtype, shape, offset in tensors
-  ]
-  assert BundleEntry.parse_all([entry.serialize() for entry in entries]) == entries
-
-
-@given(st.integers(0, 10**6), st.integers(0, 255))
-def test_a_damaged_entry_among_many_is_read_as_by_itself(place, byte):
-  values = [BundleEntry(1, (2, n), 0, n, 8 * n, n).serialize() for n in range(1, 9)]
-  number, position = place % 8, place // 8 % 15
-  damaged = bytearray(values[number])
-  damaged[position % len(damaged)] = byte
-  values[number] = bytes(damaged)
-  found = BundleEntry.parse_all(values)
-  assert found is None or found == [BundleEntry.parse(value) for value in values]
-
-
 @given(_headers)
 def test_headers_round_trip(header):
   assert BundleHeader.parse(header.serialize()) == header

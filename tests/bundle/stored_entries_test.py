@@ -33,3 +33,14 @@ def test_an_entry_beyond_its_file(tmp_path):
   index.put("c", BundleEntry(1, (1,), 3, 0, 4))
   with pytest.raises(CorruptCheckpointError, match="'c' is in data file number 3"):
     check_sizes(index, Shards(prefix, 1))
+
+
+def test_of_many_tensors_each_is_looked_at(tmp_path):
+  tensors = {f"w_{number}": stored.vector(number) for number in range(300)}
+  prefix = stored.write(tmp_path / "x", tensors)
+  index = Index.read(prefix)
+  assert check_sizes(index, Shards(prefix, 1)) == [1200]
+  for shard_id, offset, said in ((0, 1198, "bytes 1198 to 1202"), (1, 0, "number 1")):
+    index.put("w_150", BundleEntry(1, (1,), shard_id, offset, 4, 1))
+    with pytest.raises(CorruptCheckpointError, match=f"'w_150' is .*{said}"):
+      check_sizes(index, Shards(prefix, 1))

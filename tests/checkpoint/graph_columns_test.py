@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from estimator_ckpt import errors
@@ -97,6 +97,25 @@ def test_a_graph_that_is_built_is_that_of_nodes():
   _assert_same(built.columns, expected.nodes)
   assert built.nodes == expected.nodes
   assert built.serialize() == expected.serialize()
+
+
+_parts = st.sampled_from(["a", "b", "w", "", ".", "var_list", "save_counter"])
+_names = st.lists(_parts, min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(_names, unique=True), st.sampled_from(sorted(layout.LAYOUTS)))
+@example(["w", "/w", "a/", "a/b"], "nested")
+def test_names_are_added_at_once_as_one_by_one(names, kind):
+  attributes = ["table" if "b" in name else "VARIABLE_VALUE" for name in names]
+  builder, expected = GraphBuilder(), GraphBuilder()
+  keys = [
+    expected.add_variable(paths, name, attribute)
+    for name, paths, attribute in zip(names, layout.each_path(names, kind), attributes)
+  ]
+  assert builder.add_named(names, attributes, kind) == keys
+  for each in (builder, expected):
+    each.add_variable([("save_counter",)], "")
+  assert builder.build().serialize() == expected.build().serialize()
 
 
 def test_a_path_in_use_is_refused_by_a_builder():

@@ -1,0 +1,149 @@
+"""The entries of many tensors at once, as columns.
+
+Nearly all entries of a large checkpoint are spelled alike. One regular expression reads
+thousands of them in half the time of one by one. Where one entry is spelled otherwise,
+damaged, or that of a partitioned tensor, each is read by itself: by
+`estimator_ckpt.bundle.messages`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import struct
+from collections.abc import Iterator, Sequence
+
+from estimator_ckpt.bundle import coding
+from estimator_ckpt.bundle.messages import BundleEntry, cached_shape
+from estimator_ckpt.errors import CorruptCheckpointError
+from estimator_ckpt.value_classes import NamedTuple
+
+# So many are read at once. Less are read one by one, since the regular expression takes
+# as long to be compiled as some hundred entries to be read.
+BATCH = 4096
+FEW = 200
+
+_INT32_MAX = 2**31 - 1
+# A whole entry of a tensor that is not partitioned: its parts, as TensorFlow orders them.
+_VARINT = rb"[\x80-\xff]*[\0-\x7f]"
+_PLAIN = (
+  rb"(?s)(\x08([\0-\x7f])\x12(.(?:\x12.(?:\x08%b)?)*)"
+  rb"(?:\x18(%b))?(?:\x20(%b))?(?:\x28(%b))?\x35(....))"
+  % (_VARINT, _VARINT, _VARINT, _VARINT)
+)
+
+
+class EntryColumns(NamedTuple):
+  """What the entries of tensors that are not partitioned say; see `BundleEntry`.
+
+  Attributes:
+    dtypes: TensorFlow's number of each type, a byte each.
+    shapes: the dimensions of each.
+    shard_ids: the data file of each.
+    offsets: where the bytes of each start there.
+    sizes: how many bytes each has.
+    crcs: their checksums, masked as they are stored.
+  """
+
+  dtypes: bytes
+  shapes: Sequence[tuple[int, ...]]
+  shard_ids: Sequence[int]
+  offsets: Sequence[int]
+  sizes: Sequence[int]
+  crcs: Sequence[int]
+
+  @classmethod
+  def read(cls, values: Sequence[bytes]) -> EntryColumns | None:
+    """Reads entries.
+
+    Args:
+      values: their messages' bytes.
+
+    Returns:
+      The columns; None where one of them is not as TensorFlow writes it, is damaged, or
+      is that of a partitioned tensor.
+    """
+    if not values:
+      return cls(b"", [], [], [], [], [])
+    found = _plain_fields(values)
+    if found is None:
+      return None
+    _, types, shapes, shards, offsets, sizes, crcs = found
+    known = {b"": 0}
+    try:
+      dims = {shape: _sized_shape(shape) for shape in set(shapes)}
+      for number in {*shards, *sizes}:
+        if number:
+          known[number] = coding.read_varint(number, 0)[0]
+      starts = coding.read_varints([offset or b"\0" for offset in offsets])
+    except CorruptCheckpointError:
+      return None
+    if max(known.values()) >> 63 or max(starts) >> 63:
+      return None
+    if max(map(known.__getitem__, set(shards))) > _INT32_MAX:
+      return None
+    return cls(
+      b"".join(types),
+      list(map(dims.__getitem__, shapes)),
+      list(map(known.__getitem__, shards)),
+      starts,
+      list(map(known.__getitem__, sizes)),
+      struct.unpack(f"<{len(crcs)}I", b"".join(crcs)),
+    )
+
+  @classmethod
+  def in_batches(cls, values: Sequence[bytes]) -> Iterator[EntryColumns | None]:
+    """Iterates over the columns of thousands of entries each; see `read`."""
+    for start in range(0, len(values), BATCH):
+      part = values[start : start + BATCH]
+      yield cls.read(part) if len(part) >= FEW else cls._read_few(part)
+
+  @classmethod
+  def _read_few(cls, values: Sequence[bytes]) -> EntryColumns | None:
+    try:
+      entries = list(map(BundleEntry.parse, values))
+    except CorruptCheckpointError:
+      return None
+    if any(entry.slices or entry.unknown or entry.dtype > 255 for entry in entries):
+      return None
+    dtypes, *others, _, _ = zip(*entries)
+    return cls(bytes(dtypes), *others)
+
+  def entries(self) -> list[BundleEntry]:
+    """The entries, one by one."""
+    new = tuple.__new__  # The constructor would take twice as long.
+    fields = zip(*self, itertools.repeat(()), itertools.repeat(b""))
+    return [new(BundleEntry, each) for each in fields]
+
+
+def all_end_with_checksums(values: Sequence[bytes]) -> bool:
+  """Whether the last field of each of many entries is the checksum, for certain.
+
+  Args:
+    values: their messages' bytes.
+
+  Returns:
+    False where one of them has no checksum, or is not as TensorFlow writes it.
+  """
+  found = _plain_fields(values)
+  if found is None:
+    return False
+  try:
+    for shape in set(found[2]):
+      _sized_shape(shape)
+  except CorruptCheckpointError:
+    return False
+  return True
+
+
+def _plain_fields(values: Sequence[bytes]) -> list[tuple[bytes, ...]] | None:
+  """The fields of entries as the groups of `_PLAIN`, each for all; None if one differs."""
+  found = list(zip(*re.findall(_PLAIN, b"".join(values))))
+  return found if found and found[0] == tuple(values) else None
+
+
+def _sized_shape(data: bytes) -> tuple[int, ...]:
+  """The dimensions in a TensorShapeProto of less than 128 bytes, after its length."""
+  if data[0] != len(data) - 1 or data[0] > 127:
+    raise CorruptCheckpointError("a shape has another length")
+  return cached_shape(data[1:])

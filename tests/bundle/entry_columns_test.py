@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from estimator_ckpt.bundle.entry_columns import BATCH, FEW, EntryColumns
+from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
+
+_int32s = st.integers(0, 2**31 - 1)
+_int64s = st.integers(0, 2**63 - 1)
+_shapes = st.lists(_int64s, max_size=6).map(tuple)
+_entries = st.builds(
+  BundleEntry,
+  dtype=_int32s,
+  shape=_shapes,
+  shard_id=_int32s,
+  offset=_int64s,
+  size=_int64s,
+  crc32c=st.integers(0, 2**32 - 1),
+  slices=st.lists(st.just(TensorSlice(((0, -1),))), max_size=1).map(tuple),
+  unknown=st.just(b""),  # Hypothesis invents each field that is not given.
+)
+
+
+def _entry(number: int) -> BundleEntry:
+  """An entry as TensorFlow writes it."""
+  return BundleEntry(
+    number % 23 + 1, (number,), number % 3, 8 * number, 4 * number, number + 1
+  )
+
+
+def _read(values):
+  columns = EntryColumns.read(values)
+  return columns if columns is None else columns.entries()
+
+
+@given(st.lists(_entries))
+def test_many_entries_are_read_as_each_by_itself(entries):
+  found = _read([entry.serialize() for entry in entries])
+  assert found is None or found == entries
+
+
+@given(st.lists(st.tuples(st.integers(1, 23), _shapes, _int64s)))
+def test_many_entries_of_tensors_are_read_at_once(tensors):
+  entries = [
+    BundleEntry(dtype, shape, offset % 300, offset, offset // 2, offset % 2**32 or 1)
+    for dtype, shape, offset in tensors
+  ]
+  assert _read([entry.serialize() for entry in entries]) == entries
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+def test_a_damaged_entry_among_many_is_read_as_by_itself(place, byte):
+  values = [_entry(number).serialize() for number in range(1, 9)]
+  number, position = place % 8, place // 8 % 15
+  damaged = bytearray(values[number])
+  damaged[position % len(damaged)] = byte
+  values[number] = bytes(damaged)
+  found = _read(values)
+  assert found is None or found == [BundleEntry.parse(value) for value in values]
+
+
+@pytest.mark.parametrize(
+  "count", [0, 1, FEW - 1, FEW, BATCH, BATCH + 1, 2 * BATCH + FEW]
+)
+def test_batches_have_every_entry(count):
+  entries = [_entry(number) for number in range(count)]
+  found = []
+  for columns in EntryColumns.in_batches([entry.serialize() for entry in entries]):
+    assert columns is not None
+    found += columns.entries()
+  assert found == entries
+
+
+@pytest.mark.parametrize("count", [FEW - 1, BATCH, BATCH + 1])
+@pytest.mark.parametrize(
+  "last",
+  [
+    _entry(5).serialize()[:-2],
+    _entry(5)._replace(slices=(TensorSlice(((0, -1),)),)).serialize(),
+    _entry(5)._replace(unknown=b"\x48\x01").serialize(),
+    _entry(5)._replace(dtype=300).serialize(),
+  ],
+  ids=["cut", "in slices", "with a field of its own", "of no type"],
+)
+def test_a_batch_with_an_entry_of_another_form_is_not_read(count, last):
+  values = [_entry(number).serialize() for number in range(count - 1)]
+  *others, columns = EntryColumns.in_batches([*values, last])
+  assert columns is None
+  assert None not in others
