@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import copies, files, locks, paths, shards
@@ -58,6 +58,7 @@ class BundleWriter:
       others are empty.
     cleaned: files of an interrupted run that were removed.
     placed: what was done for each data file: `link`, `reflink`, `copy` or `write`.
+    bytes_by: None; of a rehearsal, what `BundleRehearsal` counted.
 
   Example:
     >>> with BundleWriter("example/model.ckpt-3", num_shards=1) as bundle:
@@ -88,6 +89,7 @@ class BundleWriter:
     self.num_shards = num_shards
     self.cleaned: list[str] = []
     self.placed: list[str] = []
+    self.bytes_by: Mapping[str, int] | None = None
     self._asked = num_shards
     self._overwrite = overwrite
     self._sync = sync
@@ -99,6 +101,12 @@ class BundleWriter:
     self._is_index_sent = False
     self._index_data = b""
     self._committed = False
+
+  @property
+  def data_bytes(self) -> int:
+    """The size of all data files."""
+    count = self.num_shards
+    return sum(files.size(data_path(self.prefix, n, count)) for n in range(count))
 
   def __enter__(self) -> BundleWriter:
     """Looks at what is there, and says on disk what will be written.
@@ -200,13 +208,16 @@ class BundleWriter:
     Raises:
       CheckpointIOError: the file system refused.
     """
-    with self.add_stream() as file:
+    with self.add_stream(has_bytes=bool(data)) as file:
       file.write(data)
     return len(self.placed) - 1
 
   @contextlib.contextmanager
-  def add_stream(self) -> Iterator[IO[bytes]]:
+  def add_stream(self, has_bytes: bool = True) -> Iterator[IO[bytes]]:
     """Adds a data file that is written piece by piece.
+
+    Args:
+      has_bytes: whether there are bytes to wait for; names are synced all together.
 
     Yields:
       A file object with `write`. The shard's number is `len(placed)` before.
@@ -216,7 +227,7 @@ class BundleWriter:
     """
     target = self._next()
     with self._writing(target):
-      with files.create(target, sync=self._sync) as file:
+      with files.create(target, sync=self._sync and has_bytes) as file:
         yield file
     self.placed.append("write")
 
@@ -326,9 +337,9 @@ def find_leftovers(prefix: str, found: Sequence[str] | None = None) -> list[str]
   """
   found = _files_of(prefix) if found is None else found
   temporaries = check_no_writer(prefix, found=found)
-  matches = [re.search(_INTENT, temporary) for temporary in temporaries]
-  intents = [match for match in matches if match]
-  if not intents:
+  intents = [re.search(_INTENT, temporary) for temporary in temporaries]
+  planned = {int(match[1]) for match in intents if match}
+  if not planned:
     return temporaries
   try:
     current = Index.read(prefix).header.num_shards
@@ -338,7 +349,6 @@ def find_leftovers(prefix: str, found: Sequence[str] | None = None) -> list[str]
     # Nobody can say which data files a damaged index needs.
     return temporaries
   leftovers = list(temporaries)
-  planned = {int(match[1]) for match in intents}
   for path in _data_files(prefix, found):
     count = _count(path)
     # Before the commit the planned ones are too many, after it all others.
@@ -442,8 +452,7 @@ def clean_directory(directory: str) -> list[str]:
   prefixes = set()
   for name in files.list_dir(directory):
     if files.is_temporary(name) and f"{INDEX_SUFFIX}.tmp-" in name:
-      own = name.rpartition(INDEX_SUFFIX + ".tmp-")[0]
-      prefixes.add(paths.join(directory, own))
+      prefixes.add(paths.join(directory, name.rpartition(INDEX_SUFFIX + ".tmp-")[0]))
   removed = []
   for prefix in sorted(prefixes):
     with contextlib.suppress(CheckpointExistsError):

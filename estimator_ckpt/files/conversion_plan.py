@@ -14,9 +14,9 @@ from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.entry_columns import EntryColumns
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
-from estimator_ckpt.checkpoint import key_plan, object_graph_edit, tensor_names
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
+from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
@@ -168,6 +168,8 @@ def _plan_from_names(
   step: int | None,
 ) -> RewritePlan:
   """Builds an object graph, as training in the target format does."""
+  from estimator_ckpt.checkpoint import key_plan
+
   suffixes: dict[str, list[str]] = collections.defaultdict(list)
   sources: dict[str, str] = {}
   for tensor, name in renamed:
@@ -224,6 +226,8 @@ def _plan_from_graph(
   edited: ObjectGraph | None = None
   moved: dict[str, str] = {}
   if renames or full_names or needs_counter:
+    from estimator_ckpt.checkpoint import object_graph_edit
+
     edited = graph.copy()
     object_graph_edit.set_full_names(edited, full_names)
     moved = object_graph_edit.rename_variables(edited, renames)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle.index import Index
-from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 from estimator_ckpt.bundle.shards import check_placement
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import object_graph_edit
@@ -294,7 +293,7 @@ def _write(
     write_lib.add_extras(index, bundle, extras)
     bundle.commit(index)
     # Another may replace it as soon as this one is done.
-    written = write_lib.written_size(bundle, index)
+    written = bundle.data_bytes
   return write_lib.CheckpointReport(
     tuple(one.prefix for one in sources),
     target,
@@ -303,7 +302,7 @@ def _write(
     written,
     tuple(bundle.placed),
     tuple(bundle.cleaned),
-    bundle.bytes_by if isinstance(bundle, BundleRehearsal) else None,
+    bundle.bytes_by,
   )
 
 

@@ -16,7 +16,6 @@ from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.file_names import index_path, parse_data_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import check_sizes as check_sizes
 from estimator_ckpt.bundle.stored_entries import stored_entries as stored_entries
@@ -32,6 +31,8 @@ from estimator_ckpt.files.rewrite_plan import RewritePlan
 TYPE_CHECKING = False
 if TYPE_CHECKING:
   from typing import Any, TypeAlias
+
+  from estimator_ckpt.bundle.rehearsal import BundleRehearsal
 
 # Called with the bytes that are done and those there are in all.
 Progress: TypeAlias = "Callable[[int, int], None]"
@@ -294,12 +295,8 @@ def write(
   kept = used_shards(index) if compact else range(shards.num_shards)
   num_shards = len(kept) + bool(extras) + bool(plan.tensors)
   with open_bundle(target, num_shards, overwrite, dry_run) as bundle:
-    if compact and isinstance(bundle, BundleRehearsal):
-      index = bundle.add_compacted(index)
-    elif compact and isinstance(bundle, BundleWriter):
-      from estimator_ckpt.bundle.compaction import compact_data
-
-      index = compact_data(index, shards, bundle, counter.advance)
+    if compact:
+      index = _add_compacted(index, shards, bundle, counter)
       counter.advance(sum(sizes) - counter.done)
     else:
       for shard_id in kept:
@@ -313,7 +310,7 @@ def write(
       add_tensors(index, bundle, plan.tensors)
     bundle.commit(index)
     # As soon as the lock is released, another process may replace what was written.
-    written = written_size(bundle, index)
+    written = bundle.data_bytes
   return CheckpointReport(
     (source.prefix,),
     target,
@@ -322,7 +319,7 @@ def write(
     written,
     tuple(bundle.placed),
     tuple(bundle.cleaned),
-    bundle.bytes_by if isinstance(bundle, BundleRehearsal) else None,
+    bundle.bytes_by,
   )
 
 
@@ -337,15 +334,25 @@ def open_bundle(
     overwrite: whether a checkpoint that is there may be replaced.
     dry_run: whether nothing is to be written.
   """
-  maker = BundleRehearsal if dry_run else BundleWriter
-  return maker(target, num_shards, overwrite=overwrite)
+  if not dry_run:
+    return BundleWriter(target, num_shards, overwrite=overwrite)
+  from estimator_ckpt.bundle.rehearsal import BundleRehearsal
+
+  return BundleRehearsal(target, num_shards, overwrite=overwrite)
 
 
-def written_size(bundle: BundleWriter | BundleRehearsal, index: Index) -> int:
-  """The bytes of a bundle's data files, of those written or of those a dry run counted."""
-  if isinstance(bundle, BundleRehearsal):
-    return bundle.data_bytes
-  return sum(files.size(path) for path in index.data_paths(bundle.prefix))
+def _add_compacted(
+  index: Index,
+  shards: Shards,
+  bundle: BundleWriter | BundleRehearsal,
+  counter: Counter,
+) -> Index:
+  """Adds data files with only the bytes that an index points at; returns theirs."""
+  from estimator_ckpt.bundle.compaction import compact_data
+
+  if isinstance(bundle, BundleWriter):
+    return compact_data(index, shards, bundle, counter.advance)
+  return bundle.add_compacted(index)
 
 
 class Counter:

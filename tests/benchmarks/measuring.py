@@ -83,7 +83,7 @@ def measure(
   """Runs whole processes in turns.
 
   Args:
-    commands: the command lines, by name.
+    commands: the command lines, by name. "{turn}" in them becomes the run's number.
     rounds: number of measured runs of each; one more run each warms up.
 
   Returns:
@@ -96,7 +96,8 @@ def measure(
   with tempfile.TemporaryDirectory() as cache:
     for turn in range(rounds + 1):
       for name, command in commands.items():
-        taken, peak = _run(command, cache)
+        own = [argument.replace("{turn}", str(turn)) for argument in command]
+        taken, peak = _run(own, cache)
         if turn:
           seconds[name].append(taken)
           peaks[name] = max(peaks[name], peak)

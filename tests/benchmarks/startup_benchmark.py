@@ -27,11 +27,14 @@ def run(rounds: int, directory: str) -> dict[str, dict[str, Any]]:
   prefix = os.path.join(directory, "model.ckpt-1234")
   measuring.write_checkpoint(prefix, 20, 100_000, dual=True)
   target = os.path.join(directory, "converted", "model.ckpt-1234")
-  convert = ("convert", prefix, target, "--to=tf2", "--overwrite")
+  new_target = os.path.join(directory, "converted_{turn}", "model.ckpt-1234")
+  convert = ("convert", prefix, new_target, "--to=tf2")
+  replace = ("convert", prefix, target, "--to=tf2", "--overwrite")
   commands = {
     _PASS: [sys.executable, "-c", "pass"],
     "inspect": [sys.executable, "-c", _SCRIPT, "inspect", prefix],
     "convert": [sys.executable, "-c", _SCRIPT, *convert],
+    "convert --overwrite": [sys.executable, "-c", _SCRIPT, *replace],
     "--help": [sys.executable, "-c", _SCRIPT, "--help"],
     "python -m estimator_ckpt inspect": measuring.program("inspect", prefix),
     "python -c 'import argparse'": [sys.executable, "-c", "import argparse"],
