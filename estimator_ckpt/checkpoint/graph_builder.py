@@ -103,8 +103,7 @@ class GraphBuilder:
       if is_nested:
         children = scopes.get(scope)
         if children is None:
-          path = tuple(scope.split("/")) if slash else ()
-          children = scopes[scope] = self._children_at(path)
+          children = scopes[scope] = self._children_in(scope, scopes)
         if not is_flat:
           node_id = columns.count
           columns.count += 1
@@ -149,6 +148,23 @@ class GraphBuilder:
     self._children.clear()
     self._by_path.clear()
     return ObjectGraph.of_message(columns.serialize())
+
+  def _children_in(
+    self, scope: str, scopes: dict[str, dict[str, int]]
+  ) -> dict[str, int]:
+    """The children of a scope's object; the scopes that are known are added to."""
+    if not scope:
+      return self._children[0]
+    above, _, last = scope.rpartition("/")
+    parent = scopes.get(above)
+    if parent is None:
+      path = tuple(above.split("/")) if above else ()
+      parent = scopes[above] = self._children_at(path)
+    node_id = parent.get(last)
+    if node_id is None:
+      node_id = parent[last] = self._columns.count
+      self._columns.count += 1
+    return self._children.setdefault(node_id, {})
 
   def _children_at(self, path: layout_lib.Path) -> dict[str, int]:
     """The children of the object at a path; adds what is not there yet."""

@@ -351,6 +351,13 @@ class Nesting:
 
   def _holds(self, scope: str) -> bool:
     """Whether each step of a scope can be an object with others below it."""
+    above, slash, last = scope.rpartition("/")
+    known = self._can_hold.get(scope, self._can_hold.get(above) if slash else None)
+    if known is not None and not self._taken:
+      # Most often the scope above is known.
+      if scope not in self._can_hold:
+        self._can_hold[scope] = known and bool(last) and scope not in self._variables
+      return self._can_hold[scope]
     # Not by recursion, since a hostile name has thousands of scopes.
     steps = []
     while scope not in self._can_hold:

@@ -6,7 +6,6 @@ may be lost that the plan does not list as left out.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterable, Mapping, Sequence
 
 from estimator_ckpt import errors, value_classes
@@ -170,23 +169,24 @@ def _plan_from_names(
   """Builds an object graph, as training in the target format does."""
   from estimator_ckpt.checkpoint import key_plan
 
-  suffixes: dict[str, list[str]] = collections.defaultdict(list)
+  suffixes: dict[str, tuple[str, ...]] = {}
   sources: dict[str, str] = {}
   for tensor, name in renamed:
-    suffixes[name].append(tensor.suffix)
-    sources[name + tensor.suffix] = tensor.key
+    suffix = tensor.suffix
+    suffixes[name] = (*suffixes[name], suffix) if name in suffixes else (suffix,)
+    sources[name + suffix] = tensor.key
   opaque = _opaque_keys(index, list(sources.values()))
   saved = [
-    key_plan.Saved(name, tuple(own), own == [""] and sources[name] not in opaque)
+    key_plan.Saved(name, own, own == ("",) and sources[name] not in opaque)
     for name, own in suffixes.items()
   ]
   given = key_plan.plan_save(saved, to, None, layout, GLOBAL_STEP in sources)
   keys = {
-    given.keys[item.name] + suffix: sources[item.name + suffix]
-    for item in saved
-    for suffix in item.suffixes
+    given.keys[name] + suffix: sources[name + suffix]
+    for name, own in suffixes.items()
+    for suffix in own
   }
-  keys.update((alias, sources[alias]) for alias in given.aliases)
+  keys.update(zip(given.aliases, map(sources.__getitem__, given.aliases)))
   if given.needs_step_key:
     keys[GLOBAL_STEP] = sources[GLOBAL_STEP]
   scalars: dict[str, int] = {}
