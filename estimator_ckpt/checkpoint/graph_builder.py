@@ -80,20 +80,18 @@ class GraphBuilder:
     """
     is_flat = layout_lib.has_flat_paths(layout)
     nests = layout_lib.has_nested_paths(layout)
-    can_nest = layout_lib.Nesting(names).can_nest
+    nesting = layout_lib.Nesting(names)
+    holds = nesting.holds
     columns = self._columns
     flat: dict[str, int] | None = None
-    # Of each scope, whether objects are below it, and these.
-    holds: dict[str, bool] = {}
-    scopes: dict[str, dict[str, int]] = {}
+    scopes: dict[str, dict[str, int]] = {}  # the objects below each
     nested = []
     for name in names:
       scope, slash, last = name.rpartition("/")
-      is_nested = holds.get(scope) if slash and last else None
-      if is_nested is None:
-        is_nested = nests and can_nest(name)
-        if slash and last:
-          holds[scope] = is_nested
+      if slash:
+        is_nested = nests and last != "" and holds(scope)
+      else:
+        is_nested = nests and nesting.can_nest(name)
       nested.append(is_nested)
       if is_flat or not is_nested:
         if flat is None:

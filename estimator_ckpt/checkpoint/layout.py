@@ -342,22 +342,18 @@ class Nesting:
     scope, slash, last = name.rpartition("/")
     if not last or name in (VAR_LIST, SAVE_COUNTER):
       return False
-    if slash and not self._holds(scope):
+    if slash and not self.holds(scope):
       return False
     return not self._is_taken(name)
 
   def _is_taken(self, name: str) -> bool:
     return bool(self._taken) and tuple(name.split("/")) in self._taken
 
-  def _holds(self, scope: str) -> bool:
+  def holds(self, scope: str) -> bool:
     """Whether each step of a scope can be an object with others below it."""
-    above, slash, last = scope.rpartition("/")
-    known = self._can_hold.get(scope, self._can_hold.get(above) if slash else None)
-    if known is not None and not self._taken:
-      # Most often the scope above is known.
-      if scope not in self._can_hold:
-        self._can_hold[scope] = known and bool(last) and scope not in self._variables
-      return self._can_hold[scope]
+    known = self._can_hold.get(scope)
+    if known is not None:
+      return known
     # Not by recursion, since a hostile name has thousands of scopes.
     steps = []
     while scope not in self._can_hold:
