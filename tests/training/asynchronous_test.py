@@ -138,13 +138,16 @@ def test_a_write_that_fails_raises_at_the_next_step(tmp_path, monkeypatch):
   estimator = jobs.estimator(tmp_path, save_steps=10)
   estimator.train(models.input_fn, max_steps=1)
   write = Snapshot.write
+  refused = threading.Event()
 
   def full(snapshot, session, prefix):
     if prefix.endswith("-11"):
+      refused.set()
       raise OSError(errno.ENOSPC, "No space left on device", prefix)
     write(snapshot, session, prefix)
 
   def wait(context):
+    assert refused.wait(60)
     time.sleep(0.3)
 
   monkeypatch.setattr(Snapshot, "write", full)
@@ -199,23 +202,26 @@ def test_what_training_raises_comes_before_what_writing_raises(
 def test_a_lost_session_drops_what_it_was_writing(tmp_path, monkeypatch, caplog):
   write = Snapshot.write
 
+  gone = threading.Event()
+  aborts = []
+
   def lost(snapshot, session, prefix):
-    if prefix.endswith("-2") and len(failed) == 0:
-      failed.append(prefix)
+    if prefix.endswith("-2") and not gone.is_set():
+      gone.set()
       raise tf.errors.AbortedError(None, None, "the server is gone")
     write(snapshot, session, prefix)
 
   def aborted(context):
-    if len(failed) == 1:
-      failed.append("")
+    if not aborts:
+      assert gone.wait(60)
+      aborts.append(context)
       raise tf.errors.AbortedError(None, None, "the server is gone")
 
-  failed = []
   monkeypatch.setattr(Snapshot, "write", lost)
   jobs.estimator(tmp_path).train(
     models.input_fn, max_steps=6, hooks=[jobs.AtStep(3, aborted)]
   )
-  assert len(failed) == 2
+  assert len(aborts) == 1
   assert "was not written, since its session was lost" in caplog.text
   jobs.assert_whole(tmp_path, 6)
 
@@ -251,4 +257,4 @@ def test_a_save_that_comes_too_early_waits_and_says_so_once(
   assert [prefix.rpartition("-")[2] for prefix in written] == list("012345")
   said = [r for r in caplog.records if "Save less often" in r.getMessage()]
   assert len(said) == 1
-  assert re.search(r"writing one takes 0\.\d s", said[0].getMessage())
+  assert re.search(r"writing one takes \d+\.\d s", said[0].getMessage())
