@@ -104,7 +104,7 @@ class EntryColumns(NamedTuple):
       entries = list(map(BundleEntry.parse, values))
     except CorruptCheckpointError:
       return None
-    if any(entry.slices or entry.unknown or entry.dtype > 255 for entry in entries):
+    if any(e.slices or e.unknown or not 0 <= e.dtype < 256 for e in entries):
       return None
     dtypes, *others, _, _ = zip(*entries)
     return cls(bytes(dtypes), *others)

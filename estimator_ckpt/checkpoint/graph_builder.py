@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from estimator_ckpt.checkpoint import layout as layout_lib
@@ -109,18 +110,14 @@ class GraphBuilder:
       columns.owners.append(node_id)
     columns.full_names.extend(names)
     columns.attributes.extend(attributes)
-    paths = [
-      layout_lib.nested_path(name)
-      if is_nested and not is_flat
-      else f"{layout_lib.VAR_LIST}/{escaped}"
-      for name, is_nested, escaped in zip(
-        names, nested, layout_lib.escape_local_names(names)
-      )
-    ]
-    keys = [
-      f"{path}{layout_lib.ATTRIBUTES}{attribute}"
-      for path, attribute in zip(paths, attributes)
-    ]
+    paths = [f"{layout_lib.VAR_LIST}/{e}" for e in layout_lib.escape_local_names(names)]
+    if not is_flat:
+      paths = [
+        layout_lib.nested_path(name) if is_nested else path
+        for name, is_nested, path in zip(names, nested, paths)
+      ]
+    endings = map(layout_lib.ATTRIBUTES.__add__, attributes)
+    keys = list(map(operator.add, paths, endings))
     columns.keys.extend(keys)
     return keys
 

@@ -156,30 +156,25 @@ class GraphColumns:
 
     There are no slots, and no node has more than one value.
     """
-    messages = self._messages()
-    batches = iter(lambda: list(itertools.islice(messages, _BATCH)), [])
-    written = io.BytesIO()  # Joining all of it would take its size once more.
-    written.writelines(b"".join(_node_messages(batch)) for batch in batches)
-    return written.getvalue()
-
-  def _messages(self) -> Iterator[bytes]:
-    """The message of each node; each is made when asked for, since all take much memory."""
     edges = _in_batches(_edge_messages, self.names, self.children)
     values = _in_batches(_value_messages, self.attributes, self.full_names, self.keys)
-    parents = zip(self.parents, self.ends)
-    owners = iter(self.owners)
-    (parent, end), owner = next(parents, (-1, 0)), next(owners, -1)
-    start = 0
-    for node_id in range(self.count):
-      message = b""
-      if node_id == parent:
-        message = b"".join(itertools.islice(edges, end - start))
-        start = end
-        parent, end = next(parents, (-1, 0))
-      if node_id == owner:
-        message += next(values)
-        owner = next(owners, -1)
-      yield message
+    written = io.BytesIO()  # Joining all of it would take its size once more.
+    owner = parent = edge = 0
+    # Not all nodes at once, which would take much memory.
+    for first in range(0, self.count, _BATCH):
+      messages = [b""] * min(_BATCH, self.count - first)
+      behind = first + len(messages)
+      end = bisect.bisect_left(self.owners, behind, owner)
+      for node_id, value in zip(self.owners[owner:end], values):
+        messages[node_id - first] = value
+      owner, end = end, bisect.bisect_left(self.parents, behind, parent)
+      for node_id, last in zip(self.parents[parent:end], self.ends[parent:end]):
+        children = b"".join(itertools.islice(edges, last - edge))
+        messages[node_id - first] = children + messages[node_id - first]
+        edge = last
+      parent = end
+      written.writelines(_node_messages(messages))
+    return written.getvalue()
 
   def _has_all(self) -> bool:
     """Whether all nodes that others refer to are there."""

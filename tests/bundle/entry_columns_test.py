@@ -81,8 +81,9 @@ def test_batches_have_every_entry(count):
     _entry(5)._replace(slices=(TensorSlice(((0, -1),)),)).serialize(),
     _entry(5)._replace(unknown=b"\x48\x01").serialize(),
     _entry(5)._replace(dtype=300).serialize(),
+    b"\x08" + b"\xff" * 9 + b"\x01" + _entry(5).serialize()[2:],
   ],
-  ids=["cut", "in slices", "with a field of its own", "of no type"],
+  ids=["cut", "in slices", "with a field of its own", "of no type", "of type -1"],
 )
 def test_a_batch_with_an_entry_of_another_form_is_not_read(count, last):
   values = [_entry(number).serialize() for number in range(count - 1)]
