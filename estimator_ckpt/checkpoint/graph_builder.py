@@ -72,12 +72,15 @@ class GraphBuilder:
     The same as `add_variable` for each, in a third of the time.
 
     Args:
-      names: variables' names, distinct. Nothing was added before.
+      names: variables' names. Nothing was added before.
       attributes: what of each object is stored.
       layout: a name of a layout.
 
     Returns:
       The tensors' keys.
+
+    Raises:
+      OptionError: a name comes twice. What was built is of no use then.
     """
     is_flat = layout_lib.has_flat_paths(layout)
     nests = layout_lib.has_nested_paths(layout)
@@ -97,8 +100,10 @@ class GraphBuilder:
       if is_flat or not is_nested:
         if flat is None:
           flat = self._children_at((layout_lib.VAR_LIST,))
-        node_id = flat[name] = columns.count
+        node_id = columns.count
         columns.count += 1
+        if flat.setdefault(name, node_id) != node_id:
+          raise path_in_use((layout_lib.VAR_LIST, name), name)
       if is_nested:
         children = scopes.get(scope)
         if children is None:
@@ -106,7 +111,8 @@ class GraphBuilder:
         if not is_flat:
           node_id = columns.count
           columns.count += 1
-        children[last] = node_id
+        if children.setdefault(last, node_id) != node_id:
+          raise path_in_use(tuple(name.split("/")), name)
       columns.owners.append(node_id)
     columns.full_names.extend(names)
     columns.attributes.extend(attributes)

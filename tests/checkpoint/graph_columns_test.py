@@ -118,6 +118,14 @@ def test_names_are_added_at_once_as_one_by_one(names, kind):
   assert builder.build().serialize() == expected.build().serialize()
 
 
+@pytest.mark.parametrize("kind", sorted(layout.LAYOUTS))
+@pytest.mark.parametrize("name", ["w", "net/w", "var_list"])
+def test_a_name_that_comes_twice_is_refused_by_a_builder(name, kind):
+  values = ["VARIABLE_VALUE"] * 3
+  with pytest.raises(errors.OptionError, match=f"meant for '{name}', is in use"):
+    GraphBuilder().add_named([name, "b", name], values, kind)
+
+
 def test_a_path_in_use_is_refused_by_a_builder():
   builder = GraphBuilder()
   builder.add_variable([("w",)], "w")
