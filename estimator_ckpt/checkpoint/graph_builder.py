@@ -84,18 +84,13 @@ class GraphBuilder:
     """
     is_flat = layout_lib.has_flat_paths(layout)
     nests = layout_lib.has_nested_paths(layout)
-    nesting = layout_lib.Nesting(names)
-    holds = nesting.holds
+    can_nest = layout_lib.Nesting(names).can_nest
     columns = self._columns
     flat: dict[str, int] | None = None
     scopes: dict[str, dict[str, int]] = {}  # the objects below each
     nested = []
     for name in names:
-      scope, slash, last = name.rpartition("/")
-      if slash:
-        is_nested = nests and last != "" and holds(scope)
-      else:
-        is_nested = nests and nesting.can_nest(name)
+      is_nested = nests and can_nest(name)
       nested.append(is_nested)
       if is_flat or not is_nested:
         if flat is None:
@@ -105,6 +100,7 @@ class GraphBuilder:
         if flat.setdefault(name, node_id) != node_id:
           raise path_in_use((layout_lib.VAR_LIST, name), name)
       if is_nested:
+        scope, _, last = name.rpartition("/")
         children = scopes.get(scope)
         if children is None:
           children = scopes[scope] = self._children_in(scope, scopes)

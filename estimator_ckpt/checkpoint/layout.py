@@ -342,14 +342,14 @@ class Nesting:
     scope, slash, last = name.rpartition("/")
     if not last or name in (VAR_LIST, SAVE_COUNTER):
       return False
-    if slash and not self.holds(scope):
+    if slash and not self._holds(scope):
       return False
     return not self._is_taken(name)
 
   def _is_taken(self, name: str) -> bool:
     return bool(self._taken) and tuple(name.split("/")) in self._taken
 
-  def holds(self, scope: str) -> bool:
+  def _holds(self, scope: str) -> bool:
     """Whether each step of a scope can be an object with others below it."""
     known = self._can_hold.get(scope)
     if known is not None:
