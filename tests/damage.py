@@ -41,4 +41,4 @@ def damage_an_entry(draw: Draw, prefix: str) -> None:
   else:
     key = damage(draw, key)
   items[changed] = (key, value)
-  path.write_bytes(write_table(sorted(dict(items).items())))
+  path.write_bytes(write_table(*zip(*sorted(dict(items).items()))))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from estimator_ckpt.bundle import coding
 from estimator_ckpt.bundle.messages import BundleEntry, cached_shape
@@ -114,6 +114,21 @@ class EntryColumns(NamedTuple):
     new = tuple.__new__  # The constructor would take twice as long.
     fields = zip(*self, itertools.repeat(()), itertools.repeat(b""))
     return [new(BundleEntry, each) for each in fields]
+
+
+def first_types(values: Iterable[bytes]) -> set[int] | None:
+  """The types of many entries, which TensorFlow writes in front of all else.
+
+  Args:
+    values: their messages' bytes.
+
+  Returns:
+    TensorFlow's numbers of the types; None where an entry begins with something else.
+  """
+  found = {value[:2] for value in values}
+  if all(len(each) == 2 and each[0] == 8 and each[1] < 128 for each in found):
+    return {number for _, number in found}
+  return None
 
 
 def all_end_with_checksums(values: Sequence[bytes]) -> bool:

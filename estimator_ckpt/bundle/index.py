@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -432,11 +431,12 @@ class Index:
     from estimator_ckpt.bundle import table_writer
 
     # Slice keys start with a zero byte, which no tensor's key does.
-    items = [iter([(_HEADER_KEY, self._header_value())])]
-    for values in (self._slice_values, self._values):
-      keys = sorted(values)
-      items.append(zip(keys, map(values.__getitem__, keys)))
-    return table_writer.write_table(itertools.chain.from_iterable(items))
+    keys, values = [_HEADER_KEY], [self._header_value()]
+    for stored in (self._slice_values, self._values):
+      own = sorted(stored)
+      keys += own
+      values += map(stored.__getitem__, own)
+    return table_writer.write_table(keys, values)
 
   def serialize_header(self, data: bytes) -> bytes:
     """The index file's bytes, made of those that it had before its header changed.

@@ -76,7 +76,8 @@ def _ends(index: Index) -> dict[int, int] | None:
   if index.has_slices:
     return None
   found: dict[int, int] = {}
-  for columns in EntryColumns.in_batches(list(set(index.all_values()))):
+  # In their order in memory, which a set would not keep.
+  for columns in EntryColumns.in_batches(list(dict.fromkeys(index.all_values()))):
     if columns is None:
       return None
     ends = map(operator.add, columns.offsets, columns.sizes)

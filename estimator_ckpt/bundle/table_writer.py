@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from estimator_ckpt.bundle import checksum, coding, table
+from estimator_ckpt.value_classes import NamedTuple
 
 BLOCK_SIZE = 262144
 RESTART_INTERVAL = 16
 
+# So many items are looked at for a block at first. Most blocks have 3,000 to 5,000.
+_BATCH = 4096
+# Longer keys are compared pair by pair.
+_WIDEST = 512
+
 
 def write_table(
-  items: Iterable[tuple[bytes, bytes]],
+  keys: Sequence[bytes],
+  values: Sequence[bytes],
   block_size: int = BLOCK_SIZE,
   restart_interval: int = RESTART_INTERVAL,
 ) -> bytes:
   """Writes a table, byte for byte as TensorFlow does.
 
   Args:
-    items: (key, value) pairs in strictly ascending order of keys.
+    keys: in strictly ascending order.
+    values: the value of each.
     block_size: a data block ends when it reaches this size. The default is
       TensorFlow's.
     restart_interval: every how many keys one is written whole. The default is
@@ -31,81 +41,148 @@ def write_table(
   Raises:
     ValueError: keys out of order.
 
-  >>> table.read_table(write_table([(b"a", b"1"), (b"b", b"2")]), "example")
+  >>> table.read_table(write_table([b"a", b"b"], [b"1", b"2"]), "example")
   [(b'a', b'1'), (b'b', b'2')]
   """
-  file: list[bytes] = []
-  file_size = 0
+  _check_order(keys)
+  file = _File()
   handles: table.Items = []
-  block: list[bytes] = []
-  small = bytes
-  from_bytes = int.from_bytes
-  large = 2 * block_size
-  restarts = [0]
-  size = 0
-  until_restart = restart_interval
-  key = b""
-  first = True
-  pending: bytes | None = None
+  start = 0
+  wanted = _BATCH
+  while start < len(keys):
+    part = slice(start, start + wanted)
+    block = _Block.of(keys[part], values[part], block_size, restart_interval)
+    if block.num_items == wanted:
+      wanted *= 2  # There may be room for more.
+      continue
+    handle = file.add_block(block.pieces, block.restarts)
+    start += block.num_items
+    last = keys[start - 1]
+    separator = _separator(last, keys[start]) if start < len(keys) else _successor(last)
+    handles.append((separator, handle))
+    wanted = block.num_items + block.num_items // 16 + 1
+  metaindex = file.add_block([], [0])
+  index = file.add_block(*_index_entries(handles))
+  file.parts.append(
+    (metaindex + index).ljust(table.HANDLES_SIZE, b"\x00") + table.MAGIC
+  )
+  return b"".join(file.parts)
 
-  def end_block() -> bytes:
-    nonlocal file_size
-    handle = _append_block(file, file_size, block, restarts)
-    file_size += size + 4 * len(restarts) + 4 + table.TRAILER_SIZE
+
+class _File:
+  """The blocks of a file so far.
+
+  Attributes:
+    parts: what the file consists of.
+  """
+
+  def __init__(self) -> None:
+    self.parts: list[bytes] = []
+    self._size = 0
+
+  def add_block(self, pieces: Iterable[bytes], restarts: Sequence[int]) -> bytes:
+    """Adds a block and its trailer; returns its handle."""
+    ends = struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
+    typed = b"".join([*pieces, ends, bytes((table.PLAIN,))])
+    crc = checksum.mask(checksum.crc32c(typed)).to_bytes(4, "little")
+    handle = coding.encode_varint(self._size) + coding.encode_varint(len(typed) - 1)
+    self.parts += (typed, crc)
+    self._size += len(typed) + len(crc)
     return handle
 
-  for next_key, value in items:
-    if next_key <= key and not first:
-      raise ValueError(f"keys out of order: {next_key!r} after {key!r}")
-    first = False
-    key_size = len(next_key)
-    value_size = len(value)
-    if size and key_size + value_size >= large:
-      pending = end_block()
-      block, restarts, size, until_restart = [], [0], 0, restart_interval
-    if pending is not None:
-      handles.append((_separator(key, next_key), pending))
-      pending = None
-    shared = 0
-    if until_restart == 0:
-      restarts.append(size)
-      until_restart = restart_interval
-    elif next_key.startswith(key):
-      shared = len(key) if size else 0
-    elif size:
-      # The first bit in which the keys, cut to one length, differ.
-      shared = min(len(key), key_size)
-      differing = from_bytes(key[:shared], "big") ^ from_bytes(next_key[:shared], "big")
-      shared -= (differing.bit_length() + 7) >> 3
-    until_restart -= 1
-    unshared = key_size - shared
-    if shared < 128 and unshared < 128 and value_size < 128:
-      entry = small((shared, unshared, value_size)) + next_key[shared:] + value
-    else:
-      entry = b"".join(
-        (
-          *map(coding.encode_varint, (shared, unshared, value_size)),
-          next_key[shared:],
-          value,
-        )
-      )
-    block.append(entry)
-    size += len(entry)
-    key = next_key
-    if size + 4 * len(restarts) + 4 >= block_size:
-      pending = end_block()
-      block, restarts, size, until_restart = [], [0], 0, restart_interval
-  if size:
-    pending = end_block()
-  if pending is not None:
-    handles.append((_successor(key), pending))
 
-  metaindex = _append_block(file, file_size, [], [0])
-  file_size += 8 + table.TRAILER_SIZE
-  index_block, index_restarts = _index_entries(handles)
-  index = _append_block(file, file_size, index_block, index_restarts)
-  file.append((metaindex + index).ljust(table.HANDLES_SIZE, b"\x00") + table.MAGIC)
-  return b"".join(file)
+class _Block(NamedTuple):
+  """A data block.
+
+  Attributes:
+    num_items: how many items it has.
+    pieces: its bytes, up to the restarts.
+    restarts: where keys are whole.
+  """
+
+  num_items: int
+  pieces: Iterable[bytes]
+  restarts: Sequence[int]
+
+  @classmethod
+  def of(
+    cls,
+    keys: Sequence[bytes],
+    values: Sequence[bytes],
+    block_size: int,
+    restart_interval: int,
+  ) -> _Block:
+    """The block that has the first of some items, as many as belong there."""
+    key_sizes, value_sizes = list(map(len, keys)), list(map(len, values))
+    shared = _shared_sizes(keys, key_sizes)
+    shared[::restart_interval] = [0] * len(shared[::restart_interval])
+    unshared = list(map(operator.sub, key_sizes, shared))
+    heads = list(map(_HEAD.__getitem__, zip(shared, unshared, value_sizes)))
+    tails = map(operator.add, unshared, value_sizes)
+    ends = list(itertools.accumulate(map(operator.add, map(len, heads), tails)))
+    count = _count(ends, block_size, restart_interval)
+    # An item of twice the size begins a block.
+    if max(key_sizes) + max(value_sizes) >= 2 * block_size:
+      whole = map(operator.add, key_sizes, value_sizes)
+      large = [i for i, size in enumerate(whole) if i and size >= 2 * block_size]
+      count = min([count, *large])
+    suffixes = [key[size:] for key, size in zip(keys, shared)]
+    pieces = itertools.chain.from_iterable(zip(heads[:count], suffixes, values))
+    restarts = [0, *ends[restart_interval - 1 : count - 1 : restart_interval]]
+    return cls(count, pieces, restarts)
+
+
+def _count(ends: Sequence[int], block_size: int, restart_interval: int) -> int:
+  """How many items a block has, by the size of the entries up to each of them."""
+  low, high = 0, len(ends)
+  while low < high:
+    middle = (low + high) // 2
+    restarts = middle // restart_interval + 1
+    if ends[middle] + 4 * restarts + 4 >= block_size:
+      high = middle
+    else:
+      low = middle + 1
+  return min(low + 1, len(ends))
+
+
+class _Heads(dict):  # type: ignore[type-arg]
+  """What stands in front of a key: the sizes of what it shares, the rest and the value."""
+
+  def __missing__(self, sizes: tuple[int, int, int]) -> bytes:
+    self[sizes] = head = b"".join(map(coding.encode_varint, sizes))
+    return head
+
+
+_HEAD = _Heads()
+
+
+def _shared_sizes(keys: Sequence[bytes], sizes: Sequence[int]) -> list[int]:
+  """How many bytes each key has in common with the one before."""
+  width = max(sizes)
+  if width > _WIDEST or b"\0" in b"".join(keys):
+    return [0, *map(_shared_size, keys, keys[1:])]
+  # All at once, as two numbers: where keys are the same, zeros are left.
+  rows = f"{width}s" * len(keys)
+  padded = struct.pack(rows, *keys)
+  before = int.from_bytes(bytes(width) + padded[:-width], "big")
+  differing = (int.from_bytes(padded, "big") ^ before).to_bytes(len(padded), "big")
+  left = map(bytes.lstrip, struct.unpack(rows, differing), itertools.repeat(b"\0"))
+  shared = [width - size for size in map(len, left)]
+  shared[0] = 0
+  return shared
+
+
+def _shared_size(a: bytes, b: bytes) -> int:
+  size = min(len(a), len(b))
+  differing = int.from_bytes(a[:size], "big") ^ int.from_bytes(b[:size], "big")
+  return size - ((differing.bit_length() + 7) >> 3)
+
+
+def _check_order(keys: Sequence[bytes]) -> None:
+  following = itertools.islice(keys, 1, None)
+  if not all(map(operator.lt, keys, following)):
+    a, b = next((a, b) for a, b in zip(keys, keys[1:]) if a >= b)
+    raise ValueError(f"keys out of order: {b!r} after {a!r}")
 
 
 def replace_first(data: bytes, value: bytes) -> bytes | None:
@@ -119,7 +196,7 @@ def replace_first(data: bytes, value: bytes) -> bytes | None:
     What `write_table` would return; None if the new value has another size than the old
     one, or if one of the sizes takes more than a byte.
 
-  >>> file = write_table([(b"a", b"1"), (b"b", b"2")])
+  >>> file = write_table([b"a", b"b"], [b"1", b"2"])
   >>> table.read_table(replace_first(file, b"3"), "example")
   [(b'a', b'3'), (b'b', b'2')]
   """
@@ -130,18 +207,6 @@ def replace_first(data: bytes, value: bytes) -> bytes | None:
   typed = data[:start] + value + data[start + len(value) : size + 1]
   crc = checksum.mask(checksum.crc32c(typed)).to_bytes(4, "little")
   return typed + crc + data[len(typed) + 4 :]
-
-
-def _append_block(
-  file: list[bytes], offset: int, entries: list[bytes], restarts: list[int]
-) -> bytes:
-  """Appends a block and its trailer to the file; returns its handle."""
-  contents = b"".join(entries) + struct.pack(
-    f"<{len(restarts) + 1}I", *restarts, len(restarts)
-  )
-  typed = contents + bytes((table.PLAIN,))
-  file.append(typed + checksum.mask(checksum.crc32c(typed)).to_bytes(4, "little"))
-  return coding.encode_varint(offset) + coding.encode_varint(len(contents))
 
 
 def _index_entries(handles: table.Items) -> tuple[list[bytes], list[int]]:

@@ -11,10 +11,9 @@ by itself.
 from __future__ import annotations
 
 import bisect
-import io
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import coding
@@ -23,7 +22,7 @@ from estimator_ckpt.checkpoint.graph_nodes import Node, SlotVariable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-  from typing import Any, Optional, Sequence, Tuple
+  from typing import Optional, Sequence, Tuple
 
   _Paths = Sequence[Optional[Tuple[str, ...]]]
 else:
@@ -150,31 +149,6 @@ class GraphColumns:
     except (IndexError, errors.CorruptCheckpointError):
       return None
     return columns if columns._has_all() else None
-
-  def serialize(self) -> bytes:
-    """The bytes of a message with these values and edges.
-
-    There are no slots, and no node has more than one value.
-    """
-    edges = _in_batches(_edge_messages, self.names, self.children)
-    values = _in_batches(_value_messages, self.attributes, self.full_names, self.keys)
-    written = io.BytesIO()  # Joining all of it would take its size once more.
-    owner = parent = edge = 0
-    # Not all nodes at once, which would take much memory.
-    for first in range(0, self.count, _BATCH):
-      messages = [b""] * min(_BATCH, self.count - first)
-      behind = first + len(messages)
-      end = bisect.bisect_left(self.owners, behind, owner)
-      for node_id, value in zip(self.owners[owner:end], values):
-        messages[node_id - first] = value
-      owner, end = end, bisect.bisect_left(self.parents, behind, parent)
-      for node_id, last in zip(self.parents[parent:end], self.ends[parent:end]):
-        children = b"".join(itertools.islice(edges, last - edge))
-        messages[node_id - first] = children + messages[node_id - first]
-        edge = last
-      parent = end
-      written.writelines(_node_messages(messages))
-    return written.getvalue()
 
   def _has_all(self) -> bool:
     """Whether all nodes that others refer to are there."""
@@ -409,54 +383,6 @@ def _read_children(
 
 _LENGTH = _Lengths()
 _FIELD = _Sizes()
-
-
-def _in_batches(
-  write: Callable[..., list[bytes]], *columns: Sequence[Any]
-) -> Iterator[bytes]:
-  """What a function makes of columns, without much memory for what it makes meanwhile."""
-  for start in range(0, len(columns[0]), _BATCH):
-    yield from write(*(column[start : start + _BATCH] for column in columns))
-
-
-def _node_messages(messages: Sequence[bytes]) -> list[bytes]:
-  """The fields for nodes."""
-  sizes = coding.encode_varints(list(map(len, messages)))
-  return [b"\n%b%b" % each for each in zip(sizes, messages)]
-
-
-def _edge_messages(names: Sequence[str], children: Sequence[int]) -> list[bytes]:
-  """The fields for edges."""
-  ids = coding.encode_varints(children)
-  encoded = coding.encode_texts(names)
-  lengths = list(map(len, encoded))
-  whole = [1 + len(i) + n for i, n in zip(ids, map(_FIELD.__getitem__, lengths))]
-  length = _LENGTH.__getitem__
-  fields = zip(map(length, whole), ids, map(length, lengths), encoded)
-  return [b"\n%b\x08%b\x12%b%b" % each for each in fields]
-
-
-def _value_messages(
-  attributes: Sequence[str], full_names: Sequence[str], keys: Sequence[str]
-) -> list[bytes]:
-  """The fields for stored values."""
-  fields = zip(
-    _text_fields(b"\n", attributes),
-    _text_fields(b"\x12", full_names),
-    _text_fields(b"\x1a", keys),
-  )
-  messages = list(map(b"".join, fields))
-  sizes = map(_LENGTH.__getitem__, map(len, messages))
-  return [b"\x12%b%b" % each for each in zip(sizes, messages)]
-
-
-def _text_fields(tag: bytes, texts: Sequence[str]) -> Iterable[bytes]:
-  """The fields for texts; nothing for an empty one."""
-  if len(texts) > 1 and texts.count(texts[0]) == len(texts):
-    return itertools.repeat(next(iter(_text_fields(tag, texts[:1]))))
-  encoded = coding.encode_texts(texts)
-  lengths = map(_LENGTH.__getitem__, map(len, encoded))
-  return [tag + size + text if text else b"" for size, text in zip(lengths, encoded)]
 
 
 def _lengths(lengths: Iterable[int]) -> tuple[bytes, ...]:

@@ -6,17 +6,14 @@ TensorFlow, so it can be printed and tested as a value.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.named_graph import named_graph
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-  from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
 
 _TABLE_SUFFIXES = frozenset(["-keys", "-values"])
 
@@ -156,6 +153,11 @@ def plan_save(
   Raises:
     OptionError: two things would get one key.
   """
+  if object_graph is None and isinstance(layout, str):
+    plain = Saved("")[1:]
+    if all(item[1:] == plain for item in saved):
+      names = [item.name for item in saved]
+      return plan_variables(names, checkpoint_format, layout, has_global_step)
   if not checkpoint_format.has_objects:
     plan = SavePlan(
       checkpoint_format,
@@ -172,6 +174,50 @@ def plan_save(
   return plan
 
 
+def plan_variables(
+  names: Sequence[str],
+  checkpoint_format: CheckpointFormat,
+  layout: str = "default",
+  has_global_step: bool = False,
+) -> SavePlan:
+  """Plans the keys of variables that are whole, and that no object graph has.
+
+  Args:
+    names: their names, which are distinct.
+    checkpoint_format: what is written.
+    layout: the name of a layout.
+    has_global_step: whether the graph has a global step variable.
+
+  Returns:
+    What `plan_save` would, in a fraction of the time.
+
+  Raises:
+    OptionError: two variables would get one key.
+  """
+  if not checkpoint_format.has_objects:
+    keys = dict(zip(names, names))
+    return SavePlan(checkpoint_format, keys=keys, aliases={}, object_graph=None)
+  attributes = [layout_lib.VARIABLE_VALUE] * len(names)
+  object_keys, graph = named_graph(names, attributes, layout)
+  keys = dict(zip(names, object_keys))
+  has_names = checkpoint_format.has_names
+  step = frozenset([GLOBAL_STEP] if has_global_step else [])
+  plan = SavePlan(
+    checkpoint_format,
+    keys=keys,
+    aliases=keys if has_names else {},
+    object_graph=graph,
+    needs_step_key=has_global_step and not (has_names and GLOBAL_STEP in keys),
+    needs_save_counter=True,
+    tf1_names=step.union(names),
+    tf2_names=step,
+  )
+  # No other name can be a key that is needed for something else.
+  if layout_lib.OBJECT_GRAPH_KEY in keys or layout_lib.ATTRIBUTES in "\0".join(names):
+    _check_distinct(plan, list(map(Saved, names)), list(zip(object_keys, names)))
+  return plan
+
+
 def _plan_objects(
   saved: Sequence[Saved],
   checkpoint_format: CheckpointFormat,
@@ -179,30 +225,35 @@ def _plan_objects(
   layout: layout_lib.Layout,
 ) -> SavePlan:
   """The object keys, and the graph that has them."""
-  from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
-
-  graph = object_graph if object_graph is not None else GraphBuilder()
-  taken: set[layout_lib.Path] = set()
-  if object_graph is not None:
-    layout = layout_lib.beside_objects(layout)
-    taken = {path for path in object_graph.paths() if path}
   # What has no TF2 form keeps its name.
   keys = {item.name: item.object_key or item.base for item in saved}
   unreached = [s for s in saved if s.object_key is None and s.attribute is not None]
+  needs_save_counter = True
+  has_parts = any(item.part_names for item in unreached)
+  if object_graph is None and isinstance(layout, str) and not has_parts:
+    attributes = [item.attribute or "" for item in unreached]
+    names = [item.name for item in unreached]
+    object_keys, object_graph = named_graph(names, attributes, layout)
+  else:
+    if object_graph is None:
+      object_graph = ObjectGraph()
+    else:
+      layout = layout_lib.beside_objects(layout)
+    object_keys = _add_to_graph(object_graph, unreached, layout)
+    needs_save_counter = object_graph.lookup([layout_lib.SAVE_COUNTER]) is None
+    if needs_save_counter:
+      object_graph.add_variable([(layout_lib.SAVE_COUNTER,)], "")
   wholes: dict[str, str] = {}
-  for item, key in zip(unreached, _add_to_graph(graph, unreached, layout, taken)):
+  for item, key in zip(unreached, object_keys):
     if item.needs_whole:
       wholes[item.name] = key
     else:
       keys[item.name] = key
-  needs_save_counter = graph.lookup([layout_lib.SAVE_COUNTER]) is None
-  if needs_save_counter:
-    graph.add_variable([(layout_lib.SAVE_COUNTER,)], "")
   return SavePlan(
     checkpoint_format,
     keys=keys,
     aliases={},
-    object_graph=graph.build() if isinstance(graph, GraphBuilder) else graph,
+    object_graph=object_graph,
     name_only=tuple(
       s.name for s in saved if s.object_key is None and s.attribute is None
     ),
@@ -217,27 +268,19 @@ def _plan_objects(
 
 
 def _add_to_graph(
-  graph: ObjectGraph | GraphBuilder,
-  unreached: Sequence[Saved],
-  layout: layout_lib.Layout,
-  taken: Collection[layout_lib.Path],
+  graph: ObjectGraph, unreached: Sequence[Saved], layout: layout_lib.Layout
 ) -> list[str]:
-  """Adds objects to a graph, which has the taken paths; returns their keys."""
-  from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
-
-  names = [item.name for item in unreached]
-  attributes = [item.attribute or "" for item in unreached]
-  has_parts = any(item.part_names for item in unreached)
-  if isinstance(graph, GraphBuilder) and isinstance(layout, str) and not has_parts:
-    return graph.add_named(names, attributes, layout)
+  """Adds objects to a graph, one by one; returns their keys."""
+  taken = {path for path in graph.paths() if path}
   keys = []
-  paths = layout_lib.each_path(names, layout, taken)
-  for item, attribute, own_paths in zip(unreached, attributes, paths):
+  paths = layout_lib.each_path([item.name for item in unreached], layout, taken)
+  for item, own_paths in zip(unreached, paths):
     # The full name is a name-based Saver's. Several parts have no name in common.
     [(full_name, _)] = (
       item.part_names if len(item.part_names) == 1 else [(item.name, "")]
     )
     other = [] if full_name == item.name else _flat_path(full_name, layout, graph)
+    attribute = item.attribute or ""
     keys.append(
       graph.add_variable([*own_paths, *other], full_name, attribute=attribute)
     )
@@ -309,7 +352,7 @@ def _with_aliases(
 
 
 def _flat_path(
-  name: str, layout: layout_lib.Layout, graph: ObjectGraph | GraphBuilder
+  name: str, layout: layout_lib.Layout, graph: ObjectGraph
 ) -> list[layout_lib.Path]:
   """The flat path of another name, where the layout has flat ones and it is free."""
   path = (layout_lib.VAR_LIST, name)

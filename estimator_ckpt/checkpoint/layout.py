@@ -12,7 +12,15 @@ by `.S`, so that distinct names stay distinct.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Container,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 
 from estimator_ckpt import errors
 from estimator_ckpt.value_classes import NamedTuple
@@ -32,6 +40,8 @@ VAR_LIST = "var_list"
 SAVE_COUNTER = "save_counter"
 ATTRIBUTES = "/.ATTRIBUTES/"
 _SLOT = "/.OPTIMIZER_SLOT/"
+# What stands at the root beside nested paths.
+_RESERVED = (VAR_LIST, SAVE_COUNTER)
 
 
 _FLAT, _NESTED = "flat", "nested"
@@ -311,64 +321,65 @@ def each_path(
   if callable(layout):
     yield from _custom_paths(names, layout, set(taken))
     return
-  kinds = _TABLE[layout].kinds
-  can_nest = Nesting(names, set(taken)).can_nest
+  taken = set(taken)
+  nested = has_nested_paths(layout)
+  scopes = set(nested_scopes(dict.fromkeys(names), taken)) if nested else set()
   for name in names:
-    paths: list[Path] = []
-    for kind in kinds:
-      if kind == _FLAT:
-        paths.append((VAR_LIST, name))
-      elif can_nest(name):
-        paths.append(tuple(name.split("/")))
+    paths: list[Path] = [(VAR_LIST, name)] if has_flat_paths(layout) else []
+    if nested and can_nest(name, scopes) and not _is_taken(name, taken):
+      paths.append(tuple(name.split("/")))
     yield paths or [(VAR_LIST, name)]
 
 
-class Nesting:
-  """Tells which scopes can be objects; each once, as many names have a scope in common."""
+def can_nest(name: str, scopes: Container[str]) -> bool:
+  """Whether the path that a name's scopes spell can be an object's.
 
-  def __init__(self, names: Iterable[str], taken: Collection[Path] = ()):
-    """Looks at no scope yet.
+  Args:
+    name: a variable's name.
+    scopes: the scopes that can be objects; see `nested_scopes`.
+  """
+  scope, slash, last = name.rpartition("/")
+  return bool(last) and (scope in scopes if slash else name not in _RESERVED)
 
-    Args:
-      names: variables' names.
-      taken: paths of an object graph that is there already.
-    """
-    self._variables = set(names)
-    self._taken = taken
-    self._can_hold = {VAR_LIST: False, SAVE_COUNTER: False}
 
-  def can_nest(self, name: str) -> bool:
-    """Whether the path that a name's scopes spell can be an object's."""
-    scope, slash, last = name.rpartition("/")
-    if not last or name in (VAR_LIST, SAVE_COUNTER):
-      return False
-    if slash and not self._holds(scope):
-      return False
-    return not self._is_taken(name)
+def nested_scopes(
+  names: Mapping[str, object], taken: Collection[Path] = ()
+) -> list[str]:
+  """The scopes on nested paths of names, each behind those above it.
 
-  def _is_taken(self, name: str) -> bool:
-    return bool(self._taken) and tuple(name.split("/")) in self._taken
+  Args:
+    names: variables' names, as keys.
+    taken: paths of an object graph that is there already.
 
-  def _holds(self, scope: str) -> bool:
-    """Whether each step of a scope can be an object with others below it."""
-    known = self._can_hold.get(scope)
-    if known is not None:
-      return known
-    # Not by recursion, since a hostile name has thousands of scopes.
-    steps = []
-    while scope not in self._can_hold:
-      steps.append(scope)
-      above, slash, last = scope.rpartition("/")
-      if not last or scope in self._variables or self._is_taken(scope):
-        self._can_hold[scope] = False
-      elif not slash:
-        self._can_hold[scope] = True
-      else:
-        scope = above
-    holds = self._can_hold[scope]
-    for step in steps:
-      self._can_hold.setdefault(step, holds)
-    return holds
+  Example:
+    >>> names = ["net/dense/kernel", "net/dense/kernel/Adam", "net//w", "w"]
+    >>> nested_scopes(dict.fromkeys(names))
+    ['net', 'net/dense']
+  """
+  own = (name.rpartition("/")[0] for name in names if name[-1:] != "/")
+  # A variable has nothing below it.
+  needed: dict[str, None] = {scope: None for scope in own if scope not in names}
+  scopes, above = dict(needed), needed
+  while above:
+    above = dict.fromkeys(scope.rpartition("/")[0] for scope in above)
+    above = {scope: None for scope in above if scope not in scopes}
+    scopes.update(above)
+  holding: dict[str, str] = {}
+  for scope in sorted(scopes, key=len):
+    parent, slash, last = scope.rpartition("/")
+    can_hold = parent in holding if slash else scope not in _RESERVED
+    if last and can_hold and scope not in names and not _is_taken(scope, taken):
+      holding[scope] = parent
+  if len(holding) == len(scopes) - ("" in scopes):
+    return list(holding)  # All are needed then.
+  for scope in reversed(list(holding)):
+    if scope in needed:
+      needed[holding[scope]] = None
+  return [scope for scope in holding if scope in needed]
+
+
+def _is_taken(name: str, taken: Collection[Path]) -> bool:
+  return bool(taken) and tuple(name.split("/")) in taken
 
 
 def _custom_paths(

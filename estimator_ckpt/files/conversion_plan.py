@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import dtypes
-from estimator_ckpt.bundle.entry_columns import EntryColumns
+from estimator_ckpt.bundle.entry_columns import first_types
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.checkpoint import layout as layout_lib
@@ -57,18 +57,20 @@ def plan_conversion(
   """
   layout_lib.check_layout(layout)
   tensors = tensor_names.named_tensors(index, graph)
-  renamed = new_names(index, tensors, name_map or NameMap())
-  names = {tensor.name: new for tensor, new in renamed if tensor.name != new}
+  names = new_names(index, tensors, name_map or NameMap())
   if to is CheckpointFormat.TF1:
-    plan = _plan_tf1(index, renamed)
+    plan = _plan_tf1(index, tensors, names)
   elif graph is None:
-    plan = _plan_from_names(index, renamed, to, layout, step)
+    plan = _plan_from_names(index, tensors, names, to, layout, step)
   else:
-    plan = _plan_from_graph(index, graph, renamed, to, step)
-  notes = _notes(index, plan, renamed)
+    plan = _plan_from_graph(index, graph, tensors, names, to, step)
+  notes = _notes(index, plan, tensors, names)
   left_out = {**plan.left_out, **_other_form(index, plan, tensors)}
+  changed = {
+    tensor.name: new for tensor, new in zip(tensors, names) if tensor.name != new
+  }
   plan = value_classes.replace(
-    rewrite_plan.with_notes(plan, notes), names=names, left_out=left_out
+    rewrite_plan.with_notes(plan, notes), names=changed, left_out=left_out
   )
   rewrite_plan.check_complete(plan, index)
   return plan
@@ -76,7 +78,7 @@ def plan_conversion(
 
 def new_names(
   index: Index, tensors: Sequence[NamedTensor], name_map: NameMap
-) -> list[tuple[NamedTensor, str]]:
+) -> list[str]:
   """Gives every tensor the name, without suffix, that it has in the result.
 
   Args:
@@ -85,13 +87,14 @@ def new_names(
     name_map: the rules. They may give a key or an object path in place of a name.
 
   Returns:
-    Each tensor with its name.
+    The name of each tensor, in their order.
 
   Raises:
     OptionError: two tensors would get one name, or a rule matches nothing.
   """
-  if not name_map and len({tensor.name for tensor in tensors}) == len(tensors):
-    return [(tensor, tensor.name) for tensor in tensors]
+  names = [tensor.name for tensor in tensors]
+  if not name_map and len(set(names)) == len(names):
+    return names
   first: dict[str, str] = {}
   shared = {t.name for t in tensors if first.setdefault(t.name, t.owner) != t.owner}
   # A tensor that shares its name with another goes by its key, until a rule names it.
@@ -99,7 +102,7 @@ def new_names(
   unnamed = list({t.owner: t for t in tensors if t.name in shared}.values())
   if not name_map:
     _check_named(unnamed, {})
-    return [(tensor, tensor.name) for tensor in tensors]
+    return names
   # TensorFlow looks for its counter of saves at one place, so no rule renames it.
   movable = [tensor for tensor in tensors if not tensor.is_save_counter]
   further: dict[str, str] = {}
@@ -117,9 +120,7 @@ def new_names(
         " no variable; choose another name"
       )
   _check_named(unnamed, mapped)
-  return [
-    (t, t.name if t.is_save_counter else mapped[called[t.owner]]) for t in tensors
-  ]
+  return [t.name if t.is_save_counter else mapped[called[t.owner]] for t in tensors]
 
 
 def _check_named(unnamed: Sequence[NamedTensor], mapped: Mapping[str, str]) -> None:
@@ -137,11 +138,13 @@ def _check_named(unnamed: Sequence[NamedTensor], mapped: Mapping[str, str]) -> N
   )
 
 
-def _plan_tf1(index: Index, renamed: Iterable[tuple[NamedTensor, str]]) -> RewritePlan:
+def _plan_tf1(
+  index: Index, tensors: Sequence[NamedTensor], names: Sequence[str]
+) -> RewritePlan:
   keys: dict[str, str] = {}
   left_out: dict[str, str] = {}
   strings = 0
-  for tensor, name in renamed:
+  for tensor, name in zip(tensors, names):
     if tensor.is_save_counter:
       left_out[tensor.key] = _NOT_IN_TF1
       continue
@@ -161,7 +164,8 @@ def _plan_tf1(index: Index, renamed: Iterable[tuple[NamedTensor, str]]) -> Rewri
 
 def _plan_from_names(
   index: Index,
-  renamed: Sequence[tuple[NamedTensor, str]],
+  tensors: Sequence[NamedTensor],
+  names: Sequence[str],
   to: CheckpointFormat,
   layout: layout_lib.Layout,
   step: int | None,
@@ -169,23 +173,28 @@ def _plan_from_names(
   """Builds an object graph, as training in the target format does."""
   from estimator_ckpt.checkpoint import key_plan
 
-  suffixes: dict[str, tuple[str, ...]] = {}
-  sources: dict[str, str] = {}
-  for tensor, name in renamed:
-    suffix = tensor.suffix
-    suffixes[name] = (*suffixes[name], suffix) if name in suffixes else (suffix,)
-    sources[name + suffix] = tensor.key
-  opaque = _opaque_keys(index, list(sources.values()))
-  saved = [
-    key_plan.Saved(name, own, own == ("",) and sources[name] not in opaque)
-    for name, own in suffixes.items()
-  ]
-  given = key_plan.plan_save(saved, to, None, layout, GLOBAL_STEP in sources)
-  keys = {
-    given.keys[name] + suffix: sources[name + suffix]
-    for name, own in suffixes.items()
-    for suffix in own
-  }
+  own_keys = [tensor.key for tensor in tensors]
+  opaque = _opaque_keys(index, own_keys)
+  sources = {name + t.suffix: t.key for t, name in zip(tensors, names)}
+  has_step = GLOBAL_STEP in sources
+  is_plain = not opaque and not any(tensor.suffix for tensor in tensors)
+  if is_plain and isinstance(layout, str):
+    given = key_plan.plan_variables(names, to, layout, has_step)
+    keys = dict(zip(given.keys.values(), own_keys))
+  else:
+    suffixes: dict[str, tuple[str, ...]] = {}
+    for tensor, name in zip(tensors, names):
+      suffixes[name] = (*suffixes.get(name, ()), tensor.suffix)
+    saved = [
+      key_plan.Saved(name, own, own == ("",) and sources[name] not in opaque)
+      for name, own in suffixes.items()
+    ]
+    given = key_plan.plan_save(saved, to, None, layout, has_step)
+    keys = {
+      given.keys[name] + suffix: sources[name + suffix]
+      for name, own in suffixes.items()
+      for suffix in own
+    }
   keys.update(zip(given.aliases, map(sources.__getitem__, given.aliases)))
   if given.needs_step_key:
     keys[GLOBAL_STEP] = sources[GLOBAL_STEP]
@@ -202,18 +211,20 @@ def _plan_from_names(
 def _plan_from_graph(
   index: Index,
   graph: ObjectGraph,
-  renamed: Sequence[tuple[NamedTensor, str]],
+  tensors: Sequence[NamedTensor],
+  names: Sequence[str],
   to: CheckpointFormat,
   step: int | None,
 ) -> RewritePlan:
   """Keeps the object graph, as far as names did not change."""
-  by_owner = {t.owner: (t, name) for t, name in renamed if t.object_key is not None}
+  by_owner = {
+    t.owner: (t, name) for t, name in zip(tensors, names) if t.object_key is not None
+  }
   renames = {
     owner: (t.name, name) for owner, (t, name) in by_owner.items() if t.name != name
   }
   full_names: dict[str, str] = {}
-  has_step = any(name == GLOBAL_STEP for _, name in renamed)
-  if to is CheckpointFormat.DUAL or has_step:
+  if to is CheckpointFormat.DUAL or GLOBAL_STEP in names:
     # Readers take the object graph's full names for names of variables where the key
     # `global_step` is there. So each name that is a key has to be a full name.
     said = {a.checkpoint_key: a.full_name for _, a in graph.attributes()}
@@ -232,7 +243,7 @@ def _plan_from_graph(
     object_graph_edit.set_full_names(edited, full_names)
     moved = object_graph_edit.rename_variables(edited, renames)
   keys: dict[str, str] = {}
-  for tensor, name in renamed:
+  for tensor, name in zip(tensors, names):
     if tensor.object_key is not None:
       owner = tensor.owner
       keys[moved.get(owner, owner) + tensor.suffix] = tensor.key
@@ -240,7 +251,7 @@ def _plan_from_graph(
       to is CheckpointFormat.DUAL and _has_tf1_form(tensor)
     ):
       rewrite_plan.claim(keys, name + tensor.suffix, tensor.bare_key or tensor.key)
-  steps = [tensor.key for tensor, name in renamed if name == GLOBAL_STEP]
+  steps = [tensor.key for tensor, name in zip(tensors, names) if name == GLOBAL_STEP]
   if steps:
     keys.setdefault(GLOBAL_STEP, steps[0])
   scalars: dict[str, int] = {}
@@ -298,31 +309,28 @@ def _add_save_counter(
 def _opaque_keys(index: Index, keys: Sequence[str]) -> set[str]:
   """The keys of variants and resources, which are no variables."""
   opaque = (dtypes.VARIANT, dtypes.RESOURCE)
-  values = [value for value in index.values(keys) if value is not None]
-  for columns in EntryColumns.in_batches(values):
-    if columns is None or any(dtype in columns.dtypes for dtype in opaque):
-      break
-  else:
+  types = first_types(index.all_values())
+  if types is not None and types.isdisjoint(opaque):
     return set()
   return {key for key in keys if key in index and index.entry(key).dtype in opaque}
 
 
 def _notes(
-  index: Index, plan: RewritePlan, renamed: Sequence[tuple[NamedTensor, str]]
+  index: Index, plan: RewritePlan, tensors: Sequence[NamedTensor], names: Sequence[str]
 ) -> list[str]:
   """What an Estimator or TensorFlow would miss in the result."""
   notes = _parts_notes(index, plan)
   if plan.checkpoint_format is CheckpointFormat.TF2:
     return notes
-  names = {name for _, name in renamed}
-  keras_adam = any(name.endswith("/Adam") and f"{name}_1" in names for name in names)
-  if keras_adam and not any(name.endswith("beta1_power") for name in names):
-    notes.append(
-      "Adam's slots are there and its beta1_power and beta2_power, which Keras does not"
-      " keep, are not; an Estimator with AdamOptimizer wants them"
-    )
+  slots = [name for name in names if name.endswith("/Adam")]
+  if slots and not any(name.endswith("beta1_power") for name in names):
+    if not {f"{name}_1" for name in slots}.isdisjoint(names):
+      notes.append(
+        "Adam's slots are there and its beta1_power and beta2_power, which Keras does not"
+        " keep, are not; an Estimator with AdamOptimizer wants them"
+      )
   if GLOBAL_STEP not in plan.keys:
-    notes.append(_no_step_note(index, renamed))
+    notes.append(_no_step_note(index, tensors))
   return notes
 
 
@@ -350,10 +358,10 @@ def _parts_notes(index: Index, plan: RewritePlan) -> list[str]:
   return [note]
 
 
-def _no_step_note(index: Index, renamed: Sequence[tuple[NamedTensor, str]]) -> str:
+def _no_step_note(index: Index, tensors: Iterable[NamedTensor]) -> str:
   candidates = [
     tensor.path_name or tensor.name
-    for tensor, _ in renamed
+    for tensor in tensors
     if tensor.name.rpartition("/")[2] in ("step", "iter", "_iterations", "iteration")
     and not tensor.suffix
     and index.entry(tensor.key).dtype == dtypes.INT64

@@ -92,7 +92,7 @@ def plan_rename(
     OptionError: names clash, or a rule matches nothing.
   """
   tensors = tensor_names.named_tensors(index, graph)
-  renamed = conversion_plan.new_names(index, tensors, name_map)
+  renamed = list(zip(tensors, conversion_plan.new_names(index, tensors, name_map)))
   edited: ObjectGraph | None = None
   moved: dict[str, str] = {}
   if graph is not None:

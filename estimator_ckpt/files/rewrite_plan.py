@@ -96,12 +96,15 @@ def check_complete(plan: RewritePlan, index: Index) -> None:
   Raises:
     CheckpointError: a tensor is neither.
   """
-  sources = set(plan.keys.values())
-  known = sources.union(plan.left_out)
+  # In their order, in which they are found faster than in that of a set.
+  sources = dict.fromkeys(plan.keys.values())
+  if len(sources) == len(index) and None not in index.values(list(sources)):
+    return
+  known = {*sources, *plan.left_out}
   if plan.object_graph is not None:
     known.add(layout_lib.OBJECT_GRAPH_KEY)
   # Most keys are known, or have the bytes of one that is, as in a dual checkpoint.
-  whole = list(sources.difference(index.slice_keys()))
+  whole = list(set(sources).difference(index.slice_keys()))
   others = index.keys_besides(set(filter(None, index.values(whole))))
   lost = [key for key in others if key not in known]
   if lost:

@@ -36,7 +36,7 @@ def _partitioned(index, key, number=1):
 
 
 def _parse(items):
-  return Index.parse(table_writer.write_table(items), "model.ckpt-3.index")
+  return Index.parse(table_writer.write_table(*zip(*items)), "model.ckpt-3.index")
 
 
 def _again(index):

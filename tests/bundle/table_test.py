@@ -52,6 +52,11 @@ def _table(*blocks, separators=None, index=None, handles=None):
   return file + index + footer
 
 
+def _write(items, *options, **more_options):
+  keys, values = [key for key, _ in items], [value for _, value in items]
+  return table_writer.write_table(keys, values, *options, **more_options)
+
+
 def _raises(data, problem):
   with pytest.raises(CorruptCheckpointError, match=problem) as caught:
     table.read_table(data, "model.ckpt-3.index")
@@ -61,11 +66,11 @@ def _raises(data, problem):
 def test_a_table_has_known_bytes():
   blocks = _block([_entry(0, b"alpha", b"1"), _entry(2, b"t", b"2")])
   expected = _table(blocks, separators=[b"b"])
-  assert table_writer.write_table([(b"alpha", b"1"), (b"alt", b"2")]) == expected
+  assert _write([(b"alpha", b"1"), (b"alt", b"2")]) == expected
 
 
 def test_an_empty_table_round_trips():
-  assert table.read_table(table_writer.write_table([]), "x") == []
+  assert table.read_table(_write([]), "x") == []
 
 
 @pytest.mark.parametrize("restart_interval", [1, 2, 16, 1024])
@@ -82,7 +87,7 @@ def test_a_table_holds_what_a_dict_holds(block_size, restart_interval, seed):
     # Python 3.7 has neither randbytes nor getrandbits(0).
     model[key] = rng.getrandbits(8 * size + 8).to_bytes(size + 1, "little")[1:]
   items = sorted(model.items())
-  data = table_writer.write_table(items, block_size, restart_interval)
+  data = _write(items, block_size, restart_interval)
   assert table.read_table(data, "x") == items
 
 
@@ -97,7 +102,7 @@ def test_a_table_holds_what_a_dict_holds(block_size, restart_interval, seed):
 )
 def test_any_items_round_trip(model, block_size, restart_interval):
   items = sorted(model.items())
-  data = table_writer.write_table(items, block_size, restart_interval)
+  data = _write(items, block_size, restart_interval)
   assert table.read_table(data, "x") == items
 
 
@@ -114,18 +119,16 @@ def _count_blocks(data):
 def test_a_block_ends_when_it_reaches_the_block_size():
   # 3 + 2 + 20 bytes each, and one restart and the count of them.
   items = [(b"%d_" % number, bytes(20)) for number in range(8)]
-  assert _count_blocks(table_writer.write_table(items, block_size=4 * 25 + 8)) == 2
-  assert _count_blocks(table_writer.write_table(items, block_size=4 * 25 + 9)) == 2
-  assert _count_blocks(table_writer.write_table(items, block_size=3 * 25 + 8)) == 3
+  assert _count_blocks(_write(items, block_size=4 * 25 + 8)) == 2
+  assert _count_blocks(_write(items, block_size=4 * 25 + 9)) == 2
+  assert _count_blocks(_write(items, block_size=3 * 25 + 8)) == 3
 
 
 def test_an_entry_of_twice_the_block_size_ends_the_block_before_it():
   small, large = (b"a", b"1"), (b"b", bytes(199))
-  assert _count_blocks(table_writer.write_table([small, large], block_size=100)) == 2
-  assert _count_blocks(table_writer.write_table([small, (b"b", bytes(198))], 100)) == 1
-  assert (
-    _count_blocks(table_writer.write_table([large, (b"c", b"1")], block_size=100)) == 2
-  )
+  assert _count_blocks(_write([small, large], block_size=100)) == 2
+  assert _count_blocks(_write([small, (b"b", bytes(198))], 100)) == 1
+  assert _count_blocks(_write([large, (b"c", b"1")], block_size=100)) == 2
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_an_entry_of_twice_the_block_size_ends_the_block_before_it():
 )
 def test_writing_keys_out_of_order_is_an_error(keys):
   with pytest.raises(ValueError, match="keys out of order"):
-    table_writer.write_table([(key, b"") for key in keys])
+    _write([(key, b"") for key in keys])
 
 
 def test_snappy_blocks_are_read():
@@ -171,7 +174,7 @@ def test_too_short():
 
 
 def test_bad_magic_and_trailing_bytes():
-  good = table_writer.write_table([(b"a", b"1")])
+  good = _write([(b"a", b"1")])
   _raises(good[:-1] + b"x", "not an index file, or a truncated one")
   _raises(good + b"\0", "not an index file, or a truncated one")
   _raises(b"hello, this is just some text" * 5, "not an index file")
@@ -254,7 +257,7 @@ def test_keys_may_not_be_out_of_all_proportion_to_the_file():
 
 def test_every_bit_of_a_table_counts():
   items = [(b"net/%03d/kernel" % n, bytes((n,)) * (n % 7)) for n in range(20)]
-  data = table_writer.write_table(items, block_size=120, restart_interval=3)
+  data = _write(items, block_size=120, restart_interval=3)
   for position in range(len(data)):
     for bit in range(8):
       damaged = bytearray(data)
@@ -269,9 +272,7 @@ def test_every_bit_of_a_table_counts():
 
 
 def test_every_truncation_is_refused():
-  data = table_writer.write_table(
-    [(b"a%d" % n, b"v" * 9) for n in range(9)], block_size=40
-  )
+  data = _write([(b"a%d" % n, b"v" * 9) for n in range(9)], block_size=40)
   for size in range(len(data)):
     with pytest.raises(CorruptCheckpointError):
       table.read_table(data[:size], "x")
@@ -294,6 +295,6 @@ def test_any_block_is_entries_or_a_checkpoint_error(contents):
 @given(st.binary(min_size=1, max_size=6), st.binary(min_size=1, max_size=6))
 def test_the_first_value_of_a_table_is_replaced(old, new):
   items = [(b"", old), *((b"key %03d" % n, b"v" * n) for n in range(99))]
-  wanted = table_writer.write_table([(b"", new), *items[1:]], 512)
-  found = table_writer.replace_first(table_writer.write_table(items, 512), new)
+  wanted = _write([(b"", new), *items[1:]], 512)
+  found = table_writer.replace_first(_write(items, 512), new)
   assert found == (wanted if len(new) == len(old) else None)

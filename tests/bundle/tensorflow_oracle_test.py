@@ -136,7 +136,7 @@ def test_tables_of_several_blocks_are_written_byte_for_byte(tmp_path):
     data = file.read()
   items = table.read_table(data, prefix)
   assert len(items) == len(arrays) + 1
-  assert table_writer.write_table(items) == data
+  assert table_writer.write_table(*zip(*items)) == data
 
 
 def _write(prefix, arrays, num_shards, partitioned=None):

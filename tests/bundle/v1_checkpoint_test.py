@@ -239,7 +239,7 @@ def _write(
     proto = _message((field, values))
     saved = _message((1, name), (2, part.serialize()), (3, proto))
     items.append((slice_key("w", part), _message((2, saved))))
-  path.write_bytes(table_writer.write_table(sorted(items)))
+  path.write_bytes(table_writer.write_table(*zip(*sorted(items))))
   return str(path)
 
 

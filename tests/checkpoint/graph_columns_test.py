@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import wire
 from estimator_ckpt.checkpoint import graph_columns, graph_nodes, layout
-from estimator_ckpt.checkpoint.graph_builder import GraphBuilder
 from estimator_ckpt.checkpoint.graph_columns import GraphColumns
 from estimator_ckpt.checkpoint.object_graph import (
   Attribute,
@@ -85,52 +84,6 @@ def test_a_large_graph_is_read_without_a_node():
   columns = GraphColumns.read(graph.serialize(), refuse)
   assert columns is not None
   _assert_same(columns, graph.nodes)
-
-
-def test_a_graph_that_is_built_is_that_of_nodes():
-  builder = GraphBuilder()
-  for name, paths in layout.object_paths(_NAMES).items():
-    builder.add_variable(paths, name)
-  builder.add_variable([("save_counter",)], "")
-  built, expected = builder.build(), _large()
-  assert built.serialize() == expected.serialize()
-  _assert_same(built.columns, expected.nodes)
-  assert built.nodes == expected.nodes
-  assert built.serialize() == expected.serialize()
-
-
-_parts = st.sampled_from(["a", "b", "w", "", ".", "var_list", "save_counter"])
-_names = st.lists(_parts, min_size=1, max_size=4).map("/".join)
-
-
-@given(st.lists(_names, unique=True), st.sampled_from(sorted(layout.LAYOUTS)))
-@example(["w", "/w", "a/", "a/b"], "nested")
-def test_names_are_added_at_once_as_one_by_one(names, kind):
-  attributes = ["table" if "b" in name else "VARIABLE_VALUE" for name in names]
-  builder, expected = GraphBuilder(), GraphBuilder()
-  keys = [
-    expected.add_variable(paths, name, attribute)
-    for name, paths, attribute in zip(names, layout.each_path(names, kind), attributes)
-  ]
-  assert builder.add_named(names, attributes, kind) == keys
-  for each in (builder, expected):
-    each.add_variable([("save_counter",)], "")
-  assert builder.build().serialize() == expected.build().serialize()
-
-
-@pytest.mark.parametrize("kind", sorted(layout.LAYOUTS))
-@pytest.mark.parametrize("name", ["w", "net/w", "var_list"])
-def test_a_name_that_comes_twice_is_refused_by_a_builder(name, kind):
-  values = ["VARIABLE_VALUE"] * 3
-  with pytest.raises(errors.OptionError, match=f"meant for '{name}', is in use"):
-    GraphBuilder().add_named([name, "b", name], values, kind)
-
-
-def test_a_path_in_use_is_refused_by_a_builder():
-  builder = GraphBuilder()
-  builder.add_variable([("w",)], "w")
-  with pytest.raises(errors.OptionError, match="'w', meant for 'v', is in use"):
-    builder.add_variable([("v",), ("w",)], "v")
 
 
 @pytest.mark.parametrize("seed", range(20))

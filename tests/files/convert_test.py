@@ -117,7 +117,10 @@ def test_the_object_graph_is_the_one_that_training_writes(prefix, tmp_path):
     expected.add_variable(paths[name], name)
   expected.add_variable([["save_counter"]], "")
   graph = stored.object_graph(tmp_path / "out")
-  assert graph.serialize() == expected.serialize()
+  assert len(graph.nodes) == len(expected.nodes)
+  for path in [("save_counter",), *(path for name in names for path in paths[name])]:
+    found, wanted = (each.nodes[each.lookup(path)] for each in (graph, expected))
+    assert found.attributes == wanted.attributes
   after = stored.stored(tmp_path / "out")
   assert set(after) == {
     "var_list/net.Sw" + _VALUE,

@@ -182,7 +182,9 @@ def _written(encoded: bytes) -> Iterator[tuple[str, pathlib.Path]]:
   items, data = decode_checkpoint(encoded)
   with _directory() as directory:
     prefix = str(directory / "in" / _NAME)
-    pathlib.Path(f"{prefix}.index").write_bytes(write_table(items.items()))
+    pathlib.Path(f"{prefix}.index").write_bytes(
+      write_table(list(items), list(items.values()))
+    )
     for shard, count in ((0, 1), (0, 2), (1, 2)):
       pathlib.Path(data_path(prefix, shard, count)).write_bytes(data)
     before = _listed(directory / "in")

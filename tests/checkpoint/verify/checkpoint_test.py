@@ -54,7 +54,7 @@ def test_a_damaged_entry_of_an_object_is_one_finding_among_others(tmp_path, key)
   entries = dict(table.read_table((tmp_path / "model.ckpt-7.index").read_bytes(), ""))
   entries[key.encode()] = b"\x08\xff"
   path = tmp_path / "model.ckpt-7.index"
-  path.write_bytes(table_writer.write_table(sorted(entries.items())))
+  path.write_bytes(table_writer.write_table(*zip(*sorted(entries.items()))))
   codes = [code for _, code, _ in _codes(verify(prefix))]
   assert codes.count("entry-damaged") == 1
   assert len(codes) > 1
