@@ -231,9 +231,9 @@ class Index:
 
   def alias_all(self, keys: Mapping[str, str]) -> None:
     """Does what `alias` does for each pair of a new key and its tensor's key, faster."""
-    plain = self._plain_values(keys)
-    if plain is not None and self._values.keys().isdisjoint(plain):
-      self._values.update(plain)
+    plain = self._plain(keys)
+    if plain is not None and not any(map(self._values.__contains__, plain[0])):
+      self._values.update(zip(*plain))
       return
     for new_key, key in keys.items():
       self.alias(new_key, key)
@@ -335,9 +335,9 @@ class Index:
       CheckpointKeyError: no tensor has a present key.
       OptionError: a new key cannot be one.
     """
-    plain = self._plain_values(keys)
+    plain = self._plain(keys)
     if plain is not None:
-      self._values = plain
+      self._values = dict(zip(*plain))
       return
     values: dict[bytes, bytes] = {}
     slice_keys: dict[bytes, list[bytes]] = {}
@@ -467,13 +467,13 @@ class Index:
     """
     files.write_atomic(index_path(prefix), self.serialize(), sync=sync)
 
-  def _plain_values(self, keys: Mapping[str, str]) -> dict[bytes, bytes] | None:
-    """The values under new keys, by present keys; None if each has to be looked at."""
+  def _plain(self, keys: Mapping[str, str]) -> tuple[list[bytes], list[bytes]] | None:
+    """New keys and their values, by present keys; None if each has to be looked at."""
     new, values = coding.encode_texts(list(keys)), self.values(list(keys.values()))
     # The header's key is empty, and those of slices start with a zero byte.
     if self._slice_keys or None in values or min(new, default=b"\1") < b"\1":
       return None
-    return dict(zip(new, values))  # type: ignore[arg-type]
+    return new, values  # type: ignore[return-value]
 
   def _value(self, key: str) -> bytes:
     value = self._values.get(_encode(key))

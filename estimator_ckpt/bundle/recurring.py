@@ -25,6 +25,8 @@ if TYPE_CHECKING:
   import numpy as np
 
 _CRC_SIZE = 4
+# The tag of an entry's checksum.
+_CRC = b"\x35"
 # In front of a block's checksum stands its type, which the checksum covers.
 _TYPE_SIZE = 1
 
@@ -110,8 +112,9 @@ class _ChecksumCopy:
     """Finds where the checksums stand; None if a result has others of its own."""
     import numpy as np
 
-    # The position behind each value. The same value stands for the same bytes of a data
-    # file, and changes with them.
+    # The position behind each value that seems to end with a checksum. The same value
+    # stands for the same bytes of a data file, and changes with them: whatever the four
+    # bytes are, a copy of the value gets them too.
     ends: dict[bytes, int] = {}
     blocks = []
     for block in table.read_placed_blocks(source, "index"):
@@ -120,7 +123,9 @@ class _ChecksumCopy:
       blocks.append(block.handle)
       values, value_ends = _entries(block)
       pairs = zip(values, value_ends)
-      ends.update(itertools.compress(pairs, _end_with_checksums(values)))
+      ends.update(
+        pair for pair in pairs if pair[0][-_CRC_SIZE - 1 : -_CRC_SIZE] == _CRC
+      )
     places, targets, result_blocks = [], [], []
     for block in table.read_placed_blocks(result, "index"):
       result_blocks.append(block.handle)
@@ -190,5 +195,5 @@ def _end_with_checksums(values: list[bytes]) -> list[bool]:
 
 def _ends_with_checksum(value: bytes) -> bool:
   entry = BundleEntry.parse(value)
-  stored = b"\x35" + entry.crc32c.to_bytes(_CRC_SIZE, "little")
+  stored = _CRC + entry.crc32c.to_bytes(_CRC_SIZE, "little")
   return not entry.slices and value.endswith(stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import operator
 import struct
@@ -63,32 +64,29 @@ def write_table(
     wanted = block.num_items + block.num_items // 16 + 1
   metaindex = file.add_block([], [0])
   index = file.add_block(*_index_entries(handles))
-  file.parts.append(
-    (metaindex + index).ljust(table.HANDLES_SIZE, b"\x00") + table.MAGIC
-  )
-  return b"".join(file.parts)
+  file.written.write((metaindex + index).ljust(table.HANDLES_SIZE, b"\x00"))
+  file.written.write(table.MAGIC)
+  return file.written.getvalue()
 
 
 class _File:
   """The blocks of a file so far.
 
   Attributes:
-    parts: what the file consists of.
+    written: the file's bytes.
   """
 
   def __init__(self) -> None:
-    self.parts: list[bytes] = []
-    self._size = 0
+    self.written = io.BytesIO()  # Joining blocks would take their size once more.
 
   def add_block(self, pieces: Iterable[bytes], restarts: Sequence[int]) -> bytes:
     """Adds a block and its trailer; returns its handle."""
     ends = struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
     typed = b"".join([*pieces, ends, bytes((table.PLAIN,))])
     crc = checksum.mask(checksum.crc32c(typed)).to_bytes(4, "little")
-    handle = coding.encode_varint(self._size) + coding.encode_varint(len(typed) - 1)
-    self.parts += (typed, crc)
-    self._size += len(typed) + len(crc)
-    return handle
+    start = coding.encode_varint(self.written.tell())
+    self.written.writelines((typed, crc))
+    return start + coding.encode_varint(len(typed) - 1)
 
 
 class _Block(NamedTuple):

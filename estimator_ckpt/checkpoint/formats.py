@@ -109,14 +109,14 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   # is a key of what this package writes as TF2 too.
   counter = layout.object_key([layout.SAVE_COUNTER])
   columns = graph.columns
-  names = {
+  names = [
     name + _FIRST_KEY[attribute]
     for attribute, name, key in zip(
       columns.attributes, columns.full_names, columns.keys
     )
     if name and attribute in _FIRST_KEY and key != counter
-  }
-  if names - {GLOBAL_STEP} and None not in index.values(list(names)):
+  ]
+  if any(name != GLOBAL_STEP for name in names) and None not in index.values(names):
     return CheckpointFormat.DUAL
   return CheckpointFormat.TF2
 

@@ -7,6 +7,7 @@ TensorFlow, so it can be printed and tested as a value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.checkpoint import layout as layout_lib
@@ -114,8 +115,8 @@ class SavePlan:
   joined: Mapping[str, str] = value_classes.field(default_factory=dict)
   wholes: Mapping[str, str] = value_classes.field(default_factory=dict)
   unwritten: frozenset[str] = frozenset()
-  tf1_names: frozenset[str] = frozenset()
-  tf2_names: frozenset[str] = frozenset()
+  tf1_names: AbstractSet[str] = frozenset()
+  tf2_names: AbstractSet[str] = frozenset()
   step_keys: tuple[str, ...] = ()
 
   def object_key(self, name: str) -> str | None:
@@ -209,7 +210,7 @@ def plan_variables(
     object_graph=graph,
     needs_step_key=has_global_step and not (has_names and GLOBAL_STEP in keys),
     needs_save_counter=True,
-    tf1_names=step.union(names),
+    tf1_names=keys.keys() if step <= keys.keys() else step.union(names),
     tf2_names=step,
   )
   # No other name can be a key that is needed for something else.

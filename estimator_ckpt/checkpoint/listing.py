@@ -52,14 +52,14 @@ class SavedTensor(NamedTuple):
     name: its name in a name-based checkpoint; see `estimator_ckpt.checkpoint.tensor_names`.
     keys: every key that its bytes have; those that are names come first.
     entry: where its bytes are, with its type and shape.
-    parts: what has bytes: the tensor itself, or its slices.
+    slices: of a partitioned tensor, its parts.
     paths: its `object_paths`, or what finds them when they are asked for.
   """
 
   name: str
   keys: tuple[str, ...]
   entry: BundleEntry
-  parts: tuple[StoredPart, ...]
+  slices: tuple[StoredPart, ...] = ()
   paths: tuple[str, ...] | LatePaths = ()
 
   @property
@@ -69,6 +69,11 @@ class SavedTensor(NamedTuple):
     Components are escaped as they are in keys.
     """
     return self.paths if isinstance(self.paths, tuple) else self.paths.found()
+
+  @property
+  def parts(self) -> tuple[StoredPart, ...]:
+    """What has bytes: the tensor itself, or its slices."""
+    return self.slices or (StoredPart(None, self.entry),)
 
   @property
   def key(self) -> str:
@@ -88,16 +93,16 @@ class SavedTensor(NamedTuple):
   @property
   def size(self) -> int:
     """How many bytes it takes in the data files."""
-    if len(self.parts) == 1:
-      return self.parts[0].entry.size
-    return sum(part.entry.size for part in self.parts)
+    if not self.slices:
+      return self.entry.size
+    return sum(part.entry.size for part in self.slices)
 
   @property
   def shards(self) -> tuple[int, ...]:
     """The numbers of the data files it is in."""
-    if len(self.parts) == 1:
-      return (self.parts[0].entry.shard_id,)
-    return tuple(sorted({part.entry.shard_id for part in self.parts}))
+    if not self.slices:
+      return (self.entry.shard_id,)
+    return tuple(sorted({part.entry.shard_id for part in self.slices}))
 
 
 def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
@@ -119,12 +124,17 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   >>> [(tensor.name, len(tensor.keys)) for tensor in saved_tensors(index, None)]
   [('w', 2)]
   """
+  if graph is None and not index.has_slices:
+    keys = index.keys()
+    if len(set(index.all_values())) == len(keys):  # Each is a name, and the only one.
+      values = [value for value in index.values(keys) if value is not None]
+      found = _tensors(index, keys, list(zip(keys)), values, itertools.repeat(()))
+      return sorted(found, key=operator.itemgetter(0))
   named = tensor_names.named_tensors(index, graph)
   paths = ObjectPaths(graph) if graph is not None else None
-  tensors, values = _listed_alone(index, named, paths)
+  tensors, known = _listed_alone(index, named, paths)
   if tensors:
-    keys = index.keys_besides(values)
-    rest = {key: index.location(key) for key in keys}
+    rest = {key: index.location(key) for key in index.keys_besides(known)}
     others = [tensor for tensor in named if tensor.key in rest]
     tensors += _listed_together(index, rest, others, paths)
     if len({tensor.name for tensor in tensors}) == len(tensors):
@@ -179,11 +189,21 @@ def _listed_alone(
       found.append(LatePaths(paths, key))
     else:
       found.append(tuple(_paths_of(tensor, paths)))
-  entries = list(index.entries_at(values, [own[0] for own in keys]))
-  new = tuple.__new__  # The constructors would take twice as long.
-  parts = [(new(StoredPart, (None, entry)),) for entry in entries]
-  fields = zip(names, keys, entries, parts, found)
-  return [new(SavedTensor, each) for each in fields], set(values)
+  return _tensors(index, names, keys, values, found), set(values)
+
+
+def _tensors(
+  index: Index,
+  names: Sequence[str],
+  keys: Sequence[tuple[str, ...]],
+  values: Sequence[bytes],
+  paths: Iterable[tuple[str, ...] | LatePaths],
+) -> list[SavedTensor]:
+  """Tensors in one part, by the bytes of their entries."""
+  entries = index.entries_at(values, [own[0] for own in keys])
+  new = tuple.__new__  # The constructor would take twice as long.
+  fields = zip(names, keys, entries, itertools.repeat(()), paths)
+  return [new(SavedTensor, each) for each in fields]
 
 
 def _listed_together(
@@ -200,7 +220,7 @@ def _listed_together(
     own_paths = {t.key: _paths_of(t, paths) for t in named if t.object_key is not None}
   tensors = []
   for keys, entry in _groups(index, locations, named, names):
-    parts: tuple[StoredPart, ...] = (StoredPart(None, entry),)
+    parts: tuple[StoredPart, ...] = ()
     if entry.slices:
       parts = tuple(
         StoredPart(*pair) for pair in index.slice_entries(_sliced(index, keys))
@@ -228,7 +248,9 @@ def paths_follow(tensors: Iterable[SavedTensor]) -> bool:
     if isinstance(tensor.paths, LatePaths):
       finder = tensor.paths.finder
       names[tensor.paths.key] = tensor.name
-    elif any(map(_is_unexpected, tensor.paths, itertools.repeat(tensor.name))):
+    elif tensor.paths and any(
+      _is_unexpected(path, tensor.name) for path in tensor.paths
+    ):
       return False
   return finder is None or finder.follow(names)
 

@@ -174,9 +174,15 @@ class _Classifier:
       last: not self._has_keras and _is_plain(last)
       for last in {last for _, _, last in parted}
     }
+    # Variables with something below them.
+    held = self._known.intersection([stem for stem, _, _ in parted])
     roles = dict.fromkeys(self._names, _VARIABLE)
     for name, (stem, _, last) in zip(self._names, parted):
-      if plain[last] and stem not in self._known and not name.startswith(_GRAPH_KEY):
+      if (
+        plain[last]
+        and not (held and stem in held)
+        and not (name[:1] == "_" and name.startswith(_GRAPH_KEY))
+      ):
         continue
       role = self._role(name)
       if role.kind is RoleKind.SLOT and role.slot is None:

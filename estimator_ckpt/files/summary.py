@@ -258,19 +258,17 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
   by_name = roles_lib.classify(shapes, shapes)
   by_key = object_roles.classify_objects(graph) if graph is not None else {}
   step = find_step(tensors)
-  roles = []
-  variable = RoleKind.VARIABLE
-  for tensor in tensors:
-    role = by_name[tensor.name]
-    if role.kind is variable:
-      said = [by_key[key] for key in tensor.keys if key in by_key] if by_key else ()
+  roles = [by_name[tensor.name] for tensor in tensors]
+  for row, tensor in enumerate(tensors):
+    is_other = tensor.keys[0] in _OWN_KEYS or tensor.entry.dtype in _OPAQUE
+    if not (by_key or is_other or tensor is step):
+      continue
+    if roles[row].kind is RoleKind.VARIABLE:
+      said = [by_key[key] for key in tensor.keys if key in by_key]
       if said:
-        role = _optimizer_role(said[0], tensor)
-      elif tensor is step:
-        role = Role(RoleKind.GLOBAL_STEP)
-      elif tensor.keys[0] in _OWN_KEYS or tensor.entry.dtype in _OPAQUE:
-        role = Role(RoleKind.OTHER)
-    roles.append(role)
+        roles[row] = _optimizer_role(said[0], tensor)
+      elif tensor is step or is_other:
+        roles[row] = Role(RoleKind.GLOBAL_STEP if tensor is step else RoleKind.OTHER)
   return roles
 
 
@@ -333,11 +331,12 @@ def _data_files(
     with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
       names = files.list_dir(paths.parent(shards.prefix) or ".")
   needed: dict[int, int] = {}
-  for tensor in tensors:
-    for _, entry in tensor.parts:
-      end = entry.offset + entry.size
-      if end > needed.get(entry.shard_id, 0):
-        needed[entry.shard_id] = end
+  entries = [tensor.entry for tensor in tensors if not tensor.slices]
+  entries += [part.entry for tensor in tensors for part in tensor.slices]
+  for entry in entries:
+    end = entry.offset + entry.size
+    if end > needed.get(entry.shard_id, 0):
+      needed[entry.shard_id] = end
   found = []
   for shard_id, path in enumerate(index.data_paths(shards.prefix)):
     size = None

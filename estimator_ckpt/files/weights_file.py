@@ -17,7 +17,7 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, files
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint import prefix as prefix_lib
-from estimator_ckpt.checkpoint.listing import SavedTensor, StoredPart
+from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
 
 TYPE_CHECKING = False
@@ -210,7 +210,7 @@ class WeightsFile:
     if isinstance(own, str) and name.count("/vars/") == 1:
       scope, number_of = name.split("/vars/")
       paths = (f"{scope.rpartition('/')[0]}/{own}/vars/{number_of}".lstrip("/"),)
-    return SavedTensor(name, (name,), entry, (StoredPart(None, entry),), paths)
+    return SavedTensor(name, (name,), entry, (), paths)
 
 
 def _dtype(dataset: Any) -> str:

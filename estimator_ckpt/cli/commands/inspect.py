@@ -281,6 +281,7 @@ def _step_name(summary: CheckpointSummary) -> str:
 
 
 def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
+  from estimator_ckpt.bundle import dtypes
   from estimator_ckpt.checkpoint.listing import unexpected_paths
 
   wide = terminal.width()
@@ -305,8 +306,9 @@ def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
   cells = [[tensor.name for tensor in tensors]]
   if has_paths:
     cells.append([_paths_text(unexpected, wide) for unexpected in paths])
-  cells.append([tensor.dtype for tensor in tensors])
-  cells.append(_texts(terminal.shape_text, [tensor.shape for tensor in tensors]))
+  entries = [tensor.entry for tensor in tensors]
+  cells.append(_texts(dtypes.name, [entry.dtype for entry in entries]))
+  cells.append(_texts(terminal.shape_text, [entry.shape for entry in entries]))
   cells.append(_texts(terminal.human_bytes, [tensor.size for tensor in tensors]))
   if has_shards:
     cells.append(_texts(_ranges, [tensor.shards for tensor in tensors]))
