@@ -9,7 +9,6 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from estimator_ckpt.bundle import checksum, coding, table
-from estimator_ckpt.value_classes import NamedTuple
 
 BLOCK_SIZE = 262144
 RESTART_INTERVAL = 16
@@ -52,16 +51,18 @@ def write_table(
   wanted = _BATCH
   while start < len(keys):
     part = slice(start, start + wanted)
-    block = _Block.of(keys[part], values[part], block_size, restart_interval)
-    if block.num_items == wanted:
+    count, pieces, restarts = _first_block(
+      keys[part], values[part], block_size, restart_interval
+    )
+    if count == wanted:
       wanted *= 2  # There may be room for more.
       continue
-    handle = file.add_block(block.pieces, block.restarts)
-    start += block.num_items
+    handle = file.add_block(pieces, restarts)
+    start += count
     last = keys[start - 1]
     separator = _separator(last, keys[start]) if start < len(keys) else _successor(last)
     handles.append((separator, handle))
-    wanted = block.num_items + block.num_items // 16 + 1
+    wanted = count + count // 16 + 1
   metaindex = file.add_block([], [0])
   index = file.add_block(*_index_entries(handles))
   file.written.write((metaindex + index).ljust(table.HANDLES_SIZE, b"\x00"))
@@ -89,45 +90,34 @@ class _File:
     return start + coding.encode_varint(len(typed) - 1)
 
 
-class _Block(NamedTuple):
-  """A data block.
+def _first_block(
+  keys: Sequence[bytes],
+  values: Sequence[bytes],
+  block_size: int,
+  restart_interval: int,
+) -> tuple[int, Iterable[bytes], Sequence[int]]:
+  """The block that has the first of some items, as many as belong there.
 
-  Attributes:
-    num_items: how many items it has.
-    pieces: its bytes, up to the restarts.
-    restarts: where keys are whole.
+  Returns:
+    How many items it has; its bytes, in pieces; and where keys are whole.
   """
-
-  num_items: int
-  pieces: Iterable[bytes]
-  restarts: Sequence[int]
-
-  @classmethod
-  def of(
-    cls,
-    keys: Sequence[bytes],
-    values: Sequence[bytes],
-    block_size: int,
-    restart_interval: int,
-  ) -> _Block:
-    """The block that has the first of some items, as many as belong there."""
-    key_sizes, value_sizes = list(map(len, keys)), list(map(len, values))
-    shared = _shared_sizes(keys, key_sizes)
-    shared[::restart_interval] = [0] * len(shared[::restart_interval])
-    unshared = list(map(operator.sub, key_sizes, shared))
-    heads = list(map(_HEAD.__getitem__, zip(shared, unshared, value_sizes)))
-    tails = map(operator.add, unshared, value_sizes)
-    ends = list(itertools.accumulate(map(operator.add, map(len, heads), tails)))
-    count = _count(ends, block_size, restart_interval)
-    # An item of twice the size begins a block.
-    if max(key_sizes) + max(value_sizes) >= 2 * block_size:
-      whole = map(operator.add, key_sizes, value_sizes)
-      large = [i for i, size in enumerate(whole) if i and size >= 2 * block_size]
-      count = min([count, *large])
-    suffixes = [key[size:] for key, size in zip(keys, shared)]
-    pieces = itertools.chain.from_iterable(zip(heads[:count], suffixes, values))
-    restarts = [0, *ends[restart_interval - 1 : count - 1 : restart_interval]]
-    return cls(count, pieces, restarts)
+  key_sizes, value_sizes = list(map(len, keys)), list(map(len, values))
+  shared = _shared_sizes(keys, key_sizes)
+  shared[::restart_interval] = [0] * len(shared[::restart_interval])
+  unshared = list(map(operator.sub, key_sizes, shared))
+  heads = list(map(_HEAD.__getitem__, zip(shared, unshared, value_sizes)))
+  tails = map(operator.add, unshared, value_sizes)
+  ends = list(itertools.accumulate(map(operator.add, map(len, heads), tails)))
+  count = _count(ends, block_size, restart_interval)
+  # An item of twice the size begins a block.
+  if max(key_sizes) + max(value_sizes) >= 2 * block_size:
+    whole = map(operator.add, key_sizes, value_sizes)
+    large = [i for i, size in enumerate(whole) if i and size >= 2 * block_size]
+    count = min([count, *large])
+  suffixes = [key[size:] for key, size in zip(keys, shared)]
+  pieces = itertools.chain.from_iterable(zip(heads[:count], suffixes, values))
+  restarts = [0, *ends[restart_interval - 1 : count - 1 : restart_interval]]
+  return count, pieces, restarts
 
 
 def _count(ends: Sequence[int], block_size: int, restart_interval: int) -> int:
