@@ -259,7 +259,9 @@ class Index:
 
   def values(self, keys: Sequence[str]) -> list[bytes | None]:
     """The `value` of each of many keys, in order."""
-    return list(map(self._values.get, coding.encode_texts(keys)))
+    parts = (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
+    get = self._values.get
+    return [get(key) for part in parts for key in coding.encode_texts(part)]
 
   def places(self, keys: Sequence[str]) -> list[object]:
     """For each of many keys, what equals only that of keys of the same bytes; or None."""
@@ -433,9 +435,8 @@ class Index:
     # Slice keys start with a zero byte, which no tensor's key does.
     keys, values = [_HEADER_KEY], [self._header_value()]
     for stored in (self._slice_values, self._values):
-      own = sorted(stored)
-      keys += own
-      values += map(stored.__getitem__, own)
+      keys += sorted(stored)
+      values += map(stored.__getitem__, keys[len(values) :])
     return table_writer.write_table(keys, values)
 
   def serialize_header(self, data: bytes) -> bytes:
