@@ -21,7 +21,8 @@ def named_graph(
 ) -> tuple[list[str], ObjectGraph]:
   """Makes the object graph of names, and of a counter of saves.
 
-  It has the paths that `GraphBuilder` gives name by name, in a fraction of the time.
+  It has the paths that `ObjectGraph.add_variable` gives name by name, in a fraction of
+  the time.
 
   Args:
     names: variables' names.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle.entry_columns import BATCH, FEW, EntryColumns
+from estimator_ckpt.bundle.entry_columns import BATCH, FEW, EntryColumns, first_types
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 
 _int32s = st.integers(0, 2**31 - 1)
@@ -90,3 +90,22 @@ def test_a_batch_with_an_entry_of_another_form_is_not_read(count, last):
   *others, columns = EntryColumns.in_batches([*values, last])
   assert columns is None
   assert None not in others
+
+
+def test_the_types_of_entries_are_those_in_front():
+  values = [_entry(number).serialize() for number in range(50)]
+  assert first_types(values) == set(range(1, 24))
+  assert first_types([]) == set()
+
+
+@pytest.mark.parametrize(
+  "value",
+  [
+    b"",
+    b"\x08",
+    b"\x08\x95\x00",  # 21, in two bytes
+    b"\x12\x00\x08\x15",
+  ],
+)
+def test_an_entry_that_begins_otherwise_has_to_be_read(value):
+  assert first_types([_entry(1).serialize(), value]) is None
