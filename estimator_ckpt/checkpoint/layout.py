@@ -322,11 +322,11 @@ def each_path(
     yield from _custom_paths(names, layout, set(taken))
     return
   taken = set(taken)
-  nested = has_nested_paths(layout)
-  scopes = set(nested_scopes(dict.fromkeys(names), taken)) if nested else set()
+  is_flat, nests = has_flat_paths(layout), has_nested_paths(layout)
+  scopes = set(nested_scopes(dict.fromkeys(names), taken)) if nests else set()
   for name in names:
-    paths: list[Path] = [(VAR_LIST, name)] if has_flat_paths(layout) else []
-    if nested and can_nest(name, scopes) and not _is_taken(name, taken):
+    paths: list[Path] = [(VAR_LIST, name)] if is_flat else []
+    if nests and can_nest(name, scopes) and not _is_taken(name, taken):
       paths.append(tuple(name.split("/")))
     yield paths or [(VAR_LIST, name)]
 
