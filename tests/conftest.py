@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import trained
+from tests import graph_text, trained
 
 # Set before TensorFlow is imported: no C++ log, no search for a GPU.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 _ROOT = pathlib.Path(__file__).parent.parent
+_FORMATS = ("tf1", "tf2", "dual")
 
 try:
   import hypothesis
@@ -34,6 +35,31 @@ else:
   )
   # HYPOTHESIS_PROFILE=default looks for new examples.
   hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+  """Adds an option for the runs that repeat all tests under another TensorFlow."""
+  parser.addoption(
+    "--checkpoint_format",
+    choices=_FORMATS,
+    help="of a test that runs once for each checkpoint_format, run only this case",
+  )
+
+
+def pytest_collection_modifyitems(
+  config: pytest.Config, items: list[pytest.Item]
+) -> None:
+  """Leaves out the other formats' cases, with --checkpoint_format."""
+  wanted = config.getoption("--checkpoint_format")
+  others = {name for name in _FORMATS if wanted and name != wanted}
+  left_out = [item for item in items if _format_of(item) in others]
+  config.hook.pytest_deselected(items=left_out)
+  items[:] = [item for item in items if item not in left_out]
+
+
+def _format_of(item: pytest.Item) -> object:
+  case = getattr(item, "callspec", None)
+  return case and case.params.get("checkpoint_format")
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +93,12 @@ def interpreter():
     return answer.stdout.strip()
 
   return find
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_without_text() -> None:
+  """Training is quicker; the modules of all tests, and TensorFlow, are imported by now."""
+  graph_text.leave_out()
 
 
 # Directories of tests that have ended.

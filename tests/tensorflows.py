@@ -26,7 +26,7 @@ keras_optimizers = getattr(tf.keras.optimizers, "legacy", tf.keras.optimizers)
 # train with those of TF1, which name the slots of partitioned variables in another way.
 CANNED_HAVE_KERAS_OPTIMIZERS = not hasattr(tf, "contrib")
 
-# 1.15.5 takes minutes to build a graph of ten thousand variables and to initialize them.
+# 1.15.5 takes minutes to build a graph of thousands of variables and to initialize them.
 BUILDS_LARGE_GRAPHS = not hasattr(tf, "contrib")
 
 _MultiWorkerExtended = collective_all_reduce_strategy.CollectiveAllReduceExtended

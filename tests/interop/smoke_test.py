@@ -1,6 +1,7 @@
 """Each TensorFlow that trains Estimators resumes, saves and is resumed: in brief.
 
-`each_tensorflow_test` has the whole suite, for `--config=full`.
+`each_tensorflow_test` has the whole suite, for `--config=full`. Always run is most of it
+under 1.15.5: see `tf1_15_training_test`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _LOADS = "test_weights_and_optimizer_state_are_loaded"
 _REFUSES = "test_a_keras_that_names_no_layers_is_an_error_that_says_where_to_go"
 
 
-@pytest.mark.parametrize("environment", suites.TRAINERS)
+@pytest.mark.parametrize("environment", sorted({*suites.TRAINERS} - {"tf115"}))
 def test_it_trains_and_loads_into_keras(environment, interpreter, tmp_path):
   tests = [*(f"{_TRAINING}::{test}" for test in _TESTS), f"{_KERAS}::{_LOADS}"]
   suite = suites.run(interpreter(environment), tests, tmp_path)

@@ -1,4 +1,4 @@
-"""Clusters, and jobs that are killed, under real TensorFlow 1.15.5."""
+"""Clusters, and jobs that are killed, under real TensorFlow 1.15.5, in dual."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FILES = suites.CLUSTERS + suites.CRASHES
 def suite(interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp("tf1_15_clusters")
-  return suites.run(interpreter("tf115"), _FILES, directory)
+  return suites.run(interpreter("tf115"), _FILES, directory, suites.DUAL_ALONE)
 
 
 @pytest.mark.parametrize("file", _FILES)

@@ -1,4 +1,4 @@
-"""What an Estimator can hold, under real TensorFlow 1.15.5."""
+"""What an Estimator can hold, under real TensorFlow 1.15.5, in dual."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.no_round_trip("dtypes_and_names_test calls two things a
 def suite(interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp("tf1_15_models")
-  return suites.run(interpreter("tf115"), _FILES, directory)
+  return suites.run(interpreter("tf115"), _FILES, directory, suites.DUAL_ALONE)
 
 
 @pytest.mark.parametrize("file", _FILES)

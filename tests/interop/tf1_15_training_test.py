@@ -1,4 +1,4 @@
-"""Saves, warm starts and flags, whatever the model, under real TensorFlow 1.15.5.
+"""Saves, warm starts and flags, whatever the model, under real TensorFlow 1.15.5, in dual.
 
 What an Estimator can hold is in `tf1_15_models_test`; the two run at the same time.
 """
@@ -16,7 +16,7 @@ _FILES = suites.SAVES + suites.WARM_START + suites.FACADE
 def suite(interpreter, tmp_path_factory):
   """Runs all tests in one process; holds how they ended."""
   directory = tmp_path_factory.mktemp("tf1_15_training")
-  return suites.run(interpreter("tf115"), _FILES, directory)
+  return suites.run(interpreter("tf115"), _FILES, directory, suites.DUAL_ALONE)
 
 
 @pytest.mark.parametrize("file", _FILES)

@@ -276,10 +276,10 @@ def test_the_layout_is_injective_and_reversible(names, chosen):
 
 @pytest.mark.skipif(
   not tensorflows.BUILDS_LARGE_GRAPHS,
-  reason=f"TensorFlow {tf.__version__} has no time for 10,000 variables in one graph",
+  reason=f"TensorFlow {tf.__version__} has no time for 3,000 variables in one graph",
 )
-def test_ten_thousand_variables(tmp_path):
-  count = 10_000
+def test_three_thousand_variables(tmp_path):
+  count = 3_000
   with tf.Graph().as_default():
     v1.train.get_or_create_global_step()
     variables = [
@@ -298,7 +298,7 @@ def test_ten_thousand_variables(tmp_path):
       saver.restore(session, prefix)
       np.testing.assert_array_equal(session.run(values), np.arange(count))
   keys = set(eckpt.open_checkpoint(prefix))
-  assert {"s0/v0", "s99/v9999", layout.object_key(["var_list", "s99/v9999"])} <= keys
+  assert {"s0/v0", "s99/v2999", layout.object_key(["var_list", "s99/v2999"])} <= keys
   assert eckpt.detect_format(prefix) is eckpt.CheckpointFormat.DUAL
 
 
