@@ -81,7 +81,7 @@ def detect_format(path: str | os.PathLike[str]) -> CheckpointFormat:
 
   Returns:
     TF1 without an object graph; DUAL where each variable name that the object graph
-    knows is also a key; else TF2.
+    knows is also a key, or the bytes of each object have a name; else TF2.
 
   Raises:
     CheckpointNotFoundError: there is no checkpoint.
@@ -118,7 +118,31 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   ]
   if any(name != GLOBAL_STEP for name in names) and None not in index.values(names):
     return CheckpointFormat.DUAL
-  return CheckpointFormat.TF2
+  return CheckpointFormat.TF2 if names_by_keys(index) is None else CheckpointFormat.DUAL
+
+
+def names_by_keys(index: Index) -> list[str] | None:
+  """The names of the variables of a dual checkpoint, where its keys alone tell them.
+
+  To read its object graph takes longer than to read its index.
+
+  Args:
+    index: lists the tensors of the checkpoint.
+
+  Returns:
+    Its name-based keys, where the bytes of each object have one, and one only. Else None:
+    the checkpoint is not dual, or only the object graph tells which names it has.
+  """
+  if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
+    return None
+  own = (layout.OBJECT_GRAPH_KEY, layout.object_key([layout.SAVE_COUNTER]))
+  keys = [key for key in index.keys() if key not in own]
+  names = [key for key in keys if layout.ATTRIBUTES not in key]
+  by_name = set(index.values(names))
+  by_object = set(index.values([key for key in keys if layout.ATTRIBUTES in key]))
+  if len(by_name) + len(by_object) < len(keys) or not by_object <= by_name:
+    return None
+  return names if names != [GLOBAL_STEP] and by_object else None
 
 
 def read_object_graph(

@@ -76,6 +76,23 @@ def plan_conversion(
   return plan
 
 
+def plan_names_alone(index: Index, names: Sequence[str]) -> RewritePlan:
+  """Plans a conversion to TF1 as `plan_conversion` does, without the object graph.
+
+  Args:
+    index: the checkpoint's index; it is only read.
+    names: its names, as `formats.names_by_keys` found them, the step among them.
+
+  Returns:
+    What the result has, and what it leaves out.
+  """
+  others = (layout_lib.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY)
+  left_out = {key: _NOT_IN_TF1 for key in others if key in index}
+  plan = RewritePlan(CheckpointFormat.TF1, dict(zip(names, names)), left_out=left_out)
+  rewrite_plan.check_complete(plan, index)
+  return rewrite_plan.with_notes(plan, _notes(index, plan, (), names))
+
+
 def new_names(
   index: Index, tensors: Sequence[NamedTensor], name_map: NameMap
 ) -> list[str]:

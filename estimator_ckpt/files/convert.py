@@ -126,6 +126,11 @@ def convert(
   names = NameMap.parse(name_map)
 
   def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
+    as_they_are = (
+      to is CheckpointFormat.TF1 and not names and partition_strategy is None
+    )
+    if as_they_are and read.names and roles_lib.GLOBAL_STEP in read.index:
+      return conversion_plan.plan_names_alone(read.index, read.names)
     plan = conversion_plan.plan_conversion(
       read.index,
       read.graph,

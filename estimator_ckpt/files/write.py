@@ -27,6 +27,7 @@ from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files.rewrite_plan import RewritePlan
+from estimator_ckpt.older_pythons import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,18 +47,16 @@ class SourceCheckpoint:
   Attributes:
     prefix: its path.
     index: which tensors it has, and where.
-    graph: its object graph, if it has one.
     shards: its data files. The size of each is looked up once.
   """
 
   prefix: str
   index: Index
-  graph: ObjectGraph | None
   shards: Shards
 
   @classmethod
   def read(cls, prefix: str) -> SourceCheckpoint:
-    """Reads the index of a checkpoint, and its object graph.
+    """Reads the index of a checkpoint.
 
     Args:
       prefix: the checkpoint's path.
@@ -67,13 +66,28 @@ class SourceCheckpoint:
       CorruptCheckpointError: it is damaged.
     """
     index = Index.read(prefix)
-    shards = Shards.of(prefix, index)
-    graph = formats.read_object_graph(prefix, index, shards)
-    return cls(prefix, index, graph, shards)
+    return cls(prefix, index, Shards.of(prefix, index))
+
+  @cached_property
+  def graph(self) -> ObjectGraph | None:
+    """The object graph, if there is one. It is read when it is asked for first.
+
+    Raises:
+      CheckpointNotFoundError: the data file it is in is missing.
+      CorruptCheckpointError: it is damaged.
+    """
+    return formats.read_object_graph(self.prefix, self.index, self.shards)
+
+  @cached_property
+  def names(self) -> list[str] | None:
+    """The names of a dual checkpoint, if its keys tell them; see `names_by_keys`."""
+    return formats.names_by_keys(self.index)
 
   @property
   def format(self) -> CheckpointFormat:
-    """The checkpoint's format."""
+    """The checkpoint's format. Its object graph is read only if that tells more."""
+    if self.names is not None:
+      return CheckpointFormat.DUAL
     return formats.format_of(self.index, self.graph)
 
   def can_reshape(self, key: str) -> bool:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import estimator_ckpt as eckpt
 from estimator_ckpt.bundle import dtypes, strings
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
@@ -11,8 +12,8 @@ from estimator_ckpt.checkpoint import formats, layout, tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.errors import CheckpointError, OptionError
-from estimator_ckpt.files.conversion_plan import plan_conversion
+from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError, OptionError
+from estimator_ckpt.files.conversion_plan import plan_conversion, plan_names_alone
 from estimator_ckpt.files.rewrite_plan import (
   RewritePlan,
   apply_plan,
@@ -45,6 +46,35 @@ def test_planning_changes_nothing(name, to):
   assert str(plan) == str(plan_conversion(index, graph, to))
   apply_plan(plan, index)
   assert set(index.keys()) == set(plan.keys)
+
+
+@pytest.mark.parametrize("name", golden.names("tf"))
+def test_without_the_object_graph_the_plan_is_the_same(name, tmp_path):
+  prefix = str(tmp_path / "dual")
+  eckpt.convert(golden.path(name), prefix, "dual")
+  index = Index.read(prefix)
+  graph = formats.read_object_graph(prefix, index)
+  names = formats.names_by_keys(index)
+  # Tensors without bytes stand at one place.
+  assert (names is None) == (index.has_slices or name == "tf1.15/odd_names")
+  if names is not None and "global_step" in names:
+    plan = plan_conversion(index, graph, CheckpointFormat.TF1)
+    assert plan_names_alone(index, names) == plan
+
+
+def test_a_damaged_object_graph_does_not_keep_names_from_tf1(tmp_path):
+  prefix = str(tmp_path / "dual")
+  eckpt.convert(golden.path("tf1.15/adam_dense"), prefix, "dual")
+  index = Index.read(prefix)
+  entry = index.entry(golden.OBJECT_GRAPH_KEY)
+  with open(index.data_paths(prefix)[entry.shard_id], "r+b") as file:
+    file.seek(entry.offset + 20)
+    file.write(b"\0\0\0")
+  with pytest.raises(CorruptCheckpointError):
+    eckpt.convert(prefix, tmp_path / "tf2", "tf2")
+  eckpt.convert(prefix, tmp_path / "tf1", "tf1")
+  expected = stored.stored(golden.path("tf1.15/adam_dense"))
+  assert stored.stored(str(tmp_path / "tf1")) == expected
 
 
 def test_a_plan_can_be_printed():
