@@ -18,6 +18,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _FORMATS = ("tf1", "tf2", "dual")
+# The parameters, and the fixtures with one, that have each format.
+_EACH_FORMAT = ("checkpoint_format", "life", "prepared", "trained")
 
 try:
   import hypothesis
@@ -59,7 +61,8 @@ def pytest_collection_modifyitems(
 
 def _format_of(item: pytest.Item) -> object:
   case = getattr(item, "callspec", None)
-  return case and case.params.get("checkpoint_format")
+  found = [case.params.get(name) for name in _EACH_FORMAT] if case else []
+  return next(filter(None, found), None)
 
 
 @pytest.fixture(scope="session")
