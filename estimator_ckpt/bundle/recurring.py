@@ -15,7 +15,9 @@ index, and training waits. Processor time of the rewriting, in full and repeated
 
 from __future__ import annotations
 
+import io
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from estimator_ckpt.bundle import checksum, entry_columns, table
@@ -24,9 +26,9 @@ from estimator_ckpt.bundle.messages import BundleEntry
 if TYPE_CHECKING:
   import numpy as np
 
-_CRC_SIZE = 4
+CRC_SIZE = 4
 # The tag of an entry's checksum.
-_CRC = b"\x35"
+CRC = b"\x35"
 # In front of a block's checksum stands its type, which the checksum covers.
 _TYPE_SIZE = 1
 
@@ -52,7 +54,7 @@ class RecurringIndex:
   def __init__(self) -> None:
     """Remembers nothing yet."""
     self._last: tuple[bytes, bytes] | None = None
-    self._copy: _ChecksumCopy | None = None
+    self._copy: ChecksumCopy | None = None
     self._is_tried = False
 
   def remember(self, source: bytes, result: bytes) -> None:
@@ -66,6 +68,15 @@ class RecurringIndex:
     if not self._is_tried:
       self._last = source, result
 
+  def use(self, copy: ChecksumCopy) -> None:
+    """Remembers a rewriting of which the places of the checksums are known.
+
+    Args:
+      copy: does the same to other index files.
+    """
+    self._last = None
+    self._copy = copy
+
   def repeat(self, source: bytes) -> bytes | None:
     """Does the same to another index.
 
@@ -78,13 +89,13 @@ class RecurringIndex:
     """
     if self._last is not None and len(source) == len(self._last[0]):
       # Not before it is needed: most savers of short jobs save once or twice.
-      self._copy = _ChecksumCopy.of(*self._last)
+      self._copy = ChecksumCopy.of(*self._last)
       self._last = None
       self._is_tried = True
     return self._copy.apply(source) if self._copy is not None else None
 
 
-class _ChecksumCopy:
+class ChecksumCopy:
   """Copies the entries' checksums of one file of known form to another such."""
 
   def __init__(
@@ -93,9 +104,19 @@ class _ChecksumCopy:
     result: bytes,
     places: np.ndarray,
     targets: np.ndarray,
-    blocks: list[tuple[int, int]],
-    result_blocks: list[tuple[int, int]],
+    blocks: Sequence[table.Handle],
+    result_blocks: Sequence[table.Handle],
   ):
+    """Takes what is known of a rewriting.
+
+    Args:
+      source: the index file that was read.
+      result: the index file that was made of it.
+      places: where the checksums stand in the source, for each of `targets`.
+      targets: where they stand in the result, in ascending order.
+      blocks: the source's data blocks, the trailers not counted.
+      result_blocks: those of the result.
+    """
     import numpy as np
 
     self._places = places
@@ -104,11 +125,10 @@ class _ChecksumCopy:
     self._result_blocks = result_blocks
     self._source = source
     self._result = result
-    ends = [offset + size + _TYPE_SIZE for offset, size in blocks]
-    self._changing = np.append(np.unique(self._places), np.array(ends, np.int64))
+    self._changing = np.unique(places)
 
   @classmethod
-  def of(cls, source: bytes, result: bytes) -> _ChecksumCopy | None:
+  def of(cls, source: bytes, result: bytes) -> ChecksumCopy | None:
     """Finds where the checksums stand; None if a result has others of its own."""
     import numpy as np
 
@@ -123,9 +143,7 @@ class _ChecksumCopy:
       blocks.append(block.handle)
       values, value_ends = _entries(block)
       pairs = zip(values, value_ends)
-      ends.update(
-        pair for pair in pairs if pair[0][-_CRC_SIZE - 1 : -_CRC_SIZE] == _CRC
-      )
+      ends.update(pair for pair in pairs if pair[0][-CRC_SIZE - 1 : -CRC_SIZE] == CRC)
     places, targets, result_blocks = [], [], []
     for block in table.read_placed_blocks(result, "index"):
       result_blocks.append(block.handle)
@@ -134,8 +152,8 @@ class _ChecksumCopy:
       is_copy = copied >= 0
       if any(_end_with_checksums(list(itertools.compress(values, ~is_copy)))):
         return None
-      places.append(copied[is_copy] - _CRC_SIZE)
-      targets.append(np.array(value_ends, np.int64)[is_copy] - _CRC_SIZE)
+      places.append(copied[is_copy] - CRC_SIZE)
+      targets.append(np.array(value_ends, np.int64)[is_copy] - CRC_SIZE)
     return cls(
       source,
       result,
@@ -147,36 +165,62 @@ class _ChecksumCopy:
 
   def apply(self, source: bytes) -> bytes | None:
     """The result for another source, or None if that has another form or is damaged."""
-    if len(source) != len(self._source):
+    if not self._has_form(source):
       return None
     new = _words(source)
-    # Copies, since two threads may save at once.
-    expected = bytearray(self._source)
-    _words(expected)[self._changing] = new[self._changing]
-    if expected != source:
-      return None
-    for offset, size in self._blocks:
+    written = io.BytesIO()  # Joining blocks would take their size once more.
+    behind = 0
+    for (offset, size), some in _by_block(self._targets, self._result_blocks):
       end = offset + size + _TYPE_SIZE
-      if _masked_crc(source[offset:end]) != source[end : end + _CRC_SIZE]:
-        return None
-    result = bytearray(self._result)
-    _words(result)[self._targets] = new[self._places]
-    for offset, size in self._result_blocks:
+      block = bytearray(self._result[offset:end])
+      _words(block)[self._targets[some] - offset] = new[self._places[some]]
+      written.write(self._result[behind:offset])
+      written.write(block)
+      written.write(_masked_crc(bytes(block)))
+      behind = end + CRC_SIZE
+    written.write(self._result[behind:])
+    return written.getvalue()
+
+  def _has_form(self, source: bytes) -> bool:
+    """Whether a source has other checksums at most, and is not damaged."""
+    if len(source) != len(self._source):
+      return False
+    behind = 0
+    for (offset, size), some in _by_block(self._changing, self._blocks):
       end = offset + size + _TYPE_SIZE
-      result[end : end + _CRC_SIZE] = _masked_crc(bytes(result[offset:end]))
-    return bytes(result)
+      block = source[offset:end]
+      # A copy, since two threads may save at once.
+      expected = bytearray(self._source[offset:end])
+      places = self._changing[some] - offset
+      _words(expected)[places] = _words(block)[places]
+      if (
+        source[behind:offset] != self._source[behind:offset]
+        or expected != block
+        or _masked_crc(block) != source[end : end + CRC_SIZE]
+      ):
+        return False
+      behind = end + CRC_SIZE
+    return source[behind:] == self._source[behind:]
+
+
+def _by_block(
+  places: np.ndarray, blocks: Sequence[table.Handle]
+) -> Iterator[tuple[table.Handle, slice]]:
+  """Each block, and which of some ascending places are in it."""
+  ends = places.searchsorted([offset + size for offset, size in blocks]).tolist()
+  return zip(blocks, map(slice, [0, *ends], ends))
 
 
 def _words(data: bytes | bytearray) -> np.ndarray:
   """The four bytes at each place of some bytes, as one number each; not a copy."""
   import numpy as np
 
-  return np.ndarray((len(data) - _CRC_SIZE + 1,), "<u4", data, strides=(1,))
+  return np.ndarray((len(data) - CRC_SIZE + 1,), "<u4", data, strides=(1,))
 
 
 def _masked_crc(block: bytes) -> bytes:
   """The checksum of a block and its type, as it stands behind both."""
-  return checksum.mask(checksum.crc32c(block)).to_bytes(_CRC_SIZE, "little")
+  return checksum.mask(checksum.crc32c(block)).to_bytes(CRC_SIZE, "little")
 
 
 def _entries(block: table.PlacedBlock) -> tuple[list[bytes], list[int]]:
@@ -195,5 +239,5 @@ def _end_with_checksums(values: list[bytes]) -> list[bool]:
 
 def _ends_with_checksum(value: bytes) -> bool:
   entry = BundleEntry.parse(value)
-  stored = _CRC + entry.crc32c.to_bytes(_CRC_SIZE, "little")
+  stored = CRC + entry.crc32c.to_bytes(CRC_SIZE, "little")
   return not entry.slices and value.endswith(stored)

@@ -46,7 +46,7 @@ SNAPPY = 1
 # TensorFlow restarts every 16 keys, which keeps its own files far below this.
 _MAX_EXPANSION = 64
 _ALLOWANCE = 1 << 16
-_ENTRY_COST = 64
+ENTRY_COST = 64
 
 
 class LazyBytes:
@@ -141,6 +141,67 @@ def read_blocks(data: Data, name: str) -> Iterator[tuple[Handle, Items]]:
     raise CorruptCheckpointError(f"{name}: {error}") from None
 
 
+class BlockContents(NamedTuple):
+  """A data block as bytes, whose checksum was verified.
+
+  Attributes:
+    handle: offset and size in the file, the trailer not counted.
+    contents: its entries and restarts, uncompressed.
+    separator: its key in the index block: no key of the block is greater, and those of
+      the next one are.
+  """
+
+  handle: Handle
+  contents: bytes
+  separator: bytes
+
+
+def read_contents(data: Data) -> Iterator[BlockContents]:
+  """Iterates over the data blocks of a table, and takes none of them apart.
+
+  Args:
+    data: the file's bytes.
+
+  Yields:
+    Each data block.
+
+  Raises:
+    CorruptCheckpointError: the bytes are no table, or a damaged one. The file's name is
+      left out.
+  """
+  if len(data) < FOOTER_SIZE:
+    raise CorruptCheckpointError(
+      f"too short to be an index file: {len(data)} bytes, and its footer alone has"
+      f" {FOOTER_SIZE}"
+    )
+  footer = data[-FOOTER_SIZE:]
+  if footer[HANDLES_SIZE:] != MAGIC:
+    raise CorruptCheckpointError(
+      "not an index file, or a truncated one: it does not end with the magic number"
+      f" {MAGIC.hex()} but with {footer[HANDLES_SIZE:].hex()}"
+    )
+  metaindex, position = _read_handle(footer, 0, HANDLES_SIZE)
+  index, _ = _read_handle(footer, position, HANDLES_SIZE)
+  body_size = len(data) - FOOTER_SIZE
+  # TensorFlow leaves the metaindex empty and does not read it; its checksum counts.
+  _read_block(data, metaindex, body_size, "metaindex block")
+  handles: Items = []
+  block = _read_block(data, index, body_size, "index block")
+  _read_entries(block, handles, entries_budget(data), "index block")
+  behind = 0
+  for number, (separator, value) in enumerate(handles):
+    what = f"data block {number}"
+    handle, end = _read_handle(value, 0, len(value))
+    if end != len(value):
+      raise CorruptCheckpointError(f"handle of {what}: more bytes than a handle has")
+    # Blocks stand one behind the other. Overlapping ones could make a small file
+    # spell out a huge table.
+    if handle[0] < behind:
+      raise CorruptCheckpointError(f"{what} overlaps the one before")
+    behind = handle[0] + handle[1] + TRAILER_SIZE
+    yield BlockContents(handle, _read_block(data, handle, body_size, what), separator)
+
+
 def read_block(data: Data, handle: Handle, name: str) -> Items:
   """The (key, value) pairs of one data block.
 
@@ -159,7 +220,7 @@ def read_block(data: Data, handle: Handle, name: str) -> Items:
     items: Items = []
     what = f"data block at byte {handle[0]}"
     block = _read_block(data, handle, len(data) - FOOTER_SIZE, what)
-    _read_entries(block, items, _budget(data), what)
+    _read_entries(block, items, entries_budget(data), what)
     return items
   except CorruptCheckpointError as error:
     raise CorruptCheckpointError(f"{name}: {error}") from None
@@ -183,50 +244,21 @@ def has_plain_footer(data: bytes) -> bool:
   return footer == handles.ljust(HANDLES_SIZE, b"\x00")
 
 
-def _budget(data: Data) -> int:
+def entries_budget(data: Data) -> int:
+  """What the entries of a table may take in memory; see `_MAX_EXPANSION`."""
   return _MAX_EXPANSION * len(data) + _ALLOWANCE
 
 
 def _read_blocks(
   data: Data, ends: list[int] | None = None
 ) -> Iterator[tuple[Handle, Items]]:
-  if len(data) < FOOTER_SIZE:
-    raise CorruptCheckpointError(
-      f"too short to be an index file: {len(data)} bytes, and its footer alone has"
-      f" {FOOTER_SIZE}"
-    )
-  footer = data[-FOOTER_SIZE:]
-  if footer[HANDLES_SIZE:] != MAGIC:
-    raise CorruptCheckpointError(
-      "not an index file, or a truncated one: it does not end with the magic number"
-      f" {MAGIC.hex()} but with {footer[HANDLES_SIZE:].hex()}"
-    )
-  metaindex, position = _read_handle(footer, 0, HANDLES_SIZE)
-  index, _ = _read_handle(footer, position, HANDLES_SIZE)
-  body_size = len(data) - FOOTER_SIZE
-  budget = _budget(data)
-  # TensorFlow leaves the metaindex empty and does not read it; its checksum counts.
-  _read_block(data, metaindex, body_size, "metaindex block")
-  handles: Items = []
-  budget = _read_entries(
-    _read_block(data, index, body_size, "index block"), handles, budget, "index block"
-  )
-  behind = 0
+  budget = entries_budget(data)
   lower = b""
   is_first = True
-  for number, (separator, value) in enumerate(handles):
+  for number, block in enumerate(read_contents(data)):
     what = f"data block {number}"
-    handle, end = _read_handle(value, 0, len(value))
-    if end != len(value):
-      raise CorruptCheckpointError(f"handle of {what}: more bytes than a handle has")
-    # Blocks stand one behind the other. Overlapping ones could make a small file
-    # spell out a huge table.
-    if handle[0] < behind:
-      raise CorruptCheckpointError(f"{what} overlaps the one before")
-    behind = handle[0] + handle[1] + TRAILER_SIZE
     items: Items = []
-    block = _read_block(data, handle, body_size, what)
-    budget = _read_entries(block, items, budget, what, ends, handle[0])
+    budget = _read_entries(block.contents, items, budget, what, ends, block.handle[0])
     if not items:
       raise CorruptCheckpointError(f"{what} is empty")
     if not is_first and items[0][0] <= lower:
@@ -234,12 +266,12 @@ def _read_blocks(
         f"{what} starts with {items[0][0]!r}, which the block before covers"
       )
     is_first = False
-    if items[-1][0] > separator:
+    if items[-1][0] > block.separator:
       raise CorruptCheckpointError(
-        f"{what} ends with {items[-1][0]!r}, behind its index key {separator!r}"
+        f"{what} ends with {items[-1][0]!r}, behind its index key {block.separator!r}"
       )
-    lower = separator
-    yield handle, items
+    lower = block.separator
+    yield block.handle, items
 
 
 def _read_handle(data: bytes, position: int, end: int) -> tuple[Handle, int]:
@@ -321,7 +353,7 @@ def _read_entries(
     end = key_end + value_size
     if end > limit:
       raise CorruptCheckpointError(f"{what}: entry at byte {start} goes past the end")
-    budget -= shared + _ENTRY_COST
+    budget -= shared + ENTRY_COST
     if budget < 0:
       raise CorruptCheckpointError(
         f"{what}: its entries are out of all proportion to the file's size"

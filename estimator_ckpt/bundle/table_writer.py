@@ -6,9 +6,10 @@ import io
 import itertools
 import operator
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from estimator_ckpt.bundle import checksum, coding, table
+from estimator_ckpt.value_classes import NamedTuple
 
 BLOCK_SIZE = 262144
 RESTART_INTERVAL = 16
@@ -45,15 +46,31 @@ def write_table(
   [(b'a', b'1'), (b'b', b'2')]
   """
   _check_order(keys)
+
+  def first_block(part: slice) -> FilledBlock:
+    return _first_block(keys[part], values[part], block_size, restart_interval)
+
+  return write_blocks(keys, first_block)
+
+
+def write_blocks(
+  keys: Sequence[bytes], first_block: Callable[[slice], FilledBlock]
+) -> bytes:
+  """Writes a table of blocks that somebody else fills.
+
+  Args:
+    keys: in strictly ascending order.
+    first_block: called with a part of the items, returns a block of the first of them.
+
+  Returns:
+    The file's bytes.
+  """
   file = _File()
   handles: table.Items = []
   start = 0
   wanted = _BATCH
   while start < len(keys):
-    part = slice(start, start + wanted)
-    count, pieces, restarts = _first_block(
-      keys[part], values[part], block_size, restart_interval
-    )
+    count, pieces, restarts = first_block(slice(start, start + wanted))
     if count == wanted:
       wanted *= 2  # There may be room for more.
       continue
@@ -68,6 +85,20 @@ def write_table(
   file.written.write((metaindex + index).ljust(table.HANDLES_SIZE, b"\x00"))
   file.written.write(table.MAGIC)
   return file.written.getvalue()
+
+
+class FilledBlock(NamedTuple):
+  """A block that is to be written.
+
+  Attributes:
+    num_items: how many items it has.
+    pieces: their bytes.
+    restarts: where keys are whole.
+  """
+
+  num_items: int
+  pieces: Iterable[bytes]
+  restarts: Sequence[int]
 
 
 class _File:
@@ -95,12 +126,8 @@ def _first_block(
   values: Sequence[bytes],
   block_size: int,
   restart_interval: int,
-) -> tuple[int, Iterable[bytes], Sequence[int]]:
-  """The block that has the first of some items, as many as belong there.
-
-  Returns:
-    How many items it has; its bytes, in pieces; and where keys are whole.
-  """
+) -> FilledBlock:
+  """The block that has the first of some items, as many as belong there."""
   key_sizes, value_sizes = list(map(len, keys)), list(map(len, values))
   shared = _shared_sizes(keys, key_sizes)
   shared[::restart_interval] = [0] * len(shared[::restart_interval])
@@ -108,7 +135,7 @@ def _first_block(
   heads = list(map(_HEAD.__getitem__, zip(shared, unshared, value_sizes)))
   tails = map(operator.add, unshared, value_sizes)
   ends = list(itertools.accumulate(map(operator.add, map(len, heads), tails)))
-  count = _count(ends, block_size, restart_interval)
+  count = count_items(ends, block_size, restart_interval)
   # An item of twice the size begins a block.
   if max(key_sizes) + max(value_sizes) >= 2 * block_size:
     whole = map(operator.add, key_sizes, value_sizes)
@@ -117,10 +144,14 @@ def _first_block(
   suffixes = [key[size:] for key, size in zip(keys, shared)]
   pieces = itertools.chain.from_iterable(zip(heads[:count], suffixes, values))
   restarts = [0, *ends[restart_interval - 1 : count - 1 : restart_interval]]
-  return count, pieces, restarts
+  return FilledBlock(count, pieces, restarts)
 
 
-def _count(ends: Sequence[int], block_size: int, restart_interval: int) -> int:
+def count_items(
+  ends: Sequence[int],
+  block_size: int = BLOCK_SIZE,
+  restart_interval: int = RESTART_INTERVAL,
+) -> int:
   """How many items a block has, by the size of the entries up to each of them."""
   low, high = 0, len(ends)
   while low < high:

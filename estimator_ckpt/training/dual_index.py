@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import files, slice_specs
+from estimator_ckpt.bundle import aliased_index, files, slice_specs
 from estimator_ckpt.bundle.file_names import index_path
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
@@ -38,14 +38,28 @@ def add_aliases(
   source = files.read(path)
   result = recurring.repeat(source) if recurring is not None else None
   if result is None:
-    index = Index.parse(source, path)
-    add_to_index(index, plan)
-    result = index.serialize()
-    if recurring is not None:
-      recurring.remember(source, result)
+    result = _with_aliases(source, path, plan, recurring or RecurringIndex())
   # TensorFlow does not sync the data, and syncing the index would wait for the gigabytes
   # of data to be written out first.
   files.write_atomic(path, result, sync=False)
+
+
+def _with_aliases(
+  source: bytes, path: str, plan: SavePlan, recurring: RecurringIndex
+) -> bytes:
+  """The index file that `add_aliases` writes, and how to repeat it."""
+  has_others = plan.part_aliases or plan.partial_aliases or plan.joined
+  if len(source) >= aliased_index.LARGE and not has_others:
+    made = aliased_index.with_aliases(source, plan.aliases)
+    if made is not None:
+      result, copy = made
+      recurring.use(copy)
+      return result
+  index = Index.parse(source, path)
+  add_to_index(index, plan)
+  result = index.serialize()
+  recurring.remember(source, result)
+  return result
 
 
 def add_to_index(index: Index, plan: SavePlan) -> None:

@@ -10,7 +10,14 @@ import subprocess
 import numpy as np
 import pytest
 
-from estimator_ckpt.bundle import checksum, dtypes, strings, table, table_writer
+from estimator_ckpt.bundle import (
+  aliased_index,
+  checksum,
+  dtypes,
+  strings,
+  table,
+  table_writer,
+)
 from estimator_ckpt.bundle.commit import BundleWriter
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
@@ -243,6 +250,30 @@ def test_aliases_are_restored_whole_and_in_slices(tmp_path):
   assert _same(full.numpy(), array)
   assert _same(part.numpy(), array[3:6])
   assert _same(cut.numpy(), array[2:6])
+
+
+def test_aliases_of_a_large_index_are_restored(tmp_path):
+  copy = None
+  for save in range(2):
+    arrays = {
+      f"scope_{n % 7}/layer_{n:05d}/kernel": np.float32(n + save) for n in range(9000)
+    }
+    rows = {"e 0": "6 5 0,4:0,5", "e 1": "6 5 4,2:-"}
+    parts = [_array("float32", (4, 5)) + save, _array("float32", (2, 5)) - save]
+    prefix = str(tmp_path / f"model.ckpt-{save}")
+    _save(prefix, {**arrays, **dict(zip(rows, parts))}, rows)
+    aliases = {f"{key}/alias": key for key in [*arrays, "e"]}
+    with open(prefix + ".index", "rb") as file:
+      source = file.read()
+    result, own = aliased_index.with_aliases(source, aliases)
+    assert copy is None or copy.apply(source) == result
+    copy = own
+    with open(prefix + ".index", "wb") as file:
+      file.write(result)
+    reader = tf.train.load_checkpoint(prefix)
+    for key, array in arrays.items():
+      assert reader.get_tensor(f"{key}/alias") == reader.get_tensor(key) == array
+    assert _same(reader.get_tensor("e/alias"), np.concatenate(parts))
 
 
 def test_tensorflow_finds_the_damage_that_is_found_here(tmp_path):
