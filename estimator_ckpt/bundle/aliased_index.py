@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Sequence, overload
 
 import numpy as np
 
 from estimator_ckpt.bundle import coding, column_writer, slices, table_columns
+from estimator_ckpt.bundle.column_writer import TableKeys
+from estimator_ckpt.bundle.key_rows import KeyRows, UnusualTable
 from estimator_ckpt.bundle.messages import BundleHeader
 from estimator_ckpt.bundle.recurring import CRC, CRC_SIZE, ChecksumCopy
-from estimator_ckpt.bundle.table_columns import TableColumns, UnusualTable
+from estimator_ckpt.bundle.table_columns import TableColumns
 from estimator_ckpt.errors import CorruptCheckpointError, UnsupportedCheckpointError
 
 # Smaller files take as long in the other way.
@@ -55,37 +56,6 @@ def _check_header(columns: TableColumns) -> None:
   BundleHeader.parse(columns.data[end - int(columns.value_sizes[0]) : end]).check()
 
 
-class _Keys(Sequence[bytes]):
-  """Keys in a table's order, which are encoded when they are asked for."""
-
-  def __init__(self, special: Sequence[bytes], texts: Sequence[str]):
-    """Takes the keys.
-
-    Args:
-      special: those of the header and of slices, which come first and are no texts.
-      texts: the others.
-    """
-    self._special = special
-    self._texts = texts
-
-  def __len__(self) -> int:
-    return len(self._special) + len(self._texts)
-
-  @overload
-  def __getitem__(self, part: int) -> bytes: ...
-
-  @overload
-  def __getitem__(self, part: slice) -> list[bytes]: ...
-
-  def __getitem__(self, part: int | slice) -> bytes | list[bytes]:
-    if isinstance(part, int):
-      return self[part : part + 1][0]
-    start, stop, _ = part.indices(len(self))
-    count = len(self._special)
-    texts = self._texts[max(start - count, 0) : max(stop - count, 0)]
-    return [*self._special[start:stop], *coding.encode_texts(texts)]
-
-
 class _Names:
   """The new keys, in the order of their tensors' present keys."""
 
@@ -105,7 +75,7 @@ class _Names:
     self._special: list[bytes] = []
     self._texts: list[str] = []
 
-  def match(self, batches: Iterator[list[bytes]]) -> None:
+  def match(self, batches: Iterator[KeyRows]) -> None:
     """Finds the entries of the tensors.
 
     Args:
@@ -115,27 +85,27 @@ class _Names:
       UnusualTable: there is no such tensor, or the table has no header.
     """
     found = 0
-    for keys in batches:
-      special = list(itertools.takewhile(b"\1".__gt__, keys))
-      self._special += special
-      del keys[: len(special)]
+    for batch in batches:
       start = len(self._special) + len(self._texts)
-      texts = self._present[found : found + len(keys)]
-      numbers = np.arange(start, start + len(keys), dtype=np.int32)
-      # In nearly every batch the plan has a name for each key.
-      if coding.encode_texts(texts) != keys:
-        own = coding.decode_texts(keys)
+      numbers = np.arange(start, start + len(batch.sizes), dtype=np.int32)
+      texts = self._present[found : found + len(batch.sizes)]
+      # In most batches the plan has a name for each key.
+      if not batch.is_same(KeyRows.of([], texts or [""])):
+        keys = batch.keys()
+        special = list(itertools.takewhile(b"\1".__gt__, keys))
+        self._special += special
+        own = coding.decode_texts(keys[len(special) :])
         is_known = list(map(set(texts).__contains__, own))
         if list(itertools.compress(own, is_known)) != texts[: sum(is_known)]:
           raise UnusualTable
-        texts, numbers = own, numbers[is_known]
+        texts, numbers = own, numbers[len(special) :][is_known]
       self._texts += texts
       self._numbers.append(numbers)
       found += len(numbers)
     if found < len(self._present) or self._special[:1] != [b""]:
       raise UnusualTable
 
-  def all_keys(self) -> tuple[_Keys, np.ndarray]:
+  def all_keys(self) -> tuple[TableKeys, np.ndarray]:
     """The keys of the new table, and the number of the entry that each stands for.
 
     Raises:
@@ -153,7 +123,7 @@ class _Names:
     numbers = np.concatenate([own, *self._numbers])[order]
     keys = sorted(special)
     first = np.array(list(map(special.__getitem__, keys)), np.int32)
-    return _Keys(keys, texts), np.append(first, numbers)
+    return TableKeys(keys, texts), np.append(first, numbers)
 
   def _special_numbers(self) -> dict[bytes, int]:
     """The keys that are no texts, those that slices get too, and the entry of each."""

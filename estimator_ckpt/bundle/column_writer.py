@@ -7,30 +7,21 @@ widest in the block, and a mask says which bytes of a row are the entry's.
 
 from __future__ import annotations
 
-import itertools
-import operator
 from collections.abc import Sequence
 
 import numpy as np
 
 from estimator_ckpt.bundle import table, table_writer
-from estimator_ckpt.bundle.table_columns import (
-  LARGEST,
-  WIDEST,
-  TableColumns,
-  UnusualTable,
-  masks,
-  words,
-)
+from estimator_ckpt.bundle.key_rows import KeyRows, UnusualTable, masks
+from estimator_ckpt.bundle.table_columns import LARGEST, TableColumns
 
 _INTERVAL = table_writer.RESTART_INTERVAL
 # Of a restart, and of the number of restarts.
 _RESTART_SIZE = 4
-_TYPE_SIZE = 1
 
 
 def write_table(
-  keys: Sequence[bytes],
+  keys: TableKeys,
   columns: TableColumns,
   rows: np.ndarray,
   block_size: int = table_writer.BLOCK_SIZE,
@@ -38,7 +29,7 @@ def write_table(
   """Writes a table with values of another.
 
   Args:
-    keys: in strictly ascending order. Some thousands at a time are asked for.
+    keys: in strictly ascending order.
     columns: the other table.
     rows: for each key, the number of the other table's entry whose value it gets.
     block_size: a data block ends when it reaches this size, which is at least 4096.
@@ -50,9 +41,37 @@ def write_table(
     UnusualTable: keys out of order, or very long keys or values.
   """
   blocks = _Blocks(keys, columns, rows, block_size)
-  data = table_writer.write_blocks(keys, blocks.first)
+  data = table_writer.write_blocks(len(keys), keys.key, blocks.first)
   handles, ends = blocks.places()
   return TableColumns(data, ends, columns.value_sizes[rows], handles)
+
+
+class TableKeys:
+  """Keys in a table's order, which become bytes when they are asked for."""
+
+  def __init__(self, special: Sequence[bytes], texts: Sequence[str]):
+    """Takes the keys.
+
+    Args:
+      special: those that come first and are no texts, of the header and of slices.
+      texts: the others.
+    """
+    self._special = special
+    self._texts = texts
+
+  def __len__(self) -> int:
+    return len(self._special) + len(self._texts)
+
+  def key(self, number: int) -> bytes:
+    """One of the keys."""
+    return self.rows(slice(number, number + 1)).key(0)
+
+  def rows(self, part: slice) -> KeyRows:
+    """Some of the keys."""
+    start, stop, _ = part.indices(len(self))
+    count = len(self._special)
+    texts = self._texts[max(start - count, 0) : max(stop - count, 0)]
+    return KeyRows.of(self._special[start:stop], texts)
 
 
 class _Blocks:
@@ -60,7 +79,7 @@ class _Blocks:
 
   def __init__(
     self,
-    keys: Sequence[bytes],
+    keys: TableKeys,
     columns: TableColumns,
     rows: np.ndarray,
     block_size: int,
@@ -74,28 +93,23 @@ class _Blocks:
 
   def first(self, part: slice) -> table_writer.FilledBlock:
     """The block that has the first of some entries, as many as belong there."""
-    keys, rows = self._keys[part], self._rows[part]
-    before = [self._keys[part.start - 1]] if part.start else []
-    if not all(
-      map(operator.lt, itertools.chain(before, keys), keys[1 - len(before) :])
-    ):
-      raise UnusualTable
+    rows = self._rows[part]
     values = self._columns.values(rows)
-    sizes = np.fromiter(map(len, keys), np.int64, len(keys))
-    if int(sizes.max()) > WIDEST:
-      raise UnusualTable
-    width = words(int(sizes.max()))
-    key_rows = np.array(keys, f"S{width}").view(np.uint8).reshape(-1, width)
-    shared = _shared_sizes(key_rows, sizes)
+    # Also the key before, so that the order of all keys is checked.
+    first = min(part.start, 1)
+    keys = self._keys.rows(slice(part.start - first, part.stop))
+    shared = keys.shared_sizes()[first:]
     shared[::_INTERVAL] = 0
+    key_rows, sizes = keys.rows[first:], keys.sizes[first:]
     value_sizes = self._columns.value_sizes[rows]
     numbers = np.stack([shared, sizes - shared, value_sizes], 1)
     is_long = numbers >= 128
-    ends = np.cumsum(3 + is_long.sum(1) + numbers[:, 1] + value_sizes)
+    head_sizes = 3 + is_long.sum(1) if is_long.any() else 3
+    ends = np.cumsum(head_sizes + numbers[:, 1] + value_sizes)
     count = table_writer.count_items(ends, self._block_size)  # type: ignore[arg-type]
     ends = self._ends[part.start] = ends[:count].astype(np.int32)
     heads, in_heads = _heads(numbers[:count], is_long[:count])
-    mask = masks(width).view(bool)
+    mask = masks(key_rows.shape[1]).view(bool)
     in_keys = mask.take(sizes[:count], 0) ^ mask.take(shared[:count], 0)
     in_values = masks(values.shape[1]).view(bool).take(value_sizes[:count], 0)
     entries = np.concatenate([heads, key_rows[:count], values[:count]], 1)
@@ -126,19 +140,3 @@ def _heads(numbers: np.ndarray, is_long: np.ndarray) -> tuple[np.ndarray, np.nda
   pairs = np.stack([low, numbers >> 7], 2).reshape(len(numbers), -1)
   mask = np.stack([np.ones_like(is_long), is_long], 2).reshape(len(numbers), -1)
   return pairs.astype(np.uint8), mask
-
-
-def _shared_sizes(key_rows: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-  """How many bytes each key has in common with the one before."""
-  shared = np.zeros(len(sizes), np.int64)
-  row_words = key_rows.view("<u8")
-  differing = row_words[1:] ^ row_words[:-1]
-  word = (differing != 0).argmax(1)  # the first that differs
-  bits = differing[np.arange(len(word)), word]
-  # The lowest bit that differs. Its number is the exponent of a power of two.
-  lowest = bits & (~bits + np.uint64(1))
-  same = 8 * word + ((np.frexp(lowest.astype(np.float64))[1] - 1) >> 3)
-  # Zeros behind a short key are not its own.
-  shorter = np.minimum(sizes[1:], sizes[:-1])
-  shared[1:] = np.where(bits == 0, shorter, np.minimum(same, shorter))
-  return shared

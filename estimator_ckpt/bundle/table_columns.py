@@ -12,28 +12,28 @@ checkpoint.
 
 from __future__ import annotations
 
-import functools
-import itertools
-import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from estimator_ckpt.bundle import table
+from estimator_ckpt.bundle.key_rows import (
+  WIDEST,
+  KeyRows,
+  UnusualTable,
+  masks,
+  row_width,
+  windows,
+)
 from estimator_ckpt.errors import CorruptCheckpointError
 
-# Longer keys and values are not worth rows of that size.
-WIDEST = 1024
 # The keys of so many blocks are made at once.
 _BATCH = 8
-_WORD = 8
+# Each further entry of a run is a step for all runs.
+_LONGEST_RUN = 64
 # Places in a file are numbers of 32 bits.
 LARGEST = 2**31 - 1
-
-
-class UnusualTable(Exception):
-  """A table that is damaged, or not spelled as TensorFlow does, or has very long keys."""
 
 
 class TableColumns(NamedTuple):
@@ -64,10 +64,10 @@ class TableColumns(NamedTuple):
       UnusualTable: that is very wide.
     """
     sizes = self.value_sizes[rows]
-    return _windows(self.data, self.value_ends[rows] - sizes, int(sizes.max()))
+    return windows(self.data, self.value_ends[rows] - sizes, int(sizes.max()))
 
 
-def read(data: bytes) -> tuple[TableColumns, Iterator[list[bytes]]]:
+def read(data: bytes) -> tuple[TableColumns, Iterator[KeyRows]]:
   """Reads a table.
 
   Args:
@@ -124,34 +124,6 @@ class _Entries(NamedTuple):
   value_sizes: np.ndarray
 
 
-def _windows(data: bytes, starts: np.ndarray, width: int) -> np.ndarray:
-  """Rows of bytes of a file, each from another place."""
-  width = max(width, 1)
-  last = len(data) - width
-  if width > WIDEST or last < 0:
-    raise UnusualTable
-  # As one item each they are copied faster than byte by byte.
-  every: np.ndarray = np.ndarray((last + 1,), f"V{width}", data, strides=(1,))
-  rows = every[np.minimum(starts, last)].view(np.uint8).reshape(-1, width)
-  for row in np.flatnonzero(starts > last).tolist():
-    rest = np.frombuffer(data, np.uint8, offset=int(starts[row]))
-    rows[row, : len(rest)] = rest
-  return rows
-
-
-def words(size: int) -> int:
-  """A size that is a multiple of eight bytes, and not zero."""
-  return max(-(-size // _WORD), 1) * _WORD
-
-
-@functools.lru_cache(maxsize=8)
-def masks(width: int) -> np.ndarray:
-  """For each size up to a width, a row of bytes that has ones in so many of the first."""
-  return np.where(np.arange(width) < np.arange(width + 1)[:, None], 255, 0).astype(
-    np.uint8
-  )
-
-
 def _restarts(contents: bytes) -> tuple[np.ndarray, int]:
   """Where runs begin in a block, and where the last of them ends."""
   count = int.from_bytes(contents[-4:], "little")
@@ -179,12 +151,14 @@ def _walk(data: bytes, starts: np.ndarray, stops: np.ndarray) -> _Entries:
     ends = position + unshared + value_sizes
     if (ends > stops[runs]).any() or (shared > sizes[runs]).any():
       raise UnusualTable
+    if len(rounds) == _LONGEST_RUN:
+      raise UnusualTable
     sizes[runs] = shared + unshared
     rounds.append((runs, shared, unshared, position, value_sizes))
     counts[runs] += 1
     goes_on = ends < stops[runs]
     runs, positions = runs[goes_on], ends[goes_on]
-  if int(sizes.max()) > WIDEST or len(rounds) > 64:
+  if int(sizes.max()) > WIDEST:
     raise UnusualTable
   first = np.cumsum(counts) - counts
   columns = [np.empty(int(counts.sum()), np.int32) for _ in range(4)]
@@ -210,7 +184,7 @@ def _varints(file: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _checked_keys(
   data: bytes, entries: _Entries, runs: Sequence[int], separators: Sequence[bytes]
-) -> Iterator[list[bytes]]:
+) -> Iterator[KeyRows]:
   """The keys of all entries, some blocks at a time.
 
   Args:
@@ -225,34 +199,27 @@ def _checked_keys(
     bounds = [first[run] for run in runs[block : block + _BATCH + 1]]
     part = slice(runs[block], runs[min(block + _BATCH, len(separators))])
     keys = _keys(data, entries, part, slice(bounds[0], bounds[-1]))
-    following = itertools.islice(keys, 1, None)
-    if not all(map(operator.lt, keys, following)):
-      raise UnusualTable
+    keys.shared_sizes()  # so they are in order
     for start, end, separator in zip(bounds, bounds[1:], separators[block:]):
       start, end = start - bounds[0], end - bounds[0]
-      if keys[end - 1] > separator or lower >= [keys[start]]:
+      if keys.key(end - 1) > separator or lower >= [keys.key(start)]:
         raise UnusualTable
       lower = [separator]
     yield keys
 
 
-def _keys(data: bytes, entries: _Entries, runs: slice, rows: slice) -> list[bytes]:
+def _keys(data: bytes, entries: _Entries, runs: slice, rows: slice) -> KeyRows:
   """The keys of some runs, which are some rows."""
   first, counts = entries.first[runs] - rows.start, entries.counts[runs]
   shared = entries.shared[rows]
   sizes = shared + entries.unshared[rows]
-  width = words(int(sizes.max()))
+  width = row_width(int(sizes.max()))
   mask = masks(width).view(np.uint64)
   # What the file has before a suffix stands where the shared bytes are to be.
-  found = _windows(data, entries.suffixes[rows] - shared, width)
+  found = windows(data, entries.suffixes[rows] - shared, width)
   key_words = found.view(np.uint64)
   key_words &= mask[sizes] & ~mask[shared]
   for number in range(1, int(counts.max())):
     later = first[counts > number] + number
     key_words[later] |= key_words[later - 1] & mask[shared[later]]
-  keys: list[Any] = key_words.view(f"S{width}").ravel().tolist()
-  # These have lost zeros at the end.
-  ends_with_zero = found[np.arange(len(keys)), sizes - 1] == 0
-  for row in np.flatnonzero(ends_with_zero).tolist():
-    keys[row] = keys[row].ljust(int(sizes[row]), b"\0")
-  return keys
+  return KeyRows(found, sizes)

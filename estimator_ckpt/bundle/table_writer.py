@@ -50,16 +50,17 @@ def write_table(
   def first_block(part: slice) -> FilledBlock:
     return _first_block(keys[part], values[part], block_size, restart_interval)
 
-  return write_blocks(keys, first_block)
+  return write_blocks(len(keys), keys.__getitem__, first_block)
 
 
 def write_blocks(
-  keys: Sequence[bytes], first_block: Callable[[slice], FilledBlock]
+  count: int, key: Callable[[int], bytes], first_block: Callable[[slice], FilledBlock]
 ) -> bytes:
   """Writes a table of blocks that somebody else fills.
 
   Args:
-    keys: in strictly ascending order.
+    count: how many items there are.
+    key: returns the key of an item.
     first_block: called with a part of the items, returns a block of the first of them.
 
   Returns:
@@ -69,17 +70,17 @@ def write_blocks(
   handles: table.Items = []
   start = 0
   wanted = _BATCH
-  while start < len(keys):
-    count, pieces, restarts = first_block(slice(start, start + wanted))
-    if count == wanted:
+  while start < count:
+    block = first_block(slice(start, start + wanted))
+    if block.num_items == wanted:
       wanted *= 2  # There may be room for more.
       continue
-    handle = file.add_block(pieces, restarts)
-    start += count
-    last = keys[start - 1]
-    separator = _separator(last, keys[start]) if start < len(keys) else _successor(last)
+    handle = file.add_block(block.pieces, block.restarts)
+    start += block.num_items
+    last = key(start - 1)
+    separator = _separator(last, key(start)) if start < count else _successor(last)
     handles.append((separator, handle))
-    wanted = count + count // 16 + 1
+    wanted = block.num_items + block.num_items // 16 + 1
   metaindex = file.add_block([], [0])
   index = file.add_block(*_index_entries(handles))
   file.written.write((metaindex + index).ljust(table.HANDLES_SIZE, b"\x00"))

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt.bundle import column_writer, table, table_columns, table_writer
+from estimator_ckpt.bundle.column_writer import TableKeys
+from estimator_ckpt.bundle.key_rows import WIDEST, UnusualTable
 
 _KEYS = st.binary(max_size=12) | st.text("ab\0\xe9", max_size=200).map(str.encode)
 
@@ -21,8 +23,9 @@ def _columns(values):
 
 
 def _check(keys, values, rows, block_size):
+  table_keys = TableKeys(keys, [])
   written = column_writer.write_table(
-    keys, _columns(values), np.array(rows, np.int32), block_size
+    table_keys, _columns(values), np.array(rows, np.int32), block_size
   )
   expected = table_writer.write_table(keys, [values[row] for row in rows], block_size)
   assert written.data == expected
@@ -51,7 +54,7 @@ def test_many_keys(block_size, longest):
     + b"%d" % rng.randrange(10**9)
     for _ in range(9000)
   }  # fmt: skip
-  keys = sorted(key[: table_columns.WIDEST] for key in keys)
+  keys = sorted(key[:WIDEST] for key in keys)
   _check(keys, values, [rng.randrange(3000) for _ in keys], block_size)
 
 
@@ -59,8 +62,8 @@ def test_many_keys(block_size, longest):
   "keys", [[b"b", b"a"], [b"a", b"a"], [b"a", b"a\0", b"a\0"], [b"k" * 2000]]
 )
 def test_what_cannot_be_written(keys):
-  with pytest.raises(table_columns.UnusualTable):
-    column_writer.write_table(keys, _columns([b"v"] * 40), np.zeros(len(keys), int))
+  with pytest.raises(UnusualTable):
+    _check(keys, [b"v"] * 40, [0] * len(keys), 4096)
 
 
 def test_keys_out_of_order_between_blocks():
@@ -68,7 +71,5 @@ def test_keys_out_of_order_between_blocks():
   for place in range(1, 3000, 37):
     wrong = keys.copy()
     wrong[place] = wrong[place - 1]
-    with pytest.raises(table_columns.UnusualTable):
-      column_writer.write_table(
-        wrong, _columns([b"v"] * 40), np.zeros(3000, int), block_size=4096
-      )
+    with pytest.raises(UnusualTable):
+      _check(wrong, [b"v"] * 40, [0] * 3000, 4096)

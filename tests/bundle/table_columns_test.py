@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt.bundle import checksum, coding, table, table_columns, table_writer
+from estimator_ckpt.bundle.key_rows import UnusualTable
 from estimator_ckpt.errors import CorruptCheckpointError
 
 # Keys that have much in common.
@@ -18,7 +19,7 @@ _VALUES = st.binary(max_size=300)
 
 def _read(data):
   columns, batches = table_columns.read(data)
-  keys = [key for batch in batches for key in batch]
+  keys = [key for batch in batches for key in batch.keys()]
   places = zip(columns.value_ends.tolist(), columns.value_sizes.tolist())
   values = [columns.data[end - size : end] for end, size in places]
   assert columns.blocks == [handle for handle, _ in table.read_blocks(data, "it")]
@@ -56,7 +57,7 @@ def test_no_damaged_table_is_read():
     try:
       table.read_table(bytes(damaged), "it")
     except CorruptCheckpointError:
-      with pytest.raises(table_columns.UnusualTable):
+      with pytest.raises(UnusualTable):
         _read(bytes(damaged))
     else:  # Nobody reads the end of the footer.
       assert _read(bytes(damaged)) == items
@@ -64,14 +65,25 @@ def test_no_damaged_table_is_read():
 
 @pytest.mark.parametrize("size", [0, 47, 48, 100])
 def test_what_is_no_table_is_not_read(size):
-  with pytest.raises(table_columns.UnusualTable):
+  with pytest.raises(UnusualTable):
     table_columns.read(b"x" * size)
 
 
 def test_very_long_keys_are_not_read():
   data = table_writer.write_table([b"k" * 2000], [b"v"])
-  with pytest.raises(table_columns.UnusualTable):
+  with pytest.raises(UnusualTable):
     _read(data)
+
+
+def test_very_long_runs_are_not_read():
+  keys = [b"%03d" % i for i in range(200)]
+  for interval in (64, 65):
+    data = table_writer.write_table(keys, keys, restart_interval=interval)
+    if interval == 64:
+      assert _read(data) == list(zip(keys, keys))
+    else:
+      with pytest.raises(UnusualTable):
+        _read(data)
 
 
 def _sealed(contents):
@@ -128,6 +140,6 @@ def test_what_is_read_is_a_sound_table(data):
   file = _table(blocks, drawn)
   try:
     found = _read(file)
-  except table_columns.UnusualTable:
+  except UnusualTable:
     return
   assert found == table.read_table(file, "it")
