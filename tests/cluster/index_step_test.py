@@ -8,9 +8,16 @@ import pathlib
 import threading
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import estimator_ckpt as eckpt
+from estimator_ckpt.bundle import aliased_index
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.bundle.recurring import RecurringIndex
+from estimator_ckpt.checkpoint import key_plan
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.training import dual_index
 from estimator_ckpt.training.saver import CheckpointSaver
 
@@ -130,3 +137,27 @@ def test_training_goes_on_while_an_asynchronous_save_adds_names(tmp_path, monkey
   assert eckpt.verify(path).ok
   with eckpt.open_checkpoint(path) as reader:
     np.testing.assert_array_equal(reader["w"], np.ones(3))
+
+
+@pytest.mark.parametrize("count", [3, 3000])
+def test_small_and_large_indexes_get_the_names_of_the_plan(tmp_path, count):
+  names = [f"model/layer_{i}/kernel" for i in range(count)]
+  plan = key_plan.plan_save(list(map(key_plan.Saved, names)), CheckpointFormat.DUAL)
+  prefix = str(tmp_path / "model.ckpt")
+  recurring = RecurringIndex()
+  for save in range(3):
+    index = Index()
+    for i, key in enumerate(plan.keys.values()):
+      index.put(key, BundleEntry(1, (2,), 0, 8 * i, 8, 1000 + i + save))
+    index.write(prefix)
+    is_large = os.path.getsize(prefix + ".index") >= aliased_index.LARGE
+    assert is_large == (count > 3)
+    dual_index.add_aliases(prefix, plan, recurring)
+    index.alias_all(plan.aliases)
+    assert pathlib.Path(prefix + ".index").read_bytes() == index.serialize()
+  # An index that is damaged is an error, whatever its size.
+  damaged = bytearray(index.serialize())
+  damaged[5] ^= 1
+  pathlib.Path(prefix + ".index").write_bytes(damaged)
+  with pytest.raises(eckpt.errors.CorruptCheckpointError, match="checksum"):
+    dual_index.add_aliases(prefix, plan, recurring)
