@@ -140,7 +140,7 @@ def _walk(data: bytes, starts: np.ndarray, stops: np.ndarray) -> _Entries:
   """Finds all entries, the first of each run, then the second of each, and so on."""
   file = np.frombuffer(data, np.uint8)
   counts = np.zeros(len(starts), np.int64)
-  rounds = []
+  rounds: list[tuple[np.ndarray, ...]] = []
   runs, positions = np.arange(len(starts)), starts
   sizes = np.zeros(len(starts), np.int64)
   while len(runs):
