@@ -1,6 +1,6 @@
 """Adds keys to a large index without taking its entries apart.
 
-What `Index.alias_all` and `Index.serialize` do together, in less than half the time and
+What `Index.alias_all` and `Index.serialize` do together, in about half the time and
 without a copy of any key in memory: the texts are those of the plan. The entries stay in
 the file that was read, and a new key has the number of one of them. So it is also known
 where each checksum comes from, and the next save copies them; see `recurring`.

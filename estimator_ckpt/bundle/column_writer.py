@@ -1,6 +1,6 @@
 """Writes a large table that has values of another, without a step for each entry.
 
-The bytes are those of `table_writer.write_table`, in a third of its time. Each entry is
+The bytes are those of `table_writer.write_table`, in half of its time. Each entry is
 a row of three parts: the sizes, the key, and the value. Each part is as wide as the
 widest in the block, and a mask says which bytes of a row are the entry's.
 """

@@ -1,7 +1,7 @@
 """A large table as columns: where the value of each entry stands, and the keys.
 
 NumPy walks from entry to entry in all runs of a table at once. A run begins where a key
-is whole, at a restart, and has 16 entries in TensorFlow's files. That takes a quarter of
+is whole, at a restart, and has 16 entries in TensorFlow's files. That takes a third of
 the time of `table.read_table`. Only tables that are spelled as TensorFlow does are read
 here, and nothing of a damaged one is told but that: `table` reads all, and says what is
 wrong.
