@@ -1,7 +1,7 @@
 """What every TensorFlow that trains Estimators has to do, under each of them, whole.
 
 It takes many minutes for each, so it runs with `--config=full`. Always run are `smoke_test`,
-and most of 1.15.5: `tf1_15_models_test`, `tf1_15_training_test` and `tf1_15_clusters_test`.
+and most of 1.15.5: `tf1_15_suites_test`.
 Clusters, and jobs that are killed, are in `each_tensorflow_clusters_test`.
 """
 

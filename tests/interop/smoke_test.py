@@ -1,7 +1,7 @@
 """Each TensorFlow that trains Estimators resumes, saves and is resumed: in brief.
 
 `each_tensorflow_test` has the whole suite, for `--config=full`. Always run is most of it
-under 1.15.5: see `tf1_15_training_test`.
+under 1.15.5: see `tf1_15_suites_test`.
 """
 
 from __future__ import annotations

@@ -35,10 +35,22 @@ def test_each_file_is_in_one_suite(directory):
   assert not {file: names for file, names in suites_of.items() if len(names) != 1}
 
 
-def test_bazel_has_a_target_for_each_trainer():
+@pytest.mark.parametrize(
+  "name, expected", [("_TRAINERS", suites.TRAINERS), ("_PARTS", tuple(suites.PARTS))]
+)
+def test_bazel_has_a_target_for_each(name, expected):
   build = (suites.ROOT / "tests/interop/BUILD").read_text()
-  [trainers] = re.findall(r"^_TRAINERS = \[(.*?)\]", build, re.DOTALL | re.MULTILINE)
-  assert tuple(re.findall(r'"(\w+)"', trainers)) == suites.TRAINERS
+  [listed] = re.findall(rf"^{name} = \[(.*?)\]", build, re.DOTALL | re.MULTILINE)
+  assert tuple(re.findall(r'"(\w+)"', listed)) == expected
+
+
+def test_the_parts_have_each_file_once():
+  """And a part's name, by which Bazel runs it, is in no other case."""
+  found = [file for files in suites.PARTS.values() for file in files]
+  assert sorted(found) == sorted({*suites.TRAINING, *suites.CLUSTERS, *suites.CRASHES})
+  cases = [(part, file) for part, files in suites.PARTS.items() for file in files]
+  for name in suites.PARTS:
+    assert {part for part, file in cases if name in f"{part}-{file}"} == {name}
 
 
 @pytest.mark.parametrize("name", _SUITES)

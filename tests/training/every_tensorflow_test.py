@@ -1,6 +1,6 @@
 """What holds under every TensorFlow that trains Estimators, 1.15 among them.
 
-`//tests/interop:tf1_15_training_test` runs this file under TensorFlow 1.15.5.
+`tests/interop/tf1_15_suites_test.py` runs this file under TensorFlow 1.15.5.
 """
 
 from __future__ import annotations

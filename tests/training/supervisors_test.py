@@ -1,6 +1,6 @@
 """Savers without a Scaffold in a Supervisor and in slim.
 
-`//tests/interop:tf1_15_training_test` runs this file under TensorFlow 1.15.5 too, which has
+`tests/interop/tf1_15_suites_test.py` runs this file under TensorFlow 1.15.5 too, which has
 the real `tf.contrib.slim`.
 """
 

@@ -71,8 +71,8 @@ def pytest_tests(
       more_deps: test name -> what else this one imports.
       interop: names of the tests that start the Python of another environment.
       environments: the environments that these may ask for.
-      each: test name (without .py) -> environments that each get a target of their own,
-        NAME_ENVIRONMENT, which runs the cases of that environment.
+      each: test name (without .py) -> environments, or parts, that each get a target of
+        their own, NAME_PART, which runs the cases that name it.
       full: names of the tests that run with --config=full only.
       quick: patterns of the files that take seconds, for --config=quick.
       together: directory -> how many processes run its files, those of `quick` left
