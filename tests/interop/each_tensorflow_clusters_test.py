@@ -1,7 +1,7 @@
 """Clusters, and jobs that are killed, under every TensorFlow that trains Estimators.
 
-It takes many minutes for each, so it runs with `--config=full`. Always run is most of
-1.15.5: `tf1_15_suites_test`.
+It takes many minutes for each, so it runs with `--config=full`. Always run are
+clusters under 1.15.5, in `tf1_15_suites_test`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Training, clusters, and jobs that are killed, under real TensorFlow 1.15.5, in dual.
+"""Training and clusters under real TensorFlow 1.15.5, in dual.
 
-BUILD has a target for each part, so that two run at the same time.
+BUILD has a target for each part, so that two run at the same time. `--config=full` has
+the other formats, and jobs that are killed: `each_tensorflow_test` and
+`each_tensorflow_clusters_test`.
 """
 
 from __future__ import annotations
@@ -13,21 +15,28 @@ pytestmark = pytest.mark.no_round_trip("dtypes_and_names_test calls two things a
 
 
 @pytest.fixture(scope="module")
-def suite(request, interpreter, tmp_path_factory):
-  """Runs all tests of a part in one process; holds how they ended."""
-  files, directory = suites.PARTS[request.param], tmp_path_factory.mktemp(request.param)
-  return suites.run(interpreter("tf115"), files, directory, suites.DUAL_ALONE)
+def suite_of(interpreter, tmp_path_factory):
+  """`suite_of(part)` is how its tests ended, all of which run once, in one process."""
+  python = interpreter("tf115")
+  ended = {}
+
+  def run(part):
+    if part not in ended:
+      directory = tmp_path_factory.mktemp(part)
+      ended[part] = suites.run(python, suites.PARTS[part], directory, suites.DUAL_ALONE)
+    return ended[part]
+
+  return run
 
 
 @pytest.mark.parametrize(
-  "suite, file",
+  "part, file",
   [
     pytest.param(part, file, id=f"{part}-{file}")
     for part, files in suites.PARTS.items()
     for file in files
   ],
-  indirect=["suite"],
 )
-def test_it_passes(suite, file):
+def test_it_passes(part, file, suite_of):
   limits = (suites.ROOT / "docs" / "versions.md").read_text()
-  suite.assert_passed(file, limits)
+  suite_of(part).assert_passed(file, limits)
