@@ -15,9 +15,10 @@ import numpy as np
 
 from estimator_ckpt.bundle import coding, column_writer, slices, table_columns
 from estimator_ckpt.bundle.column_writer import TableKeys
-from estimator_ckpt.bundle.key_rows import KeyRows, UnusualTable
+from estimator_ckpt.bundle.key_rows import KeyRows
 from estimator_ckpt.bundle.messages import BundleHeader
 from estimator_ckpt.bundle.recurring import CRC, CRC_SIZE, ChecksumCopy
+from estimator_ckpt.bundle.table import UnusualTable
 from estimator_ckpt.bundle.table_columns import TableColumns
 from estimator_ckpt.errors import CorruptCheckpointError, UnsupportedCheckpointError
 

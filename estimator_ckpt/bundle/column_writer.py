@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from estimator_ckpt.bundle import table, table_writer
-from estimator_ckpt.bundle.key_rows import KeyRows, UnusualTable, masks
+from estimator_ckpt.bundle.key_rows import KeyRows, masks
+from estimator_ckpt.bundle.table import UnusualTable
 from estimator_ckpt.bundle.table_columns import LARGEST, TableColumns
 
 _INTERVAL = table_writer.RESTART_INTERVAL

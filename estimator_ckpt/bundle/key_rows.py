@@ -12,13 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from estimator_ckpt.bundle.table import UnusualTable
+
 # Longer keys and values are not worth rows of that size.
 WIDEST = 1024
 _WORD = 8
-
-
-class UnusualTable(Exception):
-  """A table that is damaged, or not spelled as TensorFlow does, or has very long keys."""
 
 
 class KeyRows(NamedTuple):

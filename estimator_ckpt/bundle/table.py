@@ -49,6 +49,10 @@ _ALLOWANCE = 1 << 16
 ENTRY_COST = 64
 
 
+class UnusualTable(Exception):
+  """A table that is damaged, or not spelled as TensorFlow does, or has very long keys."""
+
+
 class LazyBytes:
   """A file's bytes, of which a slice is read when it is asked for."""
 

@@ -21,11 +21,11 @@ from estimator_ckpt.bundle import table
 from estimator_ckpt.bundle.key_rows import (
   WIDEST,
   KeyRows,
-  UnusualTable,
   masks,
   row_width,
   windows,
 )
+from estimator_ckpt.bundle.table import UnusualTable
 from estimator_ckpt.errors import CorruptCheckpointError
 
 # The keys of so many blocks are made at once.

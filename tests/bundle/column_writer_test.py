@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from estimator_ckpt.bundle import column_writer, table, table_columns, table_writer
 from estimator_ckpt.bundle.column_writer import TableKeys
-from estimator_ckpt.bundle.key_rows import WIDEST, UnusualTable
+from estimator_ckpt.bundle.key_rows import WIDEST
+from estimator_ckpt.bundle.table import UnusualTable
 
 _KEYS = st.binary(max_size=12) | st.text("ab\0\xe9", max_size=200).map(str.encode)
 

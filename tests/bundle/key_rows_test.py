@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt.bundle import key_rows
-from estimator_ckpt.bundle.key_rows import KeyRows, UnusualTable
+from estimator_ckpt.bundle.key_rows import KeyRows
+from estimator_ckpt.bundle.table import UnusualTable
 
 _KEYS = st.binary(max_size=20) | st.text("ab\0\xff", max_size=40).map(str.encode)
 _TEXTS = st.text("ab\x01\xe9\U0001f600\udcff", max_size=40)

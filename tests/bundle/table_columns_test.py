@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator_ckpt.bundle import checksum, coding, table, table_columns, table_writer
-from estimator_ckpt.bundle.key_rows import UnusualTable
+from estimator_ckpt.bundle.table import UnusualTable
 from estimator_ckpt.errors import CorruptCheckpointError
 
 # Keys that have much in common.
