@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Mapping
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards, read_scalar_string
@@ -11,6 +12,7 @@ from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
+from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY
 from estimator_ckpt.errors import OptionError, nearest
 
 # What has a form in a name-based checkpoint, and what its key has behind the name.
@@ -107,21 +109,21 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
     return CheckpointFormat.TF1
   # A tf.train.Checkpoint's own counter is no variable of the model, and the step
   # is a key of what this package writes as TF2 too.
-  counter = layout.object_key([layout.SAVE_COUNTER])
   columns = graph.columns
   names = [
     name + _FIRST_KEY[attribute]
     for attribute, name, key in zip(
       columns.attributes, columns.full_names, columns.keys
     )
-    if name and attribute in _FIRST_KEY and key != counter
+    if name and attribute in _FIRST_KEY and key != SAVE_COUNTER_KEY
   ]
   if any(name != GLOBAL_STEP for name in names) and None not in index.values(names):
     return CheckpointFormat.DUAL
-  return CheckpointFormat.TF2 if names_by_keys(index) is None else CheckpointFormat.DUAL
+  is_dual = object_keys_by_name(index) is not None
+  return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
 
 
-def names_by_keys(index: Index) -> list[str] | None:
+def object_keys_by_name(index: Index) -> dict[str, str | None] | None:
   """The names of the variables of a dual checkpoint, where its keys alone tell them.
 
   To read its object graph takes longer than to read its index.
@@ -130,19 +132,52 @@ def names_by_keys(index: Index) -> list[str] | None:
     index: lists the tensors of the checkpoint.
 
   Returns:
-    Its name-based keys, where the bytes of each object have one, and one only. Else None:
-    the checkpoint is not dual, or only the object graph tells which names it has.
+    Its name-based keys, each with the object key of the same bytes, if there is one; all
+    object keys but that of the counter of saves. None where the bytes of an object have
+    no name, or several: the checkpoint is not dual, or only the object graph tells which
+    names it has.
   """
   if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
     return None
-  own = (layout.OBJECT_GRAPH_KEY, layout.object_key([layout.SAVE_COUNTER]))
-  keys = [key for key in index.keys() if key not in own]
-  names = [key for key in keys if layout.ATTRIBUTES not in key]
-  by_name = set(index.values(names))
-  by_object = set(index.values([key for key in keys if layout.ATTRIBUTES in key]))
-  if len(by_name) + len(by_object) < len(keys) or not by_object <= by_name:
+  others = {layout.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY}
+  locations = index.locations()
+  names = [k for k in locations if layout.ATTRIBUTES not in k and k not in others]
+  objects = len(locations) - len(names) - len(others & locations.keys())
+  if not 0 < objects <= len(names) or names == [GLOBAL_STEP]:
     return None
-  return names if names != [GLOBAL_STEP] and by_object else None
+  by_place = {
+    place: key
+    for key, place in locations.items()
+    if layout.ATTRIBUTES in key and key not in others
+  }
+  places = list(map(locations.__getitem__, names))
+  found = dict(zip(names, map(by_place.get, places)))
+  is_paired = len(names) - list(found.values()).count(None) == objects
+  return found if is_paired and len(set(places)) == len(names) else None
+
+
+def has_no_others(
+  index: Index, graph: ObjectGraph, object_keys: Mapping[str, str | None]
+) -> bool:
+  """Whether an object graph stores nothing beside known variables.
+
+  Args:
+    index: lists the tensors of the checkpoint.
+    graph: its object graph.
+    object_keys: what `object_keys_by_name` returned.
+
+  Returns:
+    False also where the graph lacks one of them, or the counter of saves.
+  """
+  columns = graph.columns
+  stored = set(object_keys.values()) - {None}
+  if SAVE_COUNTER_KEY in index:
+    stored.add(SAVE_COUNTER_KEY)
+  return (
+    len(columns.keys) == len(stored)
+    and stored.issuperset(columns.keys)
+    and columns.attributes.count(layout.VARIABLE_VALUE) == len(stored)
+  )
 
 
 def read_object_graph(

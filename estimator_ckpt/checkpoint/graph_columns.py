@@ -1,28 +1,27 @@
 """An object graph as columns: what its objects store, and which lead to which.
 
 A graph of 100,000 variables has 200,000 nodes and more. An object for each would take
-ten times as long as these lists, which most questions are asked of. Nearly all nodes
-are spelled alike: a variable stores its value and nothing else, and other objects have
-children and nothing else. Regular expressions read thousands of such nodes at once, and
-check every length in them. Where one node of these is spelled otherwise, each is read
-by itself.
+ten times as long as these lists, which most questions are asked of.
+`estimator_ckpt.checkpoint.plain_nodes` reads most nodes of a large graph.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from estimator_ckpt import errors
-from estimator_ckpt.bundle import coding
+from estimator_ckpt.bundle import wire
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint.graph_nodes import Node, SlotVariable
+from estimator_ckpt.older_pythons import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
   from typing import Optional, Sequence, Tuple
+
+  from estimator_ckpt.checkpoint.plain_nodes import PlainNodes
 
   _Paths = Sequence[Optional[Tuple[str, ...]]]
 else:
@@ -30,48 +29,11 @@ else:
 
   _Paths = Sequence
 
-_NODES = 0x0A
-_CHILDREN = 0x0A
-_ATTRIBUTES = 0x12
+_NODES = 1 << 3 | 2
 _MAX_DEPTH = 1000
-# So many nodes are read at once. Less are read one by one, since the regular expressions
-# take as long to be compiled as some hundred nodes to be read.
-_BATCH = 4096
-_FEW = 200
-
-# A length below 1024, and any number. Whether they are whole varints, and the length is
-# the right one, is checked for all at once, which takes less than exact expressions do.
-_SIZE = rb"(.[\1-\7]?)"
-_NUMBER = rb"([\x80-\xff]*.)"
-# Names of variables, and of attributes in Python. Each ends in front of the next tag.
-_TEXT = rb"([^\0-\x1f]*)"
-# TensorFlow leaves an empty full name out.
-_VARIABLE = rb"(?s)\x12%b\n\x0eVARIABLE_VALUE(?:\x12%b%b)?\x1a%b%b" % (
-  _SIZE,
-  _SIZE,
-  _TEXT,
-  _SIZE,
-  _TEXT,
-)
-_HIGH_BYTES = bytes(range(128, 256))
-_VALUE_NAME_SIZE = 2 + len(layout_lib.VARIABLE_VALUE)
-_CHILD = rb"(?s)\n%b\x08%b\x12%b%b" % (_SIZE, _NUMBER, _SIZE, _TEXT)
-
-
-class _Lengths(dict):  # type: ignore[type-arg]
-  """How the length of a text is written: the varint; nothing for an empty text."""
-
-  def __missing__(self, size: int) -> bytes:
-    self[size] = written = coding.encode_varint(size) if size else b""
-    return written
-
-
-class _Sizes(dict):  # type: ignore[type-arg]
-  """The bytes of a field with a text: its tag, its length and itself."""
-
-  def __missing__(self, size: int) -> int:
-    self[size] = whole = 1 + len(coding.encode_varint(size)) + size if size else 0
-    return whole
+# A message of so many bytes is read by NumPy, whose import takes as long as to read it
+# node by node.
+_LARGE = 4 << 20
 
 
 class GraphColumns:
@@ -80,31 +42,63 @@ class GraphColumns:
   Attributes:
     count: how many nodes there are.
     owners: the node of each stored value.
-    attributes: what of the object each stored value is.
-    full_names: the variable's name of each stored value, or "".
-    keys: the checkpoint key of each stored value.
     parents: the nodes that have children.
-    ends: for each of these, the position behind its last edge in `names` and `children`.
-    names: the attribute name of each edge.
-    children: the node that each edge leads to.
     slots: the nodes that have slot variables, with these.
     valueless: the nodes that say that nothing is stored at or below them.
   """
 
-  def __init__(self) -> None:
-    """Columns without nodes."""
-    self.count = 0
-    self.owners: list[int] = []
-    self.attributes: list[str] = []
-    self.full_names: list[str] = []
-    self.keys: list[str] = []
-    self.parents: list[int] = []
-    self.ends: list[int] = []
-    self.names: list[str] = []
-    self.children: list[int] = []
+  def __init__(self, plain: PlainNodes | None = None) -> None:
+    """Columns without nodes, or of plain nodes alone."""
+    self._plain = plain
+    self.count = 0 if plain is None else plain.num_nodes
+    self.owners: list[int] = [] if plain is None else plain.owners.tolist()
+    self.parents: list[int] = [] if plain is None else plain.parents.tolist()
     self.slots: list[tuple[int, list[SlotVariable]]] = []
     self.valueless: list[int] = []
     self._found: dict[int, dict[str, int]] = {}
+
+  @cached_property
+  def attributes(self) -> list[str]:
+    """What of the object each stored value is."""
+    count = 0 if self._plain is None else len(self._plain.owners)
+    return [layout_lib.VARIABLE_VALUE] * count
+
+  @cached_property
+  def full_names(self) -> list[str]:
+    """The variable's name of each stored value, or ""."""
+    return [] if self._plain is None else self._plain.full_names.read()
+
+  @cached_property
+  def keys(self) -> list[str]:
+    """The checkpoint key of each stored value."""
+    return [] if self._plain is None else self._plain.keys.read()
+
+  @property
+  def names(self) -> list[str]:
+    """The attribute name of each edge."""
+    return self._edges[0]
+
+  @property
+  def children(self) -> list[int]:
+    """The node that each edge leads to."""
+    return self._edges[1]
+
+  @property
+  def ends(self) -> list[int]:
+    """For each parent, the position behind its last edge in `names` and `children`."""
+    return self._edges[2]
+
+  @cached_property
+  def _edges(self) -> tuple[list[str], list[int], list[int]]:
+    plain = self._plain
+    if plain is None:
+      return [], [], []
+    names, children = plain.names.read(), plain.children.tolist()
+    ends = plain.ends.tolist()
+    for start, end in zip([0, *ends], ends):
+      if end - start > 1 and len(set(names[start:end])) < end - start:
+        return _without_repeated(names, children, ends)
+    return names, children, ends
 
   @classmethod
   def of_nodes(cls, nodes: Sequence[Node]) -> GraphColumns:
@@ -125,33 +119,70 @@ class GraphColumns:
     Returns:
       The columns; None where the message is damaged, or has something beside nodes.
     """
-    columns = cls()
-    position, end = 0, len(data)
     try:
-      while position < end:
-        batch: list[bytes] = []
-        while position < end and len(batch) < _BATCH:
-          if data[position] != _NODES:
+      if len(data) >= _LARGE:
+        from estimator_ckpt.checkpoint import plain_nodes
+
+        plain = plain_nodes.read(data)
+        columns = None if plain is None else cls._of_plain(plain, parse)
+      else:
+        columns = cls()
+        for tag, message, _ in wire.scan(data):
+          if tag != _NODES:
             return None
-          size, start = data[position + 1], position + 2
-          if size > 127:
-            if data[start] < 128:
-              size, start = size & 127 | data[start] << 7, start + 1
-            else:
-              size, start = coding.read_varint(data, position + 1)
-          position = start + size
-          batch.append(data[start:position])
-        if position > end:
-          return None
-        if len(batch) < _FEW or not columns._add_alike(batch):
-          for message in batch:
-            columns.add(parse(message))
-    except (IndexError, errors.CorruptCheckpointError):
+          columns.add(parse(message))
+    except errors.CorruptCheckpointError:
       return None
-    return columns if columns._has_all() else None
+    return columns if columns is not None and columns._has_all() else None
+
+  @classmethod
+  def _of_plain(cls, plain: PlainNodes, parse: Callable[[bytes], Node]) -> GraphColumns:
+    """Columns of plain nodes, and between them others."""
+    if not plain.others:
+      return cls(plain)
+    known, columns = cls(plain), cls()
+    owner = parent = 0
+    for number, message in plain.others:
+      owner, parent = columns._extend(known, owner, parent, number)
+      columns.add(parse(message))
+    columns._extend(known, owner, parent, plain.num_nodes)
+    return columns
+
+  def _extend(
+    self, other: GraphColumns, owner: int, parent: int, count: int
+  ) -> tuple[int, int]:
+    """Adds those nodes of other columns that come before a number.
+
+    Args:
+      other: the other columns, whose nodes have the numbers they are to have here.
+      owner: where to begin in `owners` there.
+      parent: where to begin in `parents` there.
+      count: the number.
+
+    Returns:
+      Where to go on in `owners`, and where in `parents`.
+    """
+    owners = slice(owner, bisect.bisect_left(other.owners, count, owner))
+    parents = slice(parent, bisect.bisect_left(other.parents, count, parent))
+    first = other.ends[parent - 1] if parent else 0
+    ends = other.ends[parents]
+    edges = slice(first, ends[-1] if ends else first)
+    self.owners += other.owners[owners]
+    self.attributes.extend(other.attributes[owners])
+    self.full_names.extend(other.full_names[owners])
+    self.keys.extend(other.keys[owners])
+    self.parents += other.parents[parents]
+    self.ends.extend([end - first + len(self.children) for end in ends])
+    self.names.extend(other.names[edges])
+    self.children.extend(other.children[edges])
+    self.count = count
+    return owners.stop, parents.stop
 
   def _has_all(self) -> bool:
     """Whether all nodes that others refer to are there."""
+    plain = self._plain
+    if plain is not None:
+      return not len(plain.children) or int(plain.children.max()) < self.count
     referred = [self.children]
     for _, slots in self.slots:
       referred.append([slot.original_variable_node_id for slot in slots])
@@ -176,37 +207,6 @@ class GraphColumns:
       self.valueless.append(self.count)
     self.count += 1
 
-  def _add_alike(self, batch: Sequence[bytes]) -> bool:
-    """Adds nodes, by their messages, if all of them are spelled as most are."""
-    owners: list[int] = []
-    parents: list[int] = []
-    values: list[bytes] = []
-    links: list[bytes] = []
-    for number, message in enumerate(batch, self.count):
-      if message.startswith(b"\x12"):
-        owners.append(number)
-        values.append(message)
-      elif message.startswith(b"\n"):
-        parents.append(number)
-        links.append(message)
-      elif message:
-        return False
-    stored = _read_variables(values)
-    edges = _read_children(links)
-    if stored is None or edges is None:
-      return False
-    self.owners += owners
-    self.attributes += itertools.repeat(layout_lib.VARIABLE_VALUE, len(owners))
-    self.full_names += stored[0]
-    self.keys += stored[1]
-    behind = len(self.children)
-    self.parents += parents
-    self.names += edges[0]
-    self.children += edges[1]
-    self.ends += [behind + end for end in edges[2]]
-    self.count += len(batch)
-    return True
-
   def children_of(self, node_id: int) -> dict[str, int]:
     """The numbers of a node's children, by attribute name."""
     known = self._found.get(node_id)
@@ -214,10 +214,19 @@ class GraphColumns:
       place = bisect.bisect_left(self.parents, node_id)
       known = {}
       if place < len(self.parents) and self.parents[place] == node_id:
-        start, end = self.ends[place - 1] if place else 0, self.ends[place]
-        known = dict(zip(self.names[start:end], self.children[start:end]))
+        known = self._children_at(place)
       self._found[node_id] = known
     return known
+
+  def _children_at(self, place: int) -> dict[str, int]:
+    """The children of a parent, by its place in `parents`."""
+    plain = self._plain
+    if plain is not None and "_edges" not in vars(self):
+      # The names of all other edges need not be made.
+      edges = slice(int(plain.ends[place - 1]) if place else 0, int(plain.ends[place]))
+      return dict(zip(plain.names.read(edges), plain.children[edges].tolist()))
+    start, end = self.ends[place - 1] if place else 0, self.ends[place]
+    return dict(zip(self.names[start:end], self.children[start:end]))
 
   def lookup(self, path: Sequence[str]) -> int | None:
     """The number of the node at a path from the root, or None."""
@@ -243,6 +252,7 @@ class GraphColumns:
     edges = dict(zip(self.parents, zip(starts, self.ends)))
     children = self.children
     level, has_more, depth = [0], True, 0
+    parents = []
     while has_more:
       depth += 1
       if depth > _MAX_DEPTH:
@@ -250,6 +260,7 @@ class GraphColumns:
           f"the object graph nests objects deeper than {_MAX_DEPTH}"
         )
       has_more = False
+      parents += level
       below = []
       for node_id in level:
         start, end = edges.get(node_id, (0, 0))
@@ -262,7 +273,7 @@ class GraphColumns:
             if child in edges:
               below.append(child)
       level = below
-    return Paths(self.names, above, steps)
+    return Paths(self.names, above, steps, parents)
 
 
 class Paths(_Paths):
@@ -273,17 +284,22 @@ class Paths(_Paths):
   Attributes:
     above: the node in front of each node on its path; -1 where there is none.
     steps: the edge that leads from there, by its place in the columns.
+    parents: the nodes on paths, the root first, each behind those in front of it.
   """
 
-  def __init__(self, names: list[str], above: list[int], steps: list[int]):
+  def __init__(
+    self, names: list[str], above: list[int], steps: list[int], parents: list[int]
+  ):
     """Paths by their last steps.
 
     Args:
       names: the attribute name of each edge.
       above: see `above`.
       steps: see `steps`.
+      parents: see `parents`.
     """
     self._names = names
+    self.parents = parents
     self.above = above
     self.steps = steps
 
@@ -305,85 +321,16 @@ class Paths(_Paths):
     return tuple(reversed(path))
 
 
-def _read_variables(messages: Sequence[bytes]) -> tuple[list[str], list[str]] | None:
-  """The full names and the keys of nodes that store a variable's value alone.
-
-  Args:
-    messages: those of the nodes.
-
-  Returns:
-    None where any of them is spelled otherwise.
-  """
-  if not messages:
-    return [], []
-  found = re.findall(_VARIABLE, b"".join(messages))
-  if len(found) != len(messages):
-    return None
-  sizes, name_sizes, names, key_sizes, keys = zip(*found)
-  own = list(map(_FIELD.__getitem__, map(len, names)))
-  own_keys = list(map(_FIELD.__getitem__, map(len, keys)))
-  whole = [_VALUE_NAME_SIZE + name + key for name, key in zip(own, own_keys)]
-  # What has the length of each message is what stands in each.
-  if not (
-    all(keys)
-    and name_sizes == _lengths(map(len, names))
-    and key_sizes == _lengths(map(len, keys))
-    and sizes == _lengths(whole)
-    and list(map(_FIELD.__getitem__, whole)) == list(map(len, messages))
-  ):
-    return None
-  return coding.decode_texts(names), coding.decode_texts(keys)
-
-
-def _read_children(
-  messages: Sequence[bytes],
-) -> tuple[list[str], list[int], list[int]] | None:
-  """The children of nodes that have children alone.
-
-  Args:
-    messages: those of the nodes.
-
-  Returns:
-    The name of each edge, the number of the node it leads to, and for each message the
-    position behind its last edge. None where any of them is spelled otherwise.
-  """
-  if not messages:
-    return [], [], []
-  found = re.findall(_CHILD, b"".join(messages))
-  if not found:
-    return None
-  sizes, ids, name_sizes, names = zip(*found)
-  whole = [
-    1 + id_size + name
-    for id_size, name in zip(map(len, ids), map(_FIELD.__getitem__, map(len, names)))
+def _without_repeated(
+  names: Sequence[str], children: Sequence[int], ends: Sequence[int]
+) -> tuple[list[str], list[int], list[int]]:
+  """Leaves out all but the last of the edges of one node that have one name."""
+  own = [
+    dict(zip(names[start:end], children[start:end]))
+    for start, end in zip([0, *ends], ends)
   ]
-  if not (
-    all(names)
-    and name_sizes == _lengths(map(len, names))
-    and sizes == _lengths(whole)
-    # Of each number, the last byte alone is below 128.
-    and len(b"".join(ids).translate(None, _HIGH_BYTES)) == len(ids)
-  ):
-    return None
-  decoded = coding.decode_texts(names)
-  fields = list(map(_FIELD.__getitem__, whole))
-  ends = []
-  end = 0
-  for size in map(len, messages):
-    start = end
-    while size > 0 and end < len(fields):
-      size -= fields[end]
-      end += 1
-    # Each message has to end with an edge, and the names of its edges differ.
-    if size or end - start > 1 and len(set(decoded[start:end])) != end - start:
-      return None
-    ends.append(end)
-  return (decoded, coding.read_varints(ids), ends) if end == len(fields) else None
-
-
-_LENGTH = _Lengths()
-_FIELD = _Sizes()
-
-
-def _lengths(lengths: Iterable[int]) -> tuple[bytes, ...]:
-  return tuple(map(_LENGTH.__getitem__, lengths))
+  return (
+    list(itertools.chain.from_iterable(own)),
+    list(itertools.chain.from_iterable(edges.values() for edges in own)),
+    list(itertools.accumulate(map(len, own))),
+  )

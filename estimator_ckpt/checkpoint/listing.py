@@ -17,9 +17,9 @@ from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
-from estimator_ckpt.checkpoint import layout, tensor_names
+from estimator_ckpt.checkpoint import formats, layout, tensor_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
-from estimator_ckpt.checkpoint.object_paths import LatePaths, ObjectPaths
+from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.value_classes import NamedTuple
 
 TYPE_CHECKING = False
@@ -53,14 +53,14 @@ class SavedTensor(NamedTuple):
     keys: every key that its bytes have; those that are names come first.
     entry: where its bytes are, with its type and shape.
     slices: of a partitioned tensor, its parts.
-    paths: its `object_paths`, or what finds them when they are asked for.
+    paths: its `object_paths`, or what finds them by its keys when they are asked for.
   """
 
   name: str
   keys: tuple[str, ...]
   entry: BundleEntry
   slices: tuple[StoredPart, ...] = ()
-  paths: tuple[str, ...] | LatePaths = ()
+  paths: tuple[str, ...] | ObjectPaths = ()
 
   @property
   def object_paths(self) -> tuple[str, ...]:
@@ -68,7 +68,18 @@ class SavedTensor(NamedTuple):
 
     Components are escaped as they are in keys.
     """
-    return self.paths if isinstance(self.paths, tuple) else self.paths.found()
+    if isinstance(self.paths, tuple):
+      return self.paths
+    found = map(self.paths.of_value, self.object_keys)
+    return tuple(itertools.chain.from_iterable(found))
+
+  @property
+  def object_keys(self) -> tuple[str, ...]:
+    """Those of its keys that are objects', where its paths are found by them."""
+    keys = self.keys
+    if len(keys) < 3:
+      return keys[-1:]
+    return tuple(key for key in keys if _ATTRIBUTES in key)
 
   @property
   def parts(self) -> tuple[StoredPart, ...]:
@@ -130,8 +141,12 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
       values = [value for value in index.values(keys) if value is not None]
       found = _tensors(index, keys, list(zip(keys)), values, itertools.repeat(()))
       return sorted(found, key=operator.itemgetter(0))
-  named = tensor_names.named_tensors(index, graph)
   paths = ObjectPaths(graph) if graph is not None else None
+  if graph is not None and paths is not None:
+    paired = _listed_in_pairs(index, graph, paths)
+    if paired is not None:
+      return sorted(paired, key=operator.itemgetter(0))
+  named = tensor_names.named_tensors(index, graph)
   tensors, known = _listed_alone(index, named, paths)
   if tensors:
     rest = {key: index.location(key) for key in index.keys_besides(known)}
@@ -142,6 +157,36 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   # Of several tensors with one name, the first is that whose keys come first.
   tensors = _listed_together(index, index.locations(), named, paths)
   return sorted(tensors, key=operator.itemgetter(0))
+
+
+def _listed_in_pairs(
+  index: Index, graph: ObjectGraph, paths: ObjectPaths
+) -> list[SavedTensor] | None:
+  """The tensors of a dual checkpoint whose keys tell which names the objects have.
+
+  Returns:
+    None where the object graph has something beside these variables.
+  """
+  pairs = formats.object_keys_by_name(index)
+  if pairs is None or not formats.has_no_others(index, graph, pairs):
+    return None
+  counter = tensor_names.SAVE_COUNTER_KEY
+  names = [*pairs, layout.OBJECT_GRAPH_KEY]
+  keys: list[tuple[str, ...]]
+  keys = [(name, key) if key else (name,) for name, key in pairs.items()]
+  keys.append((layout.OBJECT_GRAPH_KEY,))
+  found = [() if key is None else paths for key in pairs.values()] + [()]
+  values = [value for value in index.values(names) if value is not None]
+  if counter in index:
+    # The step is the counter too, so it has one key more.
+    place = index.value(counter)
+    if place not in values:
+      return None
+    row = values.index(place)
+    name, *others = keys[row]
+    keys[row] = (name, *sorted([*others, counter]))
+    found[row] = paths
+  return _tensors(index, names, keys, values, found)
 
 
 def _listed_alone(
@@ -160,7 +205,7 @@ def _listed_alone(
   names: list[str] = []
   keys: list[tuple[str, ...]] = []
   values: list[bytes] = []
-  found: list[tuple[str, ...] | LatePaths] = []
+  found: list[tuple[str, ...] | ObjectPaths] = []
   places = zip(
     index.values([tensor.key for tensor in named]),
     index.values([tensor.bare_key or tensor.key for tensor in named]),
@@ -186,7 +231,7 @@ def _listed_alone(
     if paths is None or object_key is None:
       found.append(())
     elif attribute == layout.VARIABLE_VALUE and not suffix:
-      found.append(LatePaths(paths, key))
+      found.append(paths)
     else:
       found.append(tuple(_paths_of(tensor, paths)))
   return _tensors(index, names, keys, values, found), set(values)
@@ -197,7 +242,7 @@ def _tensors(
   names: Sequence[str],
   keys: Sequence[tuple[str, ...]],
   values: Sequence[bytes],
-  paths: Iterable[tuple[str, ...] | LatePaths],
+  paths: Iterable[tuple[str, ...] | ObjectPaths],
 ) -> list[SavedTensor]:
   """Tensors in one part, by the bytes of their entries."""
   entries = index.entries_at(values, [own[0] for own in keys])
@@ -245,9 +290,10 @@ def paths_follow(tensors: Iterable[SavedTensor]) -> bool:
   names: dict[str, str] = {}
   finder: ObjectPaths | None = None
   for tensor in tensors:
-    if isinstance(tensor.paths, LatePaths):
-      finder = tensor.paths.finder
-      names[tensor.paths.key] = tensor.name
+    if isinstance(tensor.paths, ObjectPaths):
+      finder = tensor.paths
+      for key in tensor.object_keys:
+        names[key] = tensor.name
     elif tensor.paths and any(
       _is_unexpected(path, tensor.name) for path in tensor.paths
     ):

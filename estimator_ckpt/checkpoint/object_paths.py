@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 
 from estimator_ckpt.checkpoint import layout
@@ -11,8 +12,6 @@ from estimator_ckpt.older_pythons import cached_property
 # An object graph is data: a few bytes of it can spell very long and very many paths.
 _MAX_PATH_LENGTH = 1024
 _MAX_PATHS = 8
-# The edges of objects with more than these are compared all at once.
-_MANY = 100
 
 
 class ObjectPaths:
@@ -29,37 +28,49 @@ class ObjectPaths:
 
   def __init__(self, graph: ObjectGraph):
     self._columns = graph.columns
-    self._nodes = dict(zip(self._columns.keys, self._columns.owners))
-    self._shortest = self._columns.paths()
-    self._steps = layout.escape_local_names(self._columns.names)
-    self._spelled: dict[int, str | None] = {0: ""}
 
   @cached_property
-  def _found(self) -> dict[int, list[str]]:
-    """The paths of each object that stores something, in the order of their edges."""
-    columns, steps = self._columns, self._steps
-    found: dict[int, list[str]] = {}
-    stores = set(columns.owners)
-    begin = 0
-    for parent, end in zip(columns.parents, columns.ends):
-      start: str | None = None
-      for place in range(begin, end):
-        child = columns.children[place]
-        if child not in stores:
-          continue
-        if start is None:
-          start = self._spell(parent)
-          if start is None:
-            break
-        path = start + steps[place]
+  def _nodes(self) -> dict[str, int]:
+    return dict(zip(self._columns.keys, self._columns.owners))
+
+  @cached_property
+  def _steps(self) -> list[str]:
+    return layout.escape_local_names(self._columns.names)
+
+  @cached_property
+  def _starts(self) -> dict[int, str]:
+    """The shortest path of each object that has children, with a slash behind it."""
+    shortest, steps = self._columns.paths(), self._steps
+    starts = {0: ""}
+    for node_id in shortest.parents[1:]:
+      path = f"{starts[shortest.above[node_id]]}{steps[shortest.steps[node_id]]}/"
+      starts[node_id] = path[-2 * _MAX_PATH_LENGTH :]
+    return starts
+
+  @cached_property
+  def _edges(self) -> tuple[list[int], list[int]]:
+    """The places of edges in the columns, by the nodes they lead to; and these nodes."""
+    children = self._columns.children
+    places = sorted(range(len(children)), key=children.__getitem__)
+    return places, list(map(children.__getitem__, places))
+
+  def _found(self, node_id: int) -> list[str]:
+    """The paths of an object, in the order of their edges."""
+    columns, (places, children) = self._columns, self._edges
+    found: list[str] = []
+    place = bisect.bisect_left(children, node_id)
+    while (
+      place < len(places) and children[place] == node_id and len(found) < _MAX_PATHS
+    ):
+      edge = places[place]
+      parent = columns.parents[bisect.bisect_right(columns.ends, edge)]
+      start = self._starts.get(parent)
+      if start is not None:
+        path = start + self._steps[edge]
         if len(path) > _MAX_PATH_LENGTH:
           path = "..." + path[-_MAX_PATH_LENGTH:]
-        paths = found.get(child)
-        if paths is None:
-          found[child] = [path]
-        elif len(paths) < _MAX_PATHS:
-          paths.append(path)
-      begin = end
+        found.append(path)
+      place += 1
     return found
 
   def follow(self, names: Mapping[str, str]) -> bool:
@@ -72,35 +83,25 @@ class ObjectPaths:
       Whether all paths of these objects are, for certain, the name below `var_list/`, or
       the nested path that the name's scopes spell, or that of the counter of saves.
     """
-    columns, steps = self._columns, self._steps
-    by_node = dict(zip(map(self._nodes.__getitem__, names), names.values()))
-    if not by_node.keys() <= set(columns.children):
-      return False  # Slot variables have no parent.
+    columns, names_of_steps, steps = self._columns, self._columns.names, self._steps
+    by_node = dict(zip(columns.owners, map(names.get, columns.keys)))
     called = list(map(by_node.get, columns.children))
-    flat = layout.VAR_LIST + "/"
+    if not (set(by_node.values()) - {None}).issubset(called):
+      return False  # Slot variables have no parent.
+    starts: list[str] = []
     begin = 0
     for parent, end in zip(columns.parents, columns.ends):
-      places = range(begin, end)
-      if end - begin > _MANY and self._spell(parent) == flat:
-        # Most often of all variables, so that no path needs to be made.
-        if called[begin:end] == columns.names[begin:end]:
-          if max(map(len, steps[begin:end])) + len(flat) <= _MAX_PATH_LENGTH:
-            places = range(0)
-      for place in places:
-        name = called[place]
-        if name is None:
-          continue
-        start = self._spell(parent)
-        if start is None:
-          return False
-        path = start + steps[place]
-        if len(path) > _MAX_PATH_LENGTH or not (
-          columns.names[place] == name
-          if start == flat
-          else path in (layout.nested_path(name), layout.SAVE_COUNTER)
-        ):
-          return False
+      # Nothing follows from the path of an object that has none.
+      starts += [self._starts.get(parent, "\0")] * (end - begin)
       begin = end
+    flat = layout.VAR_LIST + "/"
+    for start, step, name, said in zip(starts, steps, called, names_of_steps):
+      if name is None:
+        continue
+      path = start + step
+      follows = said == name if start == flat else path == layout.nested_path(name)
+      if len(path) > _MAX_PATH_LENGTH or not (follows or path == layout.SAVE_COUNTER):
+        return False
     return True
 
   def of(self, key: str) -> list[str]:
@@ -115,7 +116,7 @@ class ObjectPaths:
       a key that the graph does not have. Beyond some number they are left out, and
       beyond some length their beginning is.
     """
-    paths = self._found.get(self._nodes.get(key, -1), [])
+    paths = self._found(self._nodes.get(key, -1))
     if len(paths) == 2:  # most often; to compare takes less than to sort
       first, second = paths
       in_order = _plainness(first) <= _plainness(second)
@@ -134,48 +135,7 @@ class ObjectPaths:
     own = self.of(key) or [key.rpartition(layout.ATTRIBUTES)[0]]
     return own if all(own) else [path for path in own if path]
 
-  def _spell(self, node_id: int) -> str | None:
-    """The shortest path of a node, with a slash behind it, made once for all children."""
-    spelled = self._spelled
-    if node_id in spelled:
-      return spelled[node_id]
-    above = self._shortest.above
-    below = []
-    while node_id not in self._spelled:
-      if above[node_id] < 0:
-        self._spelled[node_id] = None
-        break
-      below.append(node_id)
-      node_id = above[node_id]
-    path = self._spelled[node_id]
-    for node_id in reversed(below):
-      if path is not None:
-        path = f"{path}{self._steps[self._shortest.steps[node_id]]}/"
-        path = path[-2 * _MAX_PATH_LENGTH :]
-      self._spelled[node_id] = path
-    return path
-
 
 def _plainness(path: str) -> tuple[bool, int, str]:
   is_number = path[-1:].isdigit() and path.rpartition("/")[2].isdigit()
   return (is_number, path.count("/"), path)
-
-
-class LatePaths:
-  """The paths of a variable, found when they are asked for.
-
-  Attributes:
-    finder: finds them.
-    key: the checkpoint key of its value.
-  """
-
-  __slots__ = ("finder", "key")
-
-  def __init__(self, finder: ObjectPaths, key: str):
-    """Finds nothing yet."""
-    self.finder = finder
-    self.key = key
-
-  def found(self) -> tuple[str, ...]:
-    """The paths; see `ObjectPaths.of_value`."""
-    return tuple(self.finder.of_value(self.key))

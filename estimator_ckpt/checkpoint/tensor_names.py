@@ -265,15 +265,6 @@ class _ObjectTensors:
     }
 
   @cached_property
-  def _in_dicts(self) -> dict[str, tuple[int, str]]:
-    """What a dict of names has, by key: the node and the name."""
-    return {
-      layout_lib.object_key((own, name)): (node_id, name)
-      for own, children in self._dicts_of_names.items()
-      for name, node_id in children.items()
-    }
-
-  @cached_property
   def _paths(self) -> Sequence[layout_lib.Path | None]:
     return self._columns.paths()
 
@@ -365,12 +356,13 @@ class _ObjectTensors:
     ]
 
   def _path_name(self, node_id: int, attribute: str, own_key: str) -> str:
-    if attribute == layout_lib.VARIABLE_VALUE:
-      in_dict, name = self._in_dicts.get(own_key, (None, ""))
-      if in_dict == node_id:
-        return name
     key = layout_lib.parse_object_key(own_key)
     path: Sequence[str]
+    if attribute == layout_lib.VARIABLE_VALUE and key is not None:
+      own, name = key.path if len(key.path) == 2 else ("", "")
+      is_spelled = own_key == layout_lib.object_key((own, name))
+      if is_spelled and self._dicts_of_names.get(own, {}).get(name) == node_id:
+        return name
     if key is not None and key.slot is not None:
       # A slot variable has no parent, and so no path.
       path = (*key.path, key.slot)
@@ -437,9 +429,9 @@ class _ObjectTensors:
         optimizers = slots.setdefault(role.of, {})
         optimizers.setdefault((role.optimizer, role.instance), {})[role.slot] = name
     renamed = _tf1_slot_names(slots, set(names))
-    said = set(self._in_dicts.values())
+    said = self._dicts_of_names.values()
     for position, (node_id, name) in enumerate(zip(nodes, names)):
-      if (node_id, name) not in said:
+      if not any(children.get(name) == node_id for children in said):
         names[position] = renamed.get(name, name)
 
 

@@ -16,7 +16,7 @@ from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint import tensor_names
-from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.formats import CheckpointFormat, has_no_others
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
@@ -81,7 +81,7 @@ def plan_names_alone(index: Index, names: Sequence[str]) -> RewritePlan:
 
   Args:
     index: the checkpoint's index; it is only read.
-    names: its names, as `formats.names_by_keys` found them, the step among them.
+    names: its names, as `formats.object_keys_by_name` finds them, the step among them.
 
   Returns:
     What the result has, and what it leaves out.
@@ -91,6 +91,34 @@ def plan_names_alone(index: Index, names: Sequence[str]) -> RewritePlan:
   plan = RewritePlan(CheckpointFormat.TF1, dict(zip(names, names)), left_out=left_out)
   rewrite_plan.check_complete(plan, index)
   return rewrite_plan.with_notes(plan, _notes(index, plan, (), names))
+
+
+def plan_objects_alone(
+  index: Index, graph: ObjectGraph, names: Mapping[str, str | None]
+) -> RewritePlan | None:
+  """Plans a conversion from dual to TF2 as `plan_conversion` does, in less time.
+
+  Args:
+    index: the checkpoint's index; it is only read.
+    graph: its object graph.
+    names: what `formats.object_keys_by_name` returned, the step among them.
+
+  Returns:
+    What the result has; None where the object graph has to be edited, or has something
+    beside these variables.
+  """
+  said = dict(zip(graph.columns.keys, graph.columns.full_names))
+  if SAVE_COUNTER_KEY not in said or not has_no_others(index, graph, names):
+    return None
+  if any(key is not None and said[key] != name for name, key in names.items()):
+    return None
+  kept = [key or name for name, key in names.items()]
+  kept += [SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
+  keys = dict(zip(kept, kept))
+  keys.setdefault(GLOBAL_STEP, names[GLOBAL_STEP] or GLOBAL_STEP)
+  plan = RewritePlan(CheckpointFormat.TF2, keys)
+  rewrite_plan.check_complete(plan, index)
+  return plan
 
 
 def new_names(

@@ -126,11 +126,10 @@ def convert(
   names = NameMap.parse(name_map)
 
   def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
-    as_they_are = (
-      to is CheckpointFormat.TF1 and not names and partition_strategy is None
-    )
-    if as_they_are and read.names and roles_lib.GLOBAL_STEP in read.index:
-      return conversion_plan.plan_names_alone(read.index, read.names)
+    if not names and partition_strategy is None:
+      found = _plan_dual(read, to)
+      if found is not None:
+        return found
     plan = conversion_plan.plan_conversion(
       read.index,
       read.graph,
@@ -154,6 +153,19 @@ def convert(
     dry_run=dry_run,
     progress=progress,
   )
+
+
+def _plan_dual(
+  read: write_lib.SourceCheckpoint, to: CheckpointFormat
+) -> rewrite_plan.RewritePlan | None:
+  """Plans to leave one half of a dual checkpoint out, if nothing else is to change."""
+  if not read.names or roles_lib.GLOBAL_STEP not in read.names:
+    return None
+  if to is CheckpointFormat.TF1:
+    return conversion_plan.plan_names_alone(read.index, list(read.names))
+  if to is CheckpointFormat.TF2 and read.graph is not None:
+    return conversion_plan.plan_objects_alone(read.index, read.graph, read.names)
+  return None
 
 
 def _convert_keras(

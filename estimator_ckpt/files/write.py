@@ -79,9 +79,9 @@ class SourceCheckpoint:
     return formats.read_object_graph(self.prefix, self.index, self.shards)
 
   @cached_property
-  def names(self) -> list[str] | None:
-    """The names of a dual checkpoint, if its keys tell them; see `names_by_keys`."""
-    return formats.names_by_keys(self.index)
+  def names(self) -> dict[str, str | None] | None:
+    """See `formats.object_keys_by_name`."""
+    return formats.object_keys_by_name(self.index)
 
   @property
   def format(self) -> CheckpointFormat:

@@ -110,11 +110,14 @@ _STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 @pytest.mark.parametrize(
   "places, expected",
   [
-    ({"v": 1, _V: 1}, ["v"]),
-    ({"v": 1, _V: 1, "global_step": 2, _COUNTER_KEY: 2}, ["global_step", "v"]),
-    ({"v": 1, _V: 1, _COUNTER_KEY: 3}, ["v"]),
+    ({"v": 1, _V: 1}, {"v": _V}),
+    (
+      {"v": 1, _V: 1, "global_step": 2, _COUNTER_KEY: 2},
+      {"global_step": None, "v": _V},
+    ),
+    ({"v": 1, _V: 1, _COUNTER_KEY: 3}, {"v": _V}),
     # What the object graph does not have stays under its name.
-    ({"v": 1, _V: 1, "w": 2}, ["v", "w"]),
+    ({"v": 1, _V: 1, "w": 2}, {"v": _V, "w": None}),
     ({"v": 1, _V: 1, "iterator/.ATTRIBUTES/STATE": 2}, None),
     ({_V: 1}, None),
     ({"v": 1}, None),
@@ -129,9 +132,9 @@ def test_the_keys_alone_tell_the_names_of_a_dual_checkpoint(places, expected):
   index = Index()
   for key, place in places.items():
     index.put(key, BundleEntry(1, (), 0, 4 * place, 4, place))
-  assert formats.names_by_keys(index) is None  # It has no object graph.
+  assert formats.object_keys_by_name(index) is None  # It has no object graph.
   index.put(layout.OBJECT_GRAPH_KEY, BundleEntry(dtypes.STRING, (), 0, 0, 4, 9))
-  assert formats.names_by_keys(index) == expected
+  assert formats.object_keys_by_name(index) == expected
   if expected is not None:
     said = _graph(Attribute("VARIABLE_VALUE", "another_name", _V))
     assert formats.format_of(index, said) is CheckpointFormat.DUAL

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from estimator_ckpt import errors
 from estimator_ckpt.bundle import wire
-from estimator_ckpt.checkpoint import graph_columns, graph_nodes, layout
+from estimator_ckpt.checkpoint import graph_columns, graph_nodes, layout, plain_nodes
 from estimator_ckpt.checkpoint.graph_columns import GraphColumns
 from estimator_ckpt.checkpoint.object_graph import (
   Attribute,
@@ -34,15 +34,17 @@ _NODES = _PLAIN_NODES | st.builds(
   slot_variables=st.lists(st.builds(SlotVariable, _IDS, _TEXT, _IDS), max_size=2),
   has_checkpoint_values=st.sampled_from([None, True]),
 )
+_COLUMNS = ["count", "owners", "attributes", "full_names", "keys", "parents", "ends"]
+_COLUMNS += ["names", "children", "slots", "valueless"]
 _NAMES = [f"net/block_{i % 7}/layer_{i}/kernel" for i in range(300)]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _many():
-  """Few nodes are read as many are."""
-  before, graph_columns._FEW = graph_columns._FEW, 0
+  """Small graphs are read as large ones are."""
+  before, graph_columns._LARGE = graph_columns._LARGE, 0
   yield
-  graph_columns._FEW = before
+  graph_columns._LARGE = before
 
 
 def _nodes(data: bytes) -> list[Node] | None:
@@ -57,7 +59,7 @@ def _nodes(data: bytes) -> list[Node] | None:
 
 def _assert_same(columns: GraphColumns, nodes: list[Node]) -> None:
   expected = GraphColumns.of_nodes(nodes)
-  for name in vars(expected):
+  for name in _COLUMNS:
     assert getattr(columns, name) == getattr(expected, name), name
 
 
@@ -109,13 +111,30 @@ def test_damaged_bytes_are_read_as_node_by_node_or_left_to_that(seed):
     b"\x08\x01\x12\x81\x01w",  # So does a length.
     b"\x08\x01\x12\x02w",
     b"\x08\x01\x12\x01w\x10\x01",
+    b"\x08\x81\x80\x80\x80\x80\x00\x12\x01w",  # A number longer than any.
   ],
 )
 def test_an_edge_that_only_looks_like_one_is_left_to_the_reader_of_nodes(edge):
-  assert graph_columns._read_children([b"\n%c%b" % (len(edge), edge)]) is None
-  good = b"\x08\x01\x12\x01w"
-  found = graph_columns._read_children([b"\n%c%b" % (len(good), good)])
-  assert found == (["w"], [1], [1])
+  def read(edge: bytes) -> plain_nodes.PlainNodes:
+    node = b"\n%c%b" % (len(edge), edge)
+    found = plain_nodes.read(b"\n%c%b" % (len(node), node))
+    assert found is not None
+    return found
+
+  assert [number for number, _ in read(edge).others] == [0]
+  good = read(b"\x08\x01\x12\x01w")
+  assert (good.names.read(), good.children.tolist(), good.others) == (["w"], [1], [])
+
+
+def test_of_edges_with_one_name_the_last_one_counts():
+  edges = b"".join(
+    b"\n\x05\x08%c\x12\x01%b" % (c, n) for c, n in [(1, b"w"), (2, b"v")]
+  )
+  edges += b"\n\x05\x08\x02\x12\x01w"
+  data = b"\n%c%b\n\0\n\0" % (len(edges), edges)
+  columns = GraphColumns.read(data, graph_nodes.parse_node)
+  assert columns is not None
+  assert (columns.names, columns.children, columns.ends) == (["w", "v"], [2, 2], [2])
 
 
 def test_a_damaged_graph_has_the_error_of_its_first_damaged_node():

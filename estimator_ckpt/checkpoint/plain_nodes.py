@@ -1,0 +1,232 @@
+"""The nodes of a large object graph that are spelled as most are, read all at once.
+
+A variable stores its value and nothing else; most other objects have children and nothing
+else. Python walks from node to node and from edge to edge, and NumPy finds in all of them
+at once where numbers and texts stand. TextSpans are made when they are asked for. To import
+NumPy takes as long as to read some 20,000 nodes one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from estimator_ckpt.bundle import coding
+from estimator_ckpt.checkpoint.layout import VARIABLE_VALUE
+from estimator_ckpt.errors import CorruptCheckpointError
+from estimator_ckpt.value_classes import NamedTuple
+
+# Tags: field number * 8 + wire type (0 a varint, 2 length-delimited). A graph consists of
+# fields 1, its nodes, and so does a node that has children alone.
+_FIELD_1 = 1 << 3 | 2
+_ATTRIBUTES = 2 << 3 | 2
+_NODE_ID = 1 << 3
+_TEXT_2 = 2 << 3 | 2
+_TEXT_3 = 3 << 3 | 2
+# What the attribute of a variable begins with.
+_VALUE_NAME = b"\n%c%b" % (len(VARIABLE_VALUE), VARIABLE_VALUE.encode())
+# Lengths and node numbers of more bits are nobody's.
+_MAX_BITS = 28
+_TOO_LARGE = 1 << 40
+
+
+class TextSpans(NamedTuple):
+  """Where texts stand in the bytes of a graph.
+
+  Attributes:
+    data: the bytes.
+    starts: where each begins.
+    stops: the position behind it.
+  """
+
+  data: bytes
+  starts: np.ndarray
+  stops: np.ndarray
+
+  def read(self, places: slice = slice(None)) -> list[str]:
+    """The texts, or some of them."""
+    data = self.data
+    spans = zip(self.starts[places].tolist(), self.stops[places].tolist())
+    return coding.decode_texts([data[start:stop] for start, stop in spans])
+
+
+class PlainNodes(NamedTuple):
+  """What plain nodes have, each column in the order of the nodes' numbers.
+
+  Attributes:
+    num_nodes: how many nodes there are, with those that are not plain.
+    owners: the nodes that store a variable's value.
+    full_names: the name of each of these variables, or "".
+    keys: the checkpoint key of each.
+    parents: the nodes that have children.
+    ends: for each of these, the position behind its last edge in `names` and `children`.
+    names: the attribute name of each edge.
+    children: the node that each edge leads to.
+    others: the number and the message of each node that is not plain.
+  """
+
+  num_nodes: int
+  owners: np.ndarray
+  full_names: TextSpans
+  keys: TextSpans
+  parents: np.ndarray
+  ends: np.ndarray
+  names: TextSpans
+  children: np.ndarray
+  others: list[tuple[int, bytes]]
+
+
+def read(data: bytes) -> PlainNodes | None:
+  """Reads the plain nodes of an object graph.
+
+  Args:
+    data: the message's bytes.
+
+  Returns:
+    What they have; None where the message is damaged, or has something beside nodes. A
+    damaged node is one of the others.
+  """
+  try:
+    fields, _, reached = _walk(data, [(0, len(data))])
+  except (IndexError, CorruptCheckpointError):
+    return None
+  if reached != [len(data)]:
+    return None
+  file = np.frombuffer(data, np.uint8)
+  sizes, starts = _varints(file, np.array(fields) + 1)
+  if int(sizes.max()) >= _TOO_LARGE:
+    return None
+  return _read_nodes(data, file, starts, starts + sizes)
+
+
+def _read_nodes(
+  data: bytes, file: np.ndarray, starts: np.ndarray, stops: np.ndarray
+) -> PlainNodes:
+  """Reads the nodes whose messages stand at these places."""
+  has_some = stops > starts
+  first = file.take(starts, mode="clip")
+  is_plain = ~has_some
+
+  owners = np.flatnonzero(has_some & (first == _ATTRIBUTES))
+  is_value, name_spans, key_spans = _values(file, starts[owners], stops[owners])
+  is_plain[owners] = is_value
+
+  parents = np.flatnonzero(has_some & (first == _FIELD_1))
+  bounds = zip(starts[parents].tolist(), stops[parents].tolist())
+  fields, counts, reached = _walk(data, bounds)
+  is_edge, children, step_spans = _edges(file, np.array(fields, np.int64))
+  edge_counts = np.array(counts, np.int64)
+  has_edges_alone = np.array(reached, np.int64) == stops[parents]
+  if len(parents):
+    has_edges_alone &= np.logical_and.reduceat(
+      is_edge, np.cumsum(edge_counts) - edge_counts
+    )
+  is_plain[parents] = has_edges_alone
+
+  of_plain = np.repeat(has_edges_alone, edge_counts)
+  others = np.flatnonzero(~is_plain).tolist()
+  return PlainNodes(
+    len(starts),
+    owners[is_value],
+    TextSpans(data, *name_spans[:, is_value]),
+    TextSpans(data, *key_spans[:, is_value]),
+    parents[has_edges_alone],
+    np.cumsum(edge_counts[has_edges_alone]),
+    TextSpans(data, *step_spans[:, of_plain]),
+    children[of_plain],
+    [(number, data[starts[number] : stops[number]]) for number in others],
+  )
+
+
+def _walk(
+  data: bytes, spans: Iterable[tuple[int, int]]
+) -> tuple[list[int], list[int], list[int]]:
+  """Finds the fields 1 that messages begin with.
+
+  Args:
+    data: the bytes.
+    spans: where each message begins, and the position behind it.
+
+  Returns:
+    Where these fields begin; how many each message has; and the position behind the last
+    of each.
+  """
+  fields: list[int] = []
+  counts = []
+  reached = []
+  for position, stop in spans:
+    before = len(fields)
+    while position < stop and data[position] == _FIELD_1:
+      fields.append(position)
+      size = data[position + 1]
+      if size > 127:
+        size, position = coding.read_varint(data, position + 1)
+        position += size
+      else:
+        position += 2 + size
+    counts.append(len(fields) - before)
+    reached.append(position)
+  return fields, counts, reached
+
+
+def _values(
+  file: np.ndarray, starts: np.ndarray, stops: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Reads nodes that begin with an attribute.
+
+  Returns:
+    Whether each stores a variable's value and nothing else; where the full names begin
+    and end; and where the keys do.
+  """
+  size, at = _varints(file, starts + 1)
+  is_value = at + size == stops
+  for byte in _VALUE_NAME:
+    is_value &= file.take(at, mode="clip") == byte
+    at = at + 1
+  # TensorFlow leaves an empty full name out.
+  has_name = file.take(at, mode="clip") == _TEXT_2
+  size, name = _varints(file, at + 1)
+  name = np.where(has_name, name, at)
+  name_end = np.where(has_name, name + size, at)
+  is_value &= file.take(name_end, mode="clip") == _TEXT_3
+  size, key = _varints(file, name_end + 1)
+  is_value &= (key + size == stops) & (size > 0)
+  return is_value, np.stack([name, name_end]), np.stack([key, stops])
+
+
+def _edges(
+  file: np.ndarray, fields: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Reads fields 1 as edges.
+
+  Returns:
+    Whether each is an edge with a number and a name; the number of the node it leads to;
+    and where the names begin and end.
+  """
+  size, at = _varints(file, fields + 1)
+  stops = at + size
+  is_edge = file.take(at, mode="clip") == _NODE_ID
+  children, at = _varints(file, at + 1)
+  is_edge &= (children < _TOO_LARGE) & (file.take(at, mode="clip") == _TEXT_2)
+  size, name = _varints(file, at + 1)
+  is_edge &= (name + size == stops) & (size > 0)
+  return is_edge, children, np.stack([name, stops])
+
+
+def _varints(file: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The numbers at these positions, or some that no length is; and what is behind."""
+  byte = file.take(at, mode="clip").astype(np.int64)
+  numbers, at = byte & 127, at + 1
+  goes_on = np.flatnonzero(byte > 127)
+  shift = 7
+  while len(goes_on):
+    if shift == _MAX_BITS:
+      numbers[goes_on] = _TOO_LARGE
+      break
+    byte = file.take(at[goes_on], mode="clip").astype(np.int64)
+    numbers[goes_on] |= (byte & 127) << shift
+    at[goes_on] += 1
+    goes_on = goes_on[byte > 127]
+    shift += 7
+  return numbers, at
