@@ -117,7 +117,9 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
     )
     if name and attribute in _FIRST_KEY and key != SAVE_COUNTER_KEY
   ]
-  if any(name != GLOBAL_STEP for name in names) and None not in index.values(names):
+  variables = [name for name in names if name != GLOBAL_STEP]
+  # In a TF2 checkpoint, the first one is missing already.
+  if variables and variables[0] in index and None not in index.values(names):
     return CheckpointFormat.DUAL
   is_dual = object_keys_by_name(index) is not None
   return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
@@ -140,20 +142,17 @@ def object_keys_by_name(index: Index) -> dict[str, str | None] | None:
   if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
     return None
   others = {layout.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY}
-  locations = index.locations()
-  names = [k for k in locations if layout.ATTRIBUTES not in k and k not in others]
-  objects = len(locations) - len(names) - len(others & locations.keys())
-  if not 0 < objects <= len(names) or names == [GLOBAL_STEP]:
+  keys = [key for key in index.keys() if key not in others]
+  names = [key for key in keys if layout.ATTRIBUTES not in key]
+  if not len(names) < len(keys) <= 2 * len(names) or names == [GLOBAL_STEP]:
     return None
-  by_place = {
-    place: key
-    for key, place in locations.items()
-    if layout.ATTRIBUTES in key and key not in others
-  }
-  places = list(map(locations.__getitem__, names))
+  object_keys = [key for key in keys if layout.ATTRIBUTES in key]
+  places = index.values(names)
+  by_place = dict(zip(index.values(object_keys), object_keys))
   found = dict(zip(names, map(by_place.get, places)))
-  is_paired = len(names) - list(found.values()).count(None) == objects
-  return found if is_paired and len(set(places)) == len(names) else None
+  paired = len(names) - list(found.values()).count(None)
+  is_paired = paired == len(object_keys) and len(set(places)) == len(names)
+  return found if is_paired else None
 
 
 def has_no_others(
