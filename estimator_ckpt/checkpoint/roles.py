@@ -169,25 +169,22 @@ class _Classifier:
       list
     )
     # Of 100,000 names most are plain ones, with a few last words in common.
-    parted = [name.rpartition("/") for name in self._names]
-    plain = {
-      last: not self._has_keras and _is_plain(last)
-      for last in {last for _, _, last in parted}
-    }
+    lasts = [name.rpartition("/")[2] for name in self._names]
+    plain = {last: not self._has_keras and _is_plain(last) for last in set(lasts)}
     # Variables with something below them.
-    held = self._known.intersection([stem for stem, _, _ in parted])
+    held = self._known.intersection(name.rpartition("/")[0] for name in self._names)
     roles = dict.fromkeys(self._names, _VARIABLE)
-    for name, (stem, _, last) in zip(self._names, parted):
+    for name, last in zip(self._names, lasts):
       if (
         plain[last]
-        and not (held and stem in held)
+        and not (held and name[: -len(last) - 1] in held)
         and not (name[:1] == "_" and name.startswith(_GRAPH_KEY))
       ):
         continue
       role = self._role(name)
       if role.kind is RoleKind.SLOT and role.slot is None:
         assert role.of is not None and role.optimizer is not None
-        group = (stem, role.of, role.optimizer)
+        group = (name.rpartition("/")[0], role.of, role.optimizer)
         slots[group].append((_number(last)[1], name))
       roles[name] = role
     for (_, _, optimizer), members in slots.items():

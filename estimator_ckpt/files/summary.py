@@ -199,8 +199,14 @@ def inspect_checkpoint(
     graph = formats.read_object_graph(prefix, index, shards)
   except CheckpointError as error:
     problems.append(f"the object graph cannot be read: {error}")
-  has_graph = layout.OBJECT_GRAPH_KEY in index
   tensors = saved_tensors(index, graph)
+  if graph is None and layout.OBJECT_GRAPH_KEY in index:
+    found = _keyed(index)
+  else:
+    found = formats.format_of(index, graph)
+  data_files = _data_files(shards, index, tensors, names)
+  producer, is_v1 = index.header.producer, index.v1 is not None
+  del index  # A tenth of the memory, which the roles can have.
   step_tensor = find_step(tensors)
   step = None
   if step_tensor is not None:
@@ -210,18 +216,18 @@ def inspect_checkpoint(
       problems.append(f"the step cannot be read: {error}")
   return CheckpointSummary(
     prefix,
-    formats.format_of(index, graph) if graph or not has_graph else _keyed(index),
+    found,
     tensorflow_version(prefix),
-    index.header.producer,
+    producer,
     step,
     step_tensor.key if step_tensor is not None else None,
-    0 if index.v1 is not None else files.size(index_path(prefix)),
-    _data_files(shards, index, tensors, names),
+    0 if is_v1 else files.size(index_path(prefix)),
+    data_files,
     tuple(tensors),
     tuple(classify(tensors, graph)),
     graph,
     tuple(problems),
-    index.v1 is not None,
+    is_v1,
   )
 
 
