@@ -21,7 +21,7 @@ _ADAM = golden.path("tf1.15/adam_dense")
 _ALLOWED = frozenset(
   "__future__ argparse bisect collections contextlib copy copyreg enum errno fcntl"
   " functools gc genericpath gettext google google_crc32c heapq importlib importlib.util io itertools"
-  " keyword locale marshal math operator os posix posixpath re reprlib sre_compile sre_constants"
+  " keyword marshal math operator os posix posixpath re reprlib sre_compile sre_constants"
   " sre_parse stat struct textwrap time types warnings weakref zipimport".split()
 )
 
