@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 
 from estimator_ckpt.bundle import checksum, coding, table
+from estimator_ckpt.bundle.memo import Memo
 from estimator_ckpt.value_classes import NamedTuple
 
 BLOCK_SIZE = 262144
@@ -165,15 +166,12 @@ def count_items(
   return min(low + 1, len(ends))
 
 
-class _Heads(dict):  # type: ignore[type-arg]
+def _head(sizes: tuple[int, int, int]) -> bytes:
   """What stands in front of a key: the sizes of what it shares, the rest and the value."""
-
-  def __missing__(self, sizes: tuple[int, int, int]) -> bytes:
-    self[sizes] = head = b"".join(map(coding.encode_varint, sizes))
-    return head
+  return b"".join(map(coding.encode_varint, sizes))
 
 
-_HEAD = _Heads()
+_HEAD = Memo(_head)
 
 
 def _shared_sizes(keys: Sequence[bytes], sizes: Sequence[int]) -> list[int]:
