@@ -120,24 +120,19 @@ def read_varints(varints: Sequence[bytes]) -> list[int]:
   return numbers
 
 
-def encode_varints(values: Sequence[int]) -> list[bytes]:
-  """Many non-negative integers below 2**64, each as a varint.
+def first_varints(count: int) -> list[bytes]:
+  """The varints of 0, 1 and so on, in a tenth of the time of one by one.
 
   Args:
-    values: the numbers, in any order; those that follow each other cost least.
+    count: how many.
 
-  Returns:
-    What `encode_varint` makes of each.
-
-  >>> [varint.hex() for varint in encode_varints([5, 300])]
-  ['05', 'ac02']
+  >>> [varint.hex() for varint in first_varints(3)]
+  ['00', '01', '02']
   """
-  # Many numbers have all but the low seven bits in common.
-  high = {value: encode_varint(value) for value in {value >> 7 for value in values}}
-  return [
-    _ONE_BYTE[value] if value < 128 else _FIRST_BYTE[value & 127] + high[value >> 7]
-    for value in values
-  ]
+  varints = list(_ONE_BYTE)
+  for rest in map(encode_varint, range(1, -(-count // 128))):
+    varints += [low + rest for low in _FIRST_BYTE]
+  return varints[:count]
 
 
 def decode_texts(values: Sequence[bytes]) -> list[str]:

@@ -5,72 +5,105 @@ The fields are those of `estimator_ckpt.checkpoint.graph_nodes`.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from estimator_ckpt.bundle import coding
+from estimator_ckpt.bundle.memo import Memo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-  from typing import Any
+  from typing import IO, Any
 
 # So many are written at once, since what all consist of would take much memory.
 _BATCH = 4096
 
 
-def write_graph(
-  ends: Sequence[int],
-  steps: Sequence[str],
-  children: Sequence[int],
-  attributes: Sequence[str],
-  full_names: Sequence[str],
-  keys: Sequence[str],
-) -> bytes:
-  """Writes a graph: nodes that have children, then nodes that store one value each.
+def write_scopes(
+  file: IO[bytes],
+  scopes: Iterable[str],
+  paths: Iterable[str],
+  numbers: Iterable[bytes],
+) -> None:
+  """Writes the root, and a node for each scope.
 
   Args:
-    ends: for each node of the first kind, the position behind its last edge.
-    steps: the attribute name of each edge.
-    children: the number of the node that each edge leads to.
-    attributes: for each node of the second kind, what of its object is stored.
+    file: is written to.
+    scopes: each has an object below it.
+    paths: of all objects below the root and the scopes.
+    numbers: the number of each node, as a varint.
+  """
+  edges: dict[str, list[bytes]] = {scope: [] for scope in ["", *scopes]}
+  for own_paths, own_numbers in _batches(paths, numbers):
+    above, _, names = zip(*[path.rpartition("/") for path in own_paths])
+    for scope, edge in zip(above, map(b"".join, _edges(names, own_numbers))):
+      edges[scope].append(edge)
+  for [batch] in _batches(map(b"".join, edges.values())):
+    starts = map(_NODE.__getitem__, map(len, batch))
+    file.writelines(itertools.chain.from_iterable(zip(starts, batch)))
+
+
+def write_dict(file: IO[bytes], names: Iterable[str], numbers: Iterable[bytes]) -> None:
+  """Writes a node with objects below it.
+
+  Args:
+    file: is written to.
+    names: the attribute name of each object.
+    numbers: the number of its node, as a varint.
+  """
+  edges = [
+    b"".join(itertools.chain.from_iterable(_edges(*batch)))
+    for batch in _batches(names, numbers)
+  ]
+  file.write(_NODE[sum(map(len, edges))])
+  file.writelines(edges)
+
+
+def write_values(
+  file: IO[bytes],
+  attributes: Iterable[str],
+  full_names: Iterable[str],
+  keys: Iterable[str],
+) -> None:
+  """Writes nodes that store one value each.
+
+  Args:
+    file: is written to.
+    attributes: what of each object is stored.
     full_names: the variable's name, or "".
     keys: the checkpoint key.
-
-  Returns:
-    The message's bytes.
   """
-  sizes: list[int] = []
-  for batch in _batches(steps, children):
-    sizes += _edge_sizes(*batch)
-  starts = [b""] * len(steps)  # what stands in front of each edge: that of its node
-  first = 0
-  for end in ends:
-    starts[first] = b"\n" + coding.encode_varint(sum(sizes[first:end]))
-    first = end
-  del sizes
-  written = io.BytesIO()  # Joining all of it would take its size once more.
-  for batch in _batches(starts, steps, children):
-    written.writelines(_edges(*batch))
   for batch in _batches(attributes, full_names, keys):
-    written.writelines(_values(*batch))
-  return written.getvalue()
+    file.writelines(itertools.chain.from_iterable(_values(*batch)))
 
 
-class _Known(dict):  # type: ignore[type-arg]
-  """What a function returns, by its argument: for `map`, faster than a cache is."""
-
-  def __init__(self, function: Callable[[Any], Any]):
-    self._function = function
-
-  def __missing__(self, argument: Any) -> Any:
-    self[argument] = value = self._function(argument)
-    return value
+def _batches(*columns: Iterable[Any]) -> Iterator[list[list[Any]]]:
+  left = list(map(iter, columns))
+  while True:
+    batch = [list(itertools.islice(column, _BATCH)) for column in left]
+    if not batch[0]:
+      return
+    yield batch
 
 
-def _batches(*columns: Sequence[Any]) -> Iterator[list[Sequence[Any]]]:
-  for start in range(0, len(columns[0]), _BATCH):
-    yield [column[start : start + _BATCH] for column in columns]
+def _edges(
+  names: Sequence[str], numbers: Sequence[bytes]
+) -> Iterator[tuple[bytes, ...]]:
+  """The parts of the field for each edge."""
+  texts = coding.encode_texts(names)
+  sizes = list(map(len, texts))
+  starts = map(_EDGE.__getitem__, zip(map(len, numbers), sizes))
+  return zip(starts, numbers, map(_NAME.__getitem__, sizes), texts)
+
+
+def _values(
+  attributes: Sequence[str], full_names: Sequence[str], keys: Sequence[str]
+) -> Iterator[tuple[bytes, ...]]:
+  """The parts of the field for each node with a value."""
+  names, own_keys = coding.encode_texts(full_names), coding.encode_texts(keys)
+  sizes = list(map(len, own_keys))
+  starts = map(_VALUE.__getitem__, zip(attributes, map(len, names), sizes))
+  return zip(starts, names, map(_KEY.__getitem__, sizes), own_keys)
 
 
 def _text_start(tag: bytes) -> Callable[[int], bytes]:
@@ -81,59 +114,23 @@ def _text_start(tag: bytes) -> Callable[[int], bytes]:
 def _edge_start(sizes: tuple[int, int]) -> bytes:
   """What stands in front of an edge's number, by the sizes of that and of the name."""
   number, name = sizes
-  whole = 1 + number + len(_SECOND[name]) + name
+  whole = 1 + number + len(_NAME[name]) + name
   return b"\n%b\x08" % coding.encode_varint(whole)
 
 
-def _edge_size(sizes: tuple[int, int]) -> int:
-  number, name = sizes
-  return len(_EDGE[sizes]) + number + len(_SECOND[name]) + name
-
-
-def _value_start(sizes: tuple[str, int, int]) -> bytes:
+def _value_start(found: tuple[str, int, int]) -> bytes:
   """What stands in front of a value's full name, by the sizes of that and of the key."""
-  attribute, name, key = sizes
+  attribute, name, key = found
   encoded = attribute.encode()
-  start = _FIRST[len(encoded)] + encoded + _SECOND[name]
-  whole = coding.encode_varint(len(start) + name + len(_THIRD[key]) + key)
-  message = b"\x12" + whole + start
-  node = len(message) + name + len(_THIRD[key]) + key
-  return b"\n" + coding.encode_varint(node) + message
+  start = _ATTRIBUTE[len(encoded)] + encoded + _NAME[name]
+  behind = name + len(_KEY[key]) + key
+  message = b"\x12" + coding.encode_varint(len(start) + behind) + start
+  return _NODE[len(message) + behind] + message
 
 
-_FIRST = _Known(_text_start(b"\n"))
-_SECOND = _Known(_text_start(b"\x12"))
-_THIRD = _Known(_text_start(b"\x1a"))
-_EDGE = _Known(_edge_start)
-_EDGE_SIZE = _Known(_edge_size)
-_VALUE = _Known(_value_start)
-
-
-def _edge_sizes(steps: Sequence[str], children: Sequence[int]) -> Iterable[int]:
-  """How many bytes the field of each edge takes."""
-  # Seven bits a byte.
-  numbers = [(n.bit_length() + 6) // 7 or 1 for n in children]
-  names = steps if "".join(steps).isascii() else coding.encode_texts(steps)
-  return map(_EDGE_SIZE.__getitem__, zip(numbers, map(len, names)))
-
-
-def _edges(
-  starts: Sequence[bytes], steps: Sequence[str], children: Sequence[int]
-) -> Iterator[bytes]:
-  """The fields for edges, in pieces."""
-  numbers, names = coding.encode_varints(children), coding.encode_texts(steps)
-  sizes = list(map(len, names))
-  edges = map(_EDGE.__getitem__, zip(map(len, numbers), sizes))
-  pieces = zip(starts, edges, numbers, map(_SECOND.__getitem__, sizes), names)
-  return itertools.chain.from_iterable(pieces)
-
-
-def _values(
-  attributes: Sequence[str], full_names: Sequence[str], keys: Sequence[str]
-) -> Iterator[bytes]:
-  """The fields for nodes with a value each, in pieces."""
-  names, own_keys = coding.encode_texts(full_names), coding.encode_texts(keys)
-  sizes = list(map(len, own_keys))
-  values = map(_VALUE.__getitem__, zip(attributes, map(len, names), sizes))
-  pieces = zip(values, names, map(_THIRD.__getitem__, sizes), own_keys)
-  return itertools.chain.from_iterable(pieces)
+_ATTRIBUTE = Memo(_text_start(b"\n"))
+_NAME = Memo(_text_start(b"\x12"))
+_KEY = Memo(_text_start(b"\x1a"))
+_NODE = Memo(lambda size: b"\n" + coding.encode_varint(size))
+_EDGE = Memo(_edge_start)
+_VALUE = Memo(_value_start)

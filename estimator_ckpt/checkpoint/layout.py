@@ -12,6 +12,7 @@ by `.S`, so that distinct names stay distinct.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import (
   Callable,
   Collection,
@@ -323,7 +324,7 @@ def each_path(
     return
   taken = set(taken)
   is_flat, nests = has_flat_paths(layout), has_nested_paths(layout)
-  scopes = set(nested_scopes(dict.fromkeys(names), taken)) if nests else set()
+  scopes = set(nested_places(dict.fromkeys(names), taken)[0]) if nests else set()
   for name in names:
     paths: list[Path] = [(VAR_LIST, name)] if is_flat else []
     if nests and can_nest(name, scopes) and not _is_taken(name, taken):
@@ -336,42 +337,71 @@ def can_nest(name: str, scopes: Container[str]) -> bool:
 
   Args:
     name: a variable's name.
-    scopes: the scopes that can be objects; see `nested_scopes`.
+    scopes: the scopes that can be objects; see `nested_places`.
   """
   scope, slash, last = name.rpartition("/")
   return bool(last) and (scope in scopes if slash else name not in _RESERVED)
 
 
-def nested_scopes(
+def nested_places(
   names: Mapping[str, object], taken: Collection[Path] = ()
-) -> list[str]:
-  """The scopes on nested paths of names, each behind those above it.
+) -> tuple[list[str], list[str | None]]:
+  """Finds the scopes on nested paths of names, and who stands in each.
 
   Args:
     names: variables' names, as keys.
     taken: paths of an object graph that is there already.
 
+  Returns:
+    The scopes, each behind those above it; and for each name the scope that it stands
+    in, "" for the root, or None where it has no nested path.
+
   Example:
     >>> names = ["net/dense/kernel", "net/dense/kernel/Adam", "net//w", "w"]
-    >>> nested_scopes(dict.fromkeys(names))
-    ['net', 'net/dense']
+    >>> nested_places(dict.fromkeys(names))
+    (['net', 'net/dense'], ['net/dense', None, None, ''])
   """
-  own = (name.rpartition("/")[0] for name in names if name[-1:] != "/")
+  own = [name.rpartition("/")[0] for name in names]
   # A variable has nothing below it.
-  needed: dict[str, None] = {scope: None for scope in own if scope not in names}
-  scopes, above = dict(needed), needed
-  while above:
-    above = dict.fromkeys(scope.rpartition("/")[0] for scope in above)
-    above = {scope: None for scope in above if scope not in scopes}
-    scopes.update(above)
+  places = [None if scope in names else scope for scope in own]
+  needed = dict.fromkeys(filter(None, places))
+  scopes = _with_those_above(needed)
+  # Most names are not in each other's way otherwise.
+  if not taken and "//" not in "/".join(["", *names, ""]):
+    if not any(each in names or each in scopes for each in _RESERVED):
+      if names.keys().isdisjoint(itertools.islice(scopes, len(needed), None)):
+        return sorted(scopes, key=len), places
+  ends_with_step = [name[-1:] != "/" for name in names]
+  needed = dict.fromkeys(filter(None, itertools.compress(places, ends_with_step)))
+  found = _nested_scopes(names, needed, taken)
+  holding = set(found)
+  return found, [
+    scope if can_nest(name, holding) else None for name, scope in zip(names, own)
+  ]
+
+
+def _with_those_above(scopes: Iterable[str]) -> dict[str, None]:
+  """Scopes, and those above them behind them."""
+  found = level = dict.fromkeys(scopes)
+  while level:
+    above = [scope.rpartition("/")[0] for scope in level]
+    level = dict.fromkeys(
+      itertools.filterfalse(found.__contains__, filter(None, above))
+    )
+    found.update(level)
+  return found
+
+
+def _nested_scopes(
+  names: Mapping[str, object], needed: dict[str, None], taken: Collection[Path]
+) -> list[str]:
+  """The scopes that can be objects, of those that are needed and those above them."""
   holding: dict[str, str] = {}
-  for scope in sorted(scopes, key=len):
+  for scope in sorted(_with_those_above(needed), key=len):
     parent, slash, last = scope.rpartition("/")
     can_hold = parent in holding if slash else scope not in _RESERVED
     if last and can_hold and scope not in names and not _is_taken(scope, taken):
       holding[scope] = parent
-  if len(holding) == len(scopes) - ("" in scopes):
-    return list(holding)  # All are needed then.
   for scope in reversed(list(holding)):
     if scope in needed:
       needed[holding[scope]] = None

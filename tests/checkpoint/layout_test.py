@@ -89,6 +89,17 @@ def test_a_path_no_object_could_have_is_left_out(name):
   assert layout.object_paths([name]) == {name: [("var_list", name)]}
 
 
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), max_size=12))
+def test_a_path_taken_elsewhere_changes_nothing(paths):
+  names = dict.fromkeys(map("/".join, paths))
+  found = layout.nested_places(names)
+  assert found == layout.nested_places(names, {("elsewhere",)})
+  scopes, places = found
+  for name, place in zip(names, places):
+    nests = layout.can_nest(name, scopes)
+    assert place == (name.rpartition("/")[0] if nests else None)
+
+
 def test_a_taken_path_is_left_out():
   paths = layout.object_paths(["a/b"], taken=[("a", "b")])
   assert paths == {"a/b": [("var_list", "a/b")]}
