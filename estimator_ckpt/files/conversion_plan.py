@@ -220,13 +220,17 @@ def _plan_from_names(
 
   own_keys = [tensor.key for tensor in tensors]
   opaque = _opaque_keys(index, own_keys)
-  sources = {name + t.suffix: t.key for t, name in zip(tensors, names)}
-  has_step = GLOBAL_STEP in sources
   is_plain = not opaque and not any(tensor.suffix for tensor in tensors)
   if is_plain and isinstance(layout, str):
+    sources = dict(zip(names, own_keys))
+    has_step = GLOBAL_STEP in sources
     given = key_plan.plan_variables(names, to, layout, has_step)
     keys = dict(zip(given.keys.values(), own_keys))
+    if given.aliases:
+      keys.update(sources)
   else:
+    sources = {name + t.suffix: t.key for t, name in zip(tensors, names)}
+    has_step = GLOBAL_STEP in sources
     suffixes: dict[str, tuple[str, ...]] = {}
     for tensor, name in zip(tensors, names):
       suffixes[name] = (*suffixes.get(name, ()), tensor.suffix)
@@ -240,7 +244,7 @@ def _plan_from_names(
       for name, own in suffixes.items()
       for suffix in own
     }
-  keys.update(zip(given.aliases, map(sources.__getitem__, given.aliases)))
+    keys.update((alias, sources[alias]) for alias in given.aliases)
   if given.needs_step_key:
     keys[GLOBAL_STEP] = sources[GLOBAL_STEP]
   scalars: dict[str, int] = {}

@@ -404,16 +404,23 @@ def add_extras(
   """Writes new scalars into a data file of their own, and adds them to the index."""
   if not extras:
     return
-  joined = bytearray()
   entries = {}
-  for key, (dtype, data, crc) in extras.items():
-    entries[key] = BundleEntry(
-      dtype=dtype, shape=(), offset=len(joined), size=len(data), crc32c=crc
-    )
-    joined += data
-  shard_id = bundle.add_bytes(bytes(joined))
+  offset = 0
+  shard_id = len(bundle.placed)
+  with bundle.add_stream() as file:
+    for key, (dtype, data, crc) in extras.items():
+      file.write(data)
+      entries[key] = BundleEntry(
+        dtype=dtype,
+        shape=(),
+        shard_id=shard_id,
+        offset=offset,
+        size=len(data),
+        crc32c=crc,
+      )
+      offset += len(data)
   for key, entry in entries.items():
-    index.put(key, entry._replace(shard_id=shard_id))
+    index.put(key, entry)
 
 
 def _without_aliases(left_out: Mapping[str, str]) -> list[str]:
