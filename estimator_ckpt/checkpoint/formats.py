@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards, read_scalar_string
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY
 from estimator_ckpt.errors import OptionError, nearest
@@ -121,62 +121,8 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   # In a TF2 checkpoint, the first one is missing already.
   if variables and variables[0] in index and None not in index.values(names):
     return CheckpointFormat.DUAL
-  is_dual = object_keys_by_name(index) is not None
+  is_dual = PairedKeys.of(index) is not None
   return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
-
-
-def object_keys_by_name(index: Index) -> dict[str, str | None] | None:
-  """The names of the variables of a dual checkpoint, where its keys alone tell them.
-
-  To read its object graph takes longer than to read its index.
-
-  Args:
-    index: lists the tensors of the checkpoint.
-
-  Returns:
-    Its name-based keys, each with the object key of the same bytes, if there is one; all
-    object keys but that of the counter of saves. None where the bytes of an object have
-    no name, or several: the checkpoint is not dual, or only the object graph tells which
-    names it has.
-  """
-  if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
-    return None
-  others = {layout.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY}
-  keys = [key for key in index.keys() if key not in others]
-  names = [key for key in keys if layout.ATTRIBUTES not in key]
-  if not len(names) < len(keys) <= 2 * len(names) or names == [GLOBAL_STEP]:
-    return None
-  object_keys = [key for key in keys if layout.ATTRIBUTES in key]
-  places = index.values(names)
-  by_place = dict(zip(index.values(object_keys), object_keys))
-  found = dict(zip(names, map(by_place.get, places)))
-  paired = len(names) - list(found.values()).count(None)
-  is_paired = paired == len(object_keys) and len(set(places)) == len(names)
-  return found if is_paired else None
-
-
-def has_no_others(
-  index: Index, graph: ObjectGraph, object_keys: Mapping[str, str | None]
-) -> bool:
-  """Whether an object graph stores nothing beside known variables.
-
-  Args:
-    index: lists the tensors of the checkpoint.
-    graph: its object graph.
-    object_keys: what `object_keys_by_name` returned.
-
-  Returns:
-    False also where the graph lacks one of them, or the counter of saves.
-  """
-  columns = graph.columns
-  stored = set(object_keys.values()) - {None}
-  if SAVE_COUNTER_KEY in index:
-    stored.add(SAVE_COUNTER_KEY)
-  return (
-    len(columns.keys) == len(stored)
-    and stored.issuperset(columns.keys)
-    and columns.attributes.count(layout.VARIABLE_VALUE) == len(stored)
-  )
 
 
 def read_object_graph(

@@ -17,9 +17,10 @@ from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
-from estimator_ckpt.checkpoint import formats, layout, tensor_names
+from estimator_ckpt.checkpoint import layout, tensor_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.object_paths import ObjectPaths
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.value_classes import NamedTuple
 
 TYPE_CHECKING = False
@@ -167,16 +168,17 @@ def _listed_in_pairs(
   Returns:
     None where the object graph has something beside these variables.
   """
-  pairs = formats.object_keys_by_name(index)
-  if pairs is None or not formats.has_no_others(index, graph, pairs):
+  pairs = PairedKeys.of(index)
+  if pairs is None or not pairs.are_all_of(graph, index):
     return None
   counter = tensor_names.SAVE_COUNTER_KEY
-  names = [*pairs, layout.OBJECT_GRAPH_KEY]
+  own = [*pairs.object_keys, None]
+  names = [*pairs.names, layout.OBJECT_GRAPH_KEY]
   keys: list[tuple[str, ...]]
-  keys = [(name, key) if key else (name,) for name, key in pairs.items()]
-  keys.append((layout.OBJECT_GRAPH_KEY,))
-  found = [() if key is None else paths for key in pairs.values()] + [()]
-  values = [value for value in index.values(names) if value is not None]
+  keys = [(name, key) if key else (name,) for name, key in zip(names, own)]
+  found = [() if key is None else paths for key in own]
+  places = [*pairs.places, index.value(layout.OBJECT_GRAPH_KEY)]
+  values = [place for place in places if place is not None]
   if counter in index:
     # The step is the counter too, so it has one key more.
     place = index.value(counter)

@@ -16,9 +16,10 @@ from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint import tensor_names
-from estimator_ckpt.checkpoint.formats import CheckpointFormat, has_no_others
+from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY, NamedTensor
 from estimator_ckpt.files import rewrite_plan
@@ -81,7 +82,7 @@ def plan_names_alone(index: Index, names: Sequence[str]) -> RewritePlan:
 
   Args:
     index: the checkpoint's index; it is only read.
-    names: its names, as `formats.object_keys_by_name` finds them, the step among them.
+    names: those of its `PairedKeys`, the step among them.
 
   Returns:
     What the result has, and what it leaves out.
@@ -94,28 +95,30 @@ def plan_names_alone(index: Index, names: Sequence[str]) -> RewritePlan:
 
 
 def plan_objects_alone(
-  index: Index, graph: ObjectGraph, names: Mapping[str, str | None]
+  index: Index, graph: ObjectGraph, pairs: PairedKeys
 ) -> RewritePlan | None:
   """Plans a conversion from dual to TF2 as `plan_conversion` does, in less time.
 
   Args:
     index: the checkpoint's index; it is only read.
     graph: its object graph.
-    names: what `formats.object_keys_by_name` returned, the step among them.
+    pairs: its keys, the step among the names.
 
   Returns:
     What the result has; None where the object graph has to be edited, or has something
-    beside these variables.
+    beside these objects.
   """
   said = dict(zip(graph.columns.keys, graph.columns.full_names))
-  if SAVE_COUNTER_KEY not in said or not has_no_others(index, graph, names):
+  if SAVE_COUNTER_KEY not in said or not pairs.are_all_of(graph, index):
     return None
-  if any(key is not None and said[key] != name for name, key in names.items()):
+  own = pairs.object_keys
+  if any(key is not None and said[key] != name for name, key in zip(pairs.names, own)):
     return None
-  kept = [key or name for name, key in names.items()]
+  kept = [key or name for name, key in zip(pairs.names, own)]
   kept += [SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
   keys = dict(zip(kept, kept))
-  keys.setdefault(GLOBAL_STEP, names[GLOBAL_STEP] or GLOBAL_STEP)
+  if GLOBAL_STEP not in keys:
+    keys[GLOBAL_STEP] = dict(zip(pairs.names, kept))[GLOBAL_STEP]
   plan = RewritePlan(CheckpointFormat.TF2, keys)
   rewrite_plan.check_complete(plan, index)
   return plan

@@ -159,12 +159,12 @@ def _plan_dual(
   read: write_lib.SourceCheckpoint, to: CheckpointFormat
 ) -> rewrite_plan.RewritePlan | None:
   """Plans to leave one half of a dual checkpoint out, if nothing else is to change."""
-  if not read.names or roles_lib.GLOBAL_STEP not in read.names:
+  if read.paired is None or roles_lib.GLOBAL_STEP not in read.index:
     return None
   if to is CheckpointFormat.TF1:
-    return conversion_plan.plan_names_alone(read.index, list(read.names))
+    return conversion_plan.plan_names_alone(read.index, read.paired.names)
   if to is CheckpointFormat.TF2 and read.graph is not None:
-    return conversion_plan.plan_objects_alone(read.index, read.graph, read.names)
+    return conversion_plan.plan_objects_alone(read.index, read.graph, read.paired)
   return None
 
 

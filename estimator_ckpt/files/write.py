@@ -25,6 +25,7 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.files import rewrite_plan
 from estimator_ckpt.files.rewrite_plan import RewritePlan
 from estimator_ckpt.older_pythons import cached_property
@@ -79,14 +80,14 @@ class SourceCheckpoint:
     return formats.read_object_graph(self.prefix, self.index, self.shards)
 
   @cached_property
-  def names(self) -> dict[str, str | None] | None:
-    """See `formats.object_keys_by_name`."""
-    return formats.object_keys_by_name(self.index)
+  def paired(self) -> PairedKeys | None:
+    """Its keys in pairs, where it is dual and they tell all names."""
+    return PairedKeys.of(self.index)
 
   @property
   def format(self) -> CheckpointFormat:
     """The checkpoint's format. Its object graph is read only if that tells more."""
-    if self.names is not None:
+    if self.paired is not None:
       return CheckpointFormat.DUAL
     return formats.format_of(self.index, self.graph)
 

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.index import Index
-from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.checkpoint import formats, layout
+from estimator_ckpt.checkpoint import formats
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
 from estimator_ckpt.errors import (
@@ -99,45 +97,6 @@ _COUNTER = Attribute(
 )
 def test_the_object_graph_and_the_keys_tell_the_format(graph, keys, expected):
   assert formats.format_of(_index(*keys), graph) is expected
-
-
-_V = "var_list/v/.ATTRIBUTES/VARIABLE_VALUE"
-_OTHER_V = "model/v/.ATTRIBUTES/VARIABLE_VALUE"
-_COUNTER_KEY = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
-_STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
-
-
-@pytest.mark.parametrize(
-  "places, expected",
-  [
-    ({"v": 1, _V: 1}, {"v": _V}),
-    (
-      {"v": 1, _V: 1, "global_step": 2, _COUNTER_KEY: 2},
-      {"global_step": None, "v": _V},
-    ),
-    ({"v": 1, _V: 1, _COUNTER_KEY: 3}, {"v": _V}),
-    # What the object graph does not have stays under its name.
-    ({"v": 1, _V: 1, "w": 2}, {"v": _V, "w": None}),
-    ({"v": 1, _V: 1, "iterator/.ATTRIBUTES/STATE": 2}, None),
-    ({_V: 1}, None),
-    ({"v": 1}, None),
-    ({"v": 1, "also_v": 1, _V: 1}, None),
-    ({"v": 1, _V: 1, _OTHER_V: 1}, None),
-    # What an Estimator writes as TF2 has the step's name.
-    ({"global_step": 1, _STEP_KEY: 1}, None),
-    ({"global_step": 1, _STEP_KEY: 1, _V: 2}, None),
-  ],
-)
-def test_the_keys_alone_tell_the_names_of_a_dual_checkpoint(places, expected):
-  index = Index()
-  for key, place in places.items():
-    index.put(key, BundleEntry(1, (), 0, 4 * place, 4, place))
-  assert formats.object_keys_by_name(index) is None  # It has no object graph.
-  index.put(layout.OBJECT_GRAPH_KEY, BundleEntry(dtypes.STRING, (), 0, 0, 4, 9))
-  assert formats.object_keys_by_name(index) == expected
-  if expected is not None:
-    said = _graph(Attribute("VARIABLE_VALUE", "another_name", _V))
-    assert formats.format_of(index, said) is CheckpointFormat.DUAL
 
 
 def test_without_an_object_graph_none_is_read():

@@ -12,6 +12,7 @@ from estimator_ckpt.checkpoint import formats, layout, tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError, OptionError
 from estimator_ckpt.files.conversion_plan import (
   plan_conversion,
@@ -58,17 +59,15 @@ def test_without_the_object_graph_the_plan_is_the_same(name, tmp_path):
   eckpt.convert(golden.path(name), prefix, "dual")
   index = Index.read(prefix)
   graph = formats.read_object_graph(prefix, index)
-  names = formats.object_keys_by_name(index)
+  pairs = PairedKeys.of(index)
   # Tensors without bytes stand at one place.
-  assert (names is None) == (index.has_slices or name == "tf1.15/odd_names")
-  if names is not None and "global_step" in names:
+  assert (pairs is None) == (index.has_slices or name == "tf1.15/odd_names")
+  if pairs is not None and "global_step" in pairs.names:
     plan = plan_conversion(index, graph, CheckpointFormat.TF1)
-    assert plan_names_alone(index, list(names)) == plan
+    assert plan_names_alone(index, pairs.names) == plan
     plan = plan_conversion(index, graph, CheckpointFormat.TF2)
-    found = plan_objects_alone(index, graph, names)
-    assert (
-      found == plan if formats.has_no_others(index, graph, names) else found is None
-    )
+    found = plan_objects_alone(index, graph, pairs)
+    assert found == plan if pairs.are_all_of(graph, index) else found is None
 
 
 def test_a_damaged_object_graph_does_not_keep_names_from_tf1(tmp_path):

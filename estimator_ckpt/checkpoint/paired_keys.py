@@ -1,0 +1,79 @@
+"""The keys of a dual checkpoint in pairs, found without its object graph.
+
+To read the object graph takes longer than to read the index. Where the bytes of each
+object have one name, the keys alone tell all names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from estimator_ckpt.bundle.index import Index
+from estimator_ckpt.checkpoint import layout
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
+from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY
+from estimator_ckpt.value_classes import NamedTuple
+
+_OTHERS = frozenset([layout.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY])
+
+
+class PairedKeys(NamedTuple):
+  """The name-based keys of a dual checkpoint, and the object keys of the same bytes.
+
+  Attributes:
+    names: the name-based keys, in the table's order.
+    places: the bytes of the entry of each.
+    by_place: the object keys by these bytes, all but that of the counter of saves.
+  """
+
+  names: Sequence[str]
+  places: Sequence[bytes | None]
+  by_place: Mapping[bytes | None, str]
+
+  @classmethod
+  def of(cls, index: Index) -> PairedKeys | None:
+    """Finds the pairs.
+
+    Args:
+      index: lists the tensors of the checkpoint.
+
+    Returns:
+      None where the bytes of an object have no name, or several: the checkpoint is not
+      dual, or only the object graph tells which names it has.
+    """
+    if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
+      return None
+    keys = [key for key in index.keys() if key not in _OTHERS]
+    names = [key for key in keys if layout.ATTRIBUTES not in key]
+    if not len(names) < len(keys) <= 2 * len(names) or names == [GLOBAL_STEP]:
+      return None
+    object_keys = [key for key in keys if layout.ATTRIBUTES in key]
+    places = index.values(names)
+    by_place = dict(zip(index.values(object_keys), object_keys))
+    known = set(places)
+    if len(known) + len(by_place) < len(keys) or not by_place.keys() <= known:
+      return None
+    return cls(names, places, by_place)
+
+  @property
+  def object_keys(self) -> list[str | None]:
+    """The object key of each name; None where there is none."""
+    return list(map(self.by_place.get, self.places))
+
+  def are_all_of(self, graph: ObjectGraph, index: Index) -> bool:
+    """Whether an object graph stores these objects and nothing else.
+
+    Args:
+      graph: that of the checkpoint.
+      index: lists its tensors; it may have the counter of saves.
+    """
+    stored = set(self.by_place.values())
+    if SAVE_COUNTER_KEY in index:
+      stored.add(SAVE_COUNTER_KEY)
+    columns = graph.columns
+    return (
+      len(columns.keys) == len(stored)
+      and stored.issuperset(columns.keys)
+      and columns.attributes.count(layout.VARIABLE_VALUE) == len(stored)
+    )
