@@ -58,19 +58,21 @@ def _check_header(columns: TableColumns) -> None:
 
 
 class _Names:
-  """The new keys, in the order of their tensors' present keys."""
+  """The new keys, and the entries of their tensors."""
 
   def __init__(self, aliases: Mapping[str, str]):
-    """Sorts the new keys.
+    """Sorts the present keys.
 
     Args:
-      aliases: the new keys, each with the present key of its tensor.
+      aliases: the new keys, each with the present key of its tensor. A Saver has sorted
+        them, which saves time here.
     """
-    names, present = list(aliases), list(aliases.values())
+    self._aliases = aliases
+    present = list(aliases.values())
     order = sorted(range(len(present)), key=present.__getitem__)
     self._present = list(map(present.__getitem__, order))
-    self._names = list(map(names.__getitem__, order))
-    # The entry of each.
+    self._order = np.array(order, np.int32)
+    # The entry of each, in the order of the present keys.
     self._numbers: list[np.ndarray] = []
     # The present keys of the table.
     self._special: list[bytes] = []
@@ -114,14 +116,16 @@ class _Names:
       UnusualTable: a new key cannot be one.
     """
     special = self._special_numbers()
-    texts = self._texts + self._names
+    texts = [*self._texts, *self._aliases]
     count = len(self._special)
     own = np.arange(count, count + len(self._texts), dtype=np.int32)
+    of_new = np.empty(len(self._order), np.int32)
+    of_new[self._order] = np.concatenate(self._numbers)
     order = sorted(range(len(texts)), key=texts.__getitem__)
     texts = list(map(texts.__getitem__, order))
     if texts and texts[0] < "\1":
       raise UnusualTable
-    numbers = np.concatenate([own, *self._numbers])[order]
+    numbers = np.concatenate([own, of_new])[order]
     keys = sorted(special)
     first = np.array(list(map(special.__getitem__, keys)), np.int32)
     return TableKeys(keys, texts), np.append(first, numbers)
@@ -135,7 +139,7 @@ class _Names:
       own.setdefault(tensor.decode("utf-8", "surrogateescape"), []).append(key)
     if not own:
       return found
-    for new, present in zip(self._names, self._present):
+    for new, present in self._aliases.items():
       if present in own:
         encoded = coding.encode_texts([present, new])
         for key, moved in slices.moved_keys(own[present], *encoded).items():

@@ -54,6 +54,7 @@ def simulate(variables: int, shards: int, directory: str) -> dict[str, Any]:
     f"model/block_{i // 3 % 100}/layer_{i // 3}/kernel{_SLOTS[i % 3]}"
     for i in range(variables)
   ]
+  names.sort()  # as a Saver sorts its variables
   start = time.process_time()
   plan = key_plan.plan_save(
     [key_plan.Saved(name) for name in names], CheckpointFormat.DUAL
