@@ -3,7 +3,7 @@
 A TF2 checkpoint stores one `TrackableObjectGraph` message, as a scalar string under
 `_CHECKPOINTABLE_OBJECT_GRAPH`. Each object is a node; nodes are numbered by their
 place, and the root is node 0. `estimator_ckpt.checkpoint.graph_nodes` has the messages,
-and `estimator_ckpt.checkpoint.graph_columns` reads many nodes at once.
+and `estimator_ckpt.checkpoint.graph_columns` lists of what all nodes have.
 """
 
 from __future__ import annotations

@@ -64,6 +64,15 @@ def test_many_blocks():
   assert copy.apply(other.serialize()) == _aliased(other, aliases)
 
 
+@pytest.mark.parametrize("mark", ["", "/", "z"])
+def test_new_keys_may_stand_before_between_and_behind_the_present_ones(mark):
+  keys = [f"layer_{i:04}" for i in range(3000)]
+  aliases = {f"{mark}{key}{'' if mark else '/w'}": key for key in reversed(keys)}
+  index = _index(keys)
+  result, _ = aliased_index.with_aliases(index.serialize(), aliases)
+  assert result == _aliased(index, aliases)
+
+
 @pytest.mark.parametrize(
   "aliases",
   [
