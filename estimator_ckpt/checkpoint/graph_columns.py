@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import sys
 from collections.abc import Callable
 
 from estimator_ckpt import errors
@@ -31,9 +32,10 @@ else:
 
 _NODES = 1 << 3 | 2
 _MAX_DEPTH = 1000
-# A message of so many bytes is read by NumPy, whose import takes as long as to read it
-# node by node.
-_LARGE = 4 << 20
+# A message of so many bytes is read by NumPy: where that is loaded, as in training, and
+# where it is not. Its import takes as long as to read 4 MB node by node.
+_LARGE = 1 << 15
+_LARGE_ENOUGH_TO_IMPORT = 4 << 20
 
 
 class GraphColumns:
@@ -120,7 +122,8 @@ class GraphColumns:
       The columns; None where the message is damaged, or has something beside nodes.
     """
     try:
-      if len(data) >= _LARGE:
+      large = _LARGE if "numpy" in sys.modules else _LARGE_ENOUGH_TO_IMPORT
+      if len(data) >= large:
         from estimator_ckpt.checkpoint import plain_nodes
 
         plain = plain_nodes.read(data)
