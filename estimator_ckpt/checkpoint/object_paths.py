@@ -28,6 +28,8 @@ class ObjectPaths:
 
   def __init__(self, graph: ObjectGraph):
     self._columns = graph.columns
+    # One object may have many keys.
+    self._found: dict[int, list[str]] = {}
 
   @cached_property
   def _nodes(self) -> dict[str, int]:
@@ -54,7 +56,7 @@ class ObjectPaths:
     places = sorted(range(len(children)), key=children.__getitem__)
     return places, list(map(children.__getitem__, places))
 
-  def _found(self, node_id: int) -> list[str]:
+  def _find(self, node_id: int) -> list[str]:
     """The paths of an object, in the order of their edges."""
     columns, (places, children) = self._columns, self._edges
     found: list[str] = []
@@ -116,7 +118,10 @@ class ObjectPaths:
       a key that the graph does not have. Beyond some number they are left out, and
       beyond some length their beginning is.
     """
-    paths = self._found(self._nodes.get(key, -1))
+    node_id = self._nodes.get(key, -1)
+    paths = self._found.get(node_id)
+    if paths is None:
+      paths = self._found[node_id] = self._find(node_id)
     if len(paths) == 2:  # most often; to compare takes less than to sort
       first, second = paths
       in_order = _plainness(first) <= _plainness(second)
