@@ -198,3 +198,19 @@ def test_parts_that_nobody_can_put_together_are_noted(to):
     notes = " ".join(plan_conversion(index, None, to).notes)
     noted.append("cannot restore 'h' (float16)" in notes)
   assert noted == [False, to is not CheckpointFormat.TF1]
+
+
+def test_an_object_graph_that_calls_a_variable_otherwise_is_edited(tmp_path):
+  dual, tf2 = str(tmp_path / "dual"), str(tmp_path / "tf2")
+  eckpt.convert(golden.path("tf1.15/adam_dense"), dual, "dual")
+  index = Index.read(dual)
+  graph = formats.read_object_graph(dual, index)
+  pairs = PairedKeys.of(index)
+  assert plan_objects_alone(index, graph, pairs) is not None
+  name, key = next(zip(pairs.names, pairs.object_keys))
+  index.rename(name, f"new/{name}")
+  index.write(dual)
+  assert plan_objects_alone(index, graph, PairedKeys.of(index)) is None
+  eckpt.convert(dual, tf2, "tf2")
+  found = formats.read_object_graph(tf2, Index.read(tf2))
+  assert found.keys_by_full_name()[f"new/{name}"] == key
