@@ -237,6 +237,13 @@ else:
     def __getnewargs__(self):
       return tuple(self)
 
+    @classmethod
+    def _make(cls, values):
+      made = tuple.__new__(cls, values)
+      if len(made) != len(cls._fields):
+        raise TypeError(f"Expected {len(cls._fields)} arguments, got {len(made)}")
+      return made
+
     def _asdict(self):
       return dict(zip(self._fields, self))
 

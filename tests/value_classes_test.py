@@ -135,6 +135,8 @@ def test_tuples_are_those_of_typing():
   assert own._replace(b="y") == stock._replace(b="y")
   assert type(own._replace(b="y")) is _OwnPair
   assert own._asdict() == stock._asdict()
+  assert _OwnPair._make(iter([1, "x"])) == _StockPair._make(iter([1, "x"])) == own
+  assert type(_OwnPair._make([1, "x"])) is _OwnPair
   assert own._fields == stock._fields
   assert not hasattr(own, "__dict__")
   assert pickle.loads(pickle.dumps(own)) == copy.deepcopy(own) == own
@@ -144,3 +146,5 @@ def test_tuples_are_those_of_typing():
       value.a = 2
     with pytest.raises(ValueError, match="unexpected field names"):
       value._replace(c=1)
+    with pytest.raises(TypeError, match="Expected 2 arguments, got 1"):
+      value._make([1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from estimator_ckpt.bundle import coding, files, slices, table, v1_files
@@ -35,8 +35,7 @@ class Index:
   Attributes:
     header: the bundle's header; replace it to change the number of shards.
     name: the file, for errors.
-    v1: where the tensors are if they stand in a checkpoint of the format V1, which has
-      no index and no data files; else None.
+    v1: the checkpoint of the format V1 that the tensors stand in, or None.
 
   >>> index = Index()
   >>> index.put("w", BundleEntry(dtype=1, shape=(2,), size=8))
@@ -140,6 +139,11 @@ class Index:
     """The tensors' keys in the table's order; a partitioned tensor is one."""
     return coding.decode_texts(sorted(self._values))
 
+  def columns(self) -> tuple[list[str], list[bytes]]:
+    """The tensors' keys in the table's order, and the `value` of each."""
+    encoded = sorted(self._values)
+    return coding.decode_texts(encoded), list(map(self._values.__getitem__, encoded))
+
   def __iter__(self) -> Iterator[str]:
     return iter(self.keys())
 
@@ -214,10 +218,8 @@ class Index:
     new_slices = list(slices.moved_keys(old_slices, old, new).values())
     taken = self._values.get(new)
     if taken is not None:
-      same = taken == value and [
-        self._slice_values[k] for k in self._slice_keys.get(new, ())
-      ] == [self._slice_values[k] for k in old_slices]
-      if same:
+      own = [self._slice_values[k] for k in self._slice_keys.get(new, ())]
+      if taken == value and own == [self._slice_values[k] for k in old_slices]:
         return
       raise OptionError(
         f"{self.name}: {key!r} cannot also be {new_key!r}, which is the key of another"
@@ -288,10 +290,8 @@ class Index:
 
   def locations(self) -> dict[str, tuple[bytes, ...]]:
     """The `location` of every tensor, by key, in the table's order."""
-    encoded = sorted(self._values)
-    # Loops in C: there may be a million keys, and few tensors have slices.
-    places: Iterable[tuple[bytes, ...]] = zip(map(self._values.__getitem__, encoded))
-    found = dict(zip(coding.decode_texts(encoded), places))
+    keys, values = self.columns()
+    found: dict[str, tuple[bytes, ...]] = dict(zip(keys, zip(values)))
     for key, own in self._slice_keys.items():
       if key in self._values:
         text = key.decode("utf-8", "surrogateescape")
@@ -318,7 +318,7 @@ class Index:
       entries = None
       if len(part) >= FEW and not all(map(self._entries.__contains__, part)):
         columns = EntryColumns.read(part)
-        entries = columns.entries() if columns is not None else None
+        entries = list(columns.entries()) if columns is not None else None
         self._entries.update(zip(part, entries or ()))
       yield from entries or map(self._parse, part, keys[start : start + BATCH])
 

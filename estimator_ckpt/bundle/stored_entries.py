@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 
 from estimator_ckpt.bundle.entry_columns import EntryColumns
@@ -80,8 +79,6 @@ def _ends(index: Index) -> dict[int, int] | None:
   for columns in EntryColumns.in_batches(list(dict.fromkeys(index.all_values()))):
     if columns is None:
       return None
-    ends = map(operator.add, columns.offsets, columns.sizes)
-    for shard_id, end in zip(columns.shard_ids, ends):
-      if end > found.get(shard_id, -1):
-        found[shard_id] = end
+    for shard_id, end in columns.ends().items():
+      found[shard_id] = max(end, found.get(shard_id, 0))
   return found

@@ -2,26 +2,31 @@
 
 In a dual checkpoint a tensor has two keys, its variable's name and an object key; in
 one that `tf.train.Checkpoint` wrote the name stands in the object graph. Here they
-become one `SavedTensor`, so that checkpoints of all formats can be listed, and
-compared, alike.
+become one `estimator_ckpt.checkpoint.saved_tensor.SavedTensor`, so that checkpoints of all
+formats can be listed, and compared, alike.
 """
 
 from __future__ import annotations
 
+import bisect
 import collections
 import itertools
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 
-from estimator_ckpt.bundle import dtypes
+from estimator_ckpt.bundle.entry_columns import EntryColumns
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
-from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
+from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint import layout, tensor_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.checkpoint.paired_keys import PairedKeys
-from estimator_ckpt.value_classes import NamedTuple
+from estimator_ckpt.checkpoint.saved_tensor import (
+  SavedTensor,
+  SavedTensors,
+  StoredPart,
+  object_keys,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,95 +39,15 @@ _ATTRIBUTES = layout.ATTRIBUTES
 _VALUE_SUFFIX = _ATTRIBUTES + layout.VARIABLE_VALUE
 
 
-class StoredPart(NamedTuple):
-  """A piece of a tensor that has bytes of its own.
-
-  Attributes:
-    tensor_slice: where it stands in a partitioned tensor; None for a whole one.
-    entry: where its bytes are, with its type and shape.
-  """
-
-  tensor_slice: TensorSlice | None
-  entry: BundleEntry
-
-
-class SavedTensor(NamedTuple):
-  """One tensor of a checkpoint.
-
-  Attributes:
-    name: its name in a name-based checkpoint; see `estimator_ckpt.checkpoint.tensor_names`.
-    keys: every key that its bytes have; those that are names come first.
-    entry: where its bytes are, with its type and shape.
-    slices: of a partitioned tensor, its parts.
-    paths: its `object_paths`, or what finds them by its keys when they are asked for.
-  """
-
-  name: str
-  keys: tuple[str, ...]
-  entry: BundleEntry
-  slices: tuple[StoredPart, ...] = ()
-  paths: tuple[str, ...] | ObjectPaths = ()
-
-  @property
-  def object_paths(self) -> tuple[str, ...]:
-    """Where it stands in the object graph, the plainest path first.
-
-    Components are escaped as they are in keys.
-    """
-    if isinstance(self.paths, tuple):
-      return self.paths
-    found = map(self.paths.of_value, self.object_keys)
-    return tuple(itertools.chain.from_iterable(found))
-
-  @property
-  def object_keys(self) -> tuple[str, ...]:
-    """Those of its keys that are objects', where its paths are found by them."""
-    keys = self.keys
-    if len(keys) < 3:
-      return keys[-1:]
-    return tuple(key for key in keys if _ATTRIBUTES in key)
-
-  @property
-  def parts(self) -> tuple[StoredPart, ...]:
-    """What has bytes: the tensor itself, or its slices."""
-    return self.slices or (StoredPart(None, self.entry),)
-
-  @property
-  def key(self) -> str:
-    """The first of its keys."""
-    return self.keys[0]
-
-  @property
-  def dtype(self) -> str:
-    """The type's name, as `tf.DType.name` says it."""
-    return dtypes.name(self.entry.dtype)
-
-  @property
-  def shape(self) -> tuple[int, ...]:
-    """The dimensions."""
-    return self.entry.shape
-
-  @property
-  def size(self) -> int:
-    """How many bytes it takes in the data files."""
-    if not self.slices:
-      return self.entry.size
-    return sum(part.entry.size for part in self.slices)
-
-  @property
-  def shards(self) -> tuple[int, ...]:
-    """The numbers of the data files it is in."""
-    if not self.slices:
-      return (self.entry.shard_id,)
-    return tuple(sorted({part.entry.shard_id for part in self.slices}))
-
-
-def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
+def saved_tensors(
+  index: Index, graph: ObjectGraph | None, pairs: PairedKeys | None = None
+) -> SavedTensors:
   """Lists what a checkpoint holds.
 
   Args:
     index: lists the tensors of the checkpoint.
     graph: its object graph, if it has one.
+    pairs: its keys in pairs, if they were found.
 
   Returns:
     Its tensors, by name. Keys of the same bytes are one tensor.
@@ -137,72 +62,74 @@ def saved_tensors(index: Index, graph: ObjectGraph | None) -> list[SavedTensor]:
   [('w', 2)]
   """
   if graph is None and not index.has_slices:
-    keys = index.keys()
-    if len(set(index.all_values())) == len(keys):  # Each is a name, and the only one.
-      values = [value for value in index.values(keys) if value is not None]
-      found = _tensors(index, keys, list(zip(keys)), values, itertools.repeat(()))
-      return sorted(found, key=operator.itemgetter(0))
+    names, values = index.columns()
+    if len(set(values)) == len(names):  # Each is a name, and the only one.
+      return _tensors(
+        index, names, list(zip(names)), values, [()] * len(names)
+      ).by_name()
   paths = ObjectPaths(graph) if graph is not None else None
-  if graph is not None and paths is not None:
-    paired = _listed_in_pairs(index, graph, paths)
+  if graph is not None and paths is not None and pairs is not None:
+    paired = _listed_in_pairs(index, graph, pairs, paths)
     if paired is not None:
-      return sorted(paired, key=operator.itemgetter(0))
+      return paired
   named = tensor_names.named_tensors(index, graph)
   tensors, known = _listed_alone(index, named, paths)
   if tensors:
     rest = {key: index.location(key) for key in index.keys_besides(known)}
     others = [tensor for tensor in named if tensor.key in rest]
-    tensors += _listed_together(index, rest, others, paths)
-    if len({tensor.name for tensor in tensors}) == len(tensors):
-      return sorted(tensors, key=operator.itemgetter(0))
+    tensors = tensors.followed_by(_listed_together(index, rest, others, paths))
+    if len(set(tensors.names)) == len(tensors):
+      return tensors.by_name()
   # Of several tensors with one name, the first is that whose keys come first.
-  tensors = _listed_together(index, index.locations(), named, paths)
-  return sorted(tensors, key=operator.itemgetter(0))
+  return _listed_together(index, index.locations(), named, paths).by_name()
 
 
 def _listed_in_pairs(
-  index: Index, graph: ObjectGraph, paths: ObjectPaths
-) -> list[SavedTensor] | None:
+  index: Index, graph: ObjectGraph, pairs: PairedKeys, paths: ObjectPaths
+) -> SavedTensors | None:
   """The tensors of a dual checkpoint whose keys tell which names the objects have.
 
   Returns:
     None where the object graph has something beside these variables.
   """
-  pairs = PairedKeys.of(index)
-  if pairs is None or not pairs.are_all_of(graph, index):
+  if not pairs.are_all_of(graph, index):
     return None
-  counter = tensor_names.SAVE_COUNTER_KEY
-  own = [*pairs.object_keys, None]
-  names = [*pairs.names, layout.OBJECT_GRAPH_KEY]
+  own = pairs.object_keys
   keys: list[tuple[str, ...]]
-  keys = [(name, key) if key else (name,) for name, key in zip(names, own)]
+  keys = [(name, key) if key else (name,) for name, key in zip(pairs.names, own)]
   found = [() if key is None else paths for key in own]
-  places = [*pairs.places, index.value(layout.OBJECT_GRAPH_KEY)]
-  values = [place for place in places if place is not None]
-  if counter in index:
+  if tensor_names.SAVE_COUNTER_KEY in index:
     # The step is the counter too, so it has one key more.
-    place = index.value(counter)
-    if place not in values:
+    place = index.value(tensor_names.SAVE_COUNTER_KEY)
+    if place not in pairs.places:
       return None
-    row = values.index(place)
+    row = pairs.places.index(place)
     name, *others = keys[row]
-    keys[row] = (name, *sorted([*others, counter]))
+    keys[row] = (name, *sorted([*others, tensor_names.SAVE_COUNTER_KEY]))
     found[row] = paths
-  return _tensors(index, names, keys, values, found)
+  names, places = list(pairs.names), list(pairs.places)
+  graph_row = bisect.bisect(names, layout.OBJECT_GRAPH_KEY)
+  value = index.value(layout.OBJECT_GRAPH_KEY)
+  assert value is not None
+  names.insert(graph_row, layout.OBJECT_GRAPH_KEY)
+  keys.insert(graph_row, (layout.OBJECT_GRAPH_KEY,))
+  places.insert(graph_row, value)
+  found.insert(graph_row, ())
+  return _tensors(index, names, keys, places, found).by_name()
 
 
 def _listed_alone(
   index: Index,
   named: Sequence[tensor_names.NamedTensor],
   paths: ObjectPaths | None,
-) -> tuple[list[SavedTensor], set[bytes]]:
+) -> tuple[SavedTensors, set[bytes]]:
   """The tensors whose bytes have a name, an object key, or one of each.
 
   Returns:
     Most of the tensors of most checkpoints, and the bytes of their entries.
   """
   if index.has_slices:
-    return [], set()
+    return SavedTensors.of([]), set()
   counts = collections.Counter(index.all_values())
   names: list[str] = []
   keys: list[tuple[str, ...]] = []
@@ -213,7 +140,7 @@ def _listed_alone(
     index.values([tensor.bare_key or tensor.key for tensor in named]),
   )
   for tensor, (value, bare_value) in zip(named, places):
-    name, key, suffix, object_key, attribute, _, bare_key = tensor
+    name, key, suffix, owner, attribute, _, bare_key = tensor
     own = (key,) if bare_key is None or bare_key == key else (bare_key, key)
     if value is None or value != bare_value or counts[value] != len(own):
       continue
@@ -230,7 +157,7 @@ def _listed_alone(
     names.append(name)
     keys.append(own)
     values.append(value)
-    if paths is None or object_key is None:
+    if paths is None or owner is None:
       found.append(())
     elif attribute == layout.VARIABLE_VALUE and not suffix:
       found.append(paths)
@@ -244,13 +171,15 @@ def _tensors(
   names: Sequence[str],
   keys: Sequence[tuple[str, ...]],
   values: Sequence[bytes],
-  paths: Iterable[tuple[str, ...] | ObjectPaths],
-) -> list[SavedTensor]:
+  paths: Sequence[tuple[str, ...] | ObjectPaths],
+) -> SavedTensors:
   """Tensors in one part, by the bytes of their entries."""
-  entries = index.entries_at(values, [own[0] for own in keys])
-  new = tuple.__new__  # The constructor would take twice as long.
-  fields = zip(names, keys, entries, itertools.repeat(()), paths)
-  return [new(SavedTensor, each) for each in fields]
+  columns = EntryColumns.read_all(values)
+  if columns is not None:
+    return SavedTensors(names, keys, columns, paths)
+  entries = [index.entry(own[0]) for own in keys]
+  rows = zip(names, keys, entries, itertools.repeat(()), paths)
+  return SavedTensors.of(map(SavedTensor._make, rows))
 
 
 def _listed_together(
@@ -258,7 +187,7 @@ def _listed_together(
   locations: dict[str, tuple[bytes, ...]],
   named: Iterable[tensor_names.NamedTensor],
   paths: ObjectPaths | None,
-) -> list[SavedTensor]:
+) -> SavedTensors:
   """All tensors that some keys stand for, whatever keys their bytes have."""
   named = list(named)
   names = {tensor.key: tensor.name + tensor.suffix for tensor in named}
@@ -277,10 +206,10 @@ def _listed_together(
     if _ATTRIBUTES in name:
       name = names.get(name) or name.rpartition(_VALUE_SUFFIX)[0] or name
     tensors.append(SavedTensor(name, keys, entry, parts, tuple(object_paths)))
-  return tensors
+  return SavedTensors.of(tensors)
 
 
-def paths_follow(tensors: Iterable[SavedTensor]) -> bool:
+def paths_follow(tensors: SavedTensors) -> bool:
   """Whether the object paths of all tensors follow from their names, for certain.
 
   Args:
@@ -291,19 +220,19 @@ def paths_follow(tensors: Iterable[SavedTensor]) -> bool:
   """
   names: dict[str, str] = {}
   finder: ObjectPaths | None = None
-  for tensor in tensors:
-    if isinstance(tensor.paths, ObjectPaths):
-      finder = tensor.paths
-      for key in tensor.object_keys:
-        names[key] = tensor.name
-    elif tensor.paths and any(
-      _is_unexpected(path, tensor.name) for path in tensor.paths
-    ):
+  for name, keys, paths in zip(tensors.names, tensors.keys, tensors.paths):
+    if isinstance(paths, ObjectPaths):
+      finder = paths
+      if len(keys) < 3:
+        names[keys[-1]] = name
+      else:
+        names.update(dict.fromkeys(object_keys(keys), name))
+    elif paths and any(_is_unexpected(path, name) for path in paths):
       return False
   return finder is None or finder.follow(names)
 
 
-def unexpected_paths(tensors: Iterable[SavedTensor]) -> list[tuple[str, ...]]:
+def unexpected_paths(tensors: SavedTensors) -> list[tuple[str, ...]]:
   """The object paths of each tensor, but of those whose paths all follow from the name.
 
   In a dual checkpoint, the step is also the counter of saves.
@@ -311,7 +240,6 @@ def unexpected_paths(tensors: Iterable[SavedTensor]) -> list[tuple[str, ...]]:
   Args:
     tensors: those of one checkpoint, or some of them.
   """
-  tensors = list(tensors)
   if paths_follow(tensors):
     return [()] * len(tensors)
   return [

@@ -15,7 +15,7 @@ from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY
 from estimator_ckpt.value_classes import NamedTuple
 
-_OTHERS = frozenset([layout.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY])
+_OTHERS = (layout.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY)
 
 
 class PairedKeys(NamedTuple):
@@ -28,8 +28,8 @@ class PairedKeys(NamedTuple):
   """
 
   names: Sequence[str]
-  places: Sequence[bytes | None]
-  by_place: Mapping[bytes | None, str]
+  places: Sequence[bytes]
+  by_place: Mapping[bytes, str]
 
   @classmethod
   def of(cls, index: Index) -> PairedKeys | None:
@@ -44,15 +44,20 @@ class PairedKeys(NamedTuple):
     """
     if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
       return None
-    keys = [key for key in index.keys() if key not in _OTHERS]
-    names = [key for key in keys if layout.ATTRIBUTES not in key]
-    if not len(names) < len(keys) <= 2 * len(names) or names == [GLOBAL_STEP]:
+    names, places, by_place = [], [], {}
+    count = len(index) - sum(key in index for key in _OTHERS)
+    for key, place in zip(*index.columns()):
+      if layout.ATTRIBUTES not in key:
+        names.append(key)
+        places.append(place)
+      elif key != SAVE_COUNTER_KEY:
+        by_place[place] = key
+    row = names.index(layout.OBJECT_GRAPH_KEY)
+    del names[row], places[row]
+    if not len(names) < count <= 2 * len(names) or names == [GLOBAL_STEP]:
       return None
-    object_keys = [key for key in keys if layout.ATTRIBUTES in key]
-    places = index.values(names)
-    by_place = dict(zip(index.values(object_keys), object_keys))
     known = set(places)
-    if len(known) + len(by_place) < len(keys) or not by_place.keys() <= known:
+    if len(known) + len(by_place) < count or not by_place.keys() <= known:
       return None
     return cls(names, places, by_place)
 

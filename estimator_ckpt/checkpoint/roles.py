@@ -137,7 +137,24 @@ def classify(
     ('variable', "there is no variable 'v'")
   """
   names = list(dict.fromkeys(names))
-  return _Classifier(names, shapes or {}).roles()
+  roles = dict.fromkeys(names, _VARIABLE)
+  roles.update(classify_others(names, shapes or {}))
+  return roles
+
+
+def classify_others(
+  names: Sequence[str], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Role]:
+  """Tells the roles of those names that are not simply a variable's; see `classify`.
+
+  Args:
+    names: the names of one checkpoint's tensors, all of them, none twice.
+    shapes: their shapes, as far as known.
+
+  Returns:
+    A role for each of these names.
+  """
+  return _Classifier(names, shapes).roles()
 
 
 def mention_keras(names: Iterable[str]) -> bool:
@@ -158,7 +175,7 @@ def mention_keras(names: Iterable[str]) -> bool:
 class _Classifier:
   """Classifies the names of one checkpoint."""
 
-  def __init__(self, names: list[str], shapes: Mapping[str, Sequence[int]]):
+  def __init__(self, names: Sequence[str], shapes: Mapping[str, Sequence[int]]):
     self._names = names
     self._known = set(names)
     self._shapes = shapes
@@ -168,28 +185,30 @@ class _Classifier:
     slots: dict[tuple[str, str, str], list[tuple[int, str]]] = collections.defaultdict(
       list
     )
-    # Of 100,000 names most are plain ones, with a few last words in common.
-    lasts = [name.rpartition("/")[2] for name in self._names]
-    plain = {last: not self._has_keras and _is_plain(last) for last in set(lasts)}
-    # Variables with something below them.
-    held = self._known.intersection(name.rpartition("/")[0] for name in self._names)
-    roles = dict.fromkeys(self._names, _VARIABLE)
-    for name, last in zip(self._names, lasts):
-      if (
-        plain[last]
-        and not (held and name[: -len(last) - 1] in held)
-        and not (name[:1] == "_" and name.startswith(_GRAPH_KEY))
-      ):
-        continue
+    roles = {}
+    for name, last in self._candidates():
       role = self._role(name)
       if role.kind is RoleKind.SLOT and role.slot is None:
         assert role.of is not None and role.optimizer is not None
         group = (name.rpartition("/")[0], role.of, role.optimizer)
         slots[group].append((_number(last)[1], name))
-      roles[name] = role
+      if role is not _VARIABLE:
+        roles[name] = role
     for (_, _, optimizer), members in slots.items():
       self._name_slots(optimizer, sorted(members), roles)
     return roles
+
+  def _candidates(self) -> Iterator[tuple[str, str]]:
+    """Names that may be something else than a variable's, and their last words."""
+    # Of 100,000 names most are plain ones, with a few last words in common.
+    split = [name.rpartition("/") for name in self._names]
+    lasts = [last for _, _, last in split]
+    plain = {last: not self._has_keras and _is_plain(last) for last in set(lasts)}
+    # Variables with something below them.
+    held = self._known.intersection([scope for scope, _, _ in split])
+    for name, (scope, _, last) in zip(self._names, split):
+      if not plain[last] or scope in held or name.startswith(_GRAPH_KEY):
+        yield name, last
 
   def _role(self, name: str) -> Role:
     if name == GLOBAL_STEP:

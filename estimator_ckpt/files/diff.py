@@ -17,8 +17,10 @@ from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.bundle.stored_entries import check_sizes
 from estimator_ckpt.checkpoint import formats, layout, tensor_names
-from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
+from estimator_ckpt.checkpoint.listing import saved_tensors
 from estimator_ckpt.checkpoint.name_map import NameMap, NameMapLike
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
 from estimator_ckpt.errors import CorruptCheckpointError, OptionError
 from estimator_ckpt.files import weights_file
 from estimator_ckpt.files.weights_file import NO_CHECKSUM, WeightsFile, WeightsFormat
@@ -217,7 +219,8 @@ class _Side:
       self._index = Index.read(self.prefix)
       graph = formats.read_object_graph(self.prefix, self._index)
       self.format = formats.format_of(self._index, graph)
-      self.tensors = list(_with_own_counter(saved_tensors(self._index, graph)))
+      pairs = PairedKeys.of(self._index)
+      self.tensors = list(_with_own_counter(saved_tensors(self._index, graph, pairs)))
     # For each name here, the name on the other side.
     self.names = {tensor.name: tensor.name for tensor in self.tensors}
     if name_map:

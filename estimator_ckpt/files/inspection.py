@@ -8,8 +8,8 @@ from collections.abc import Callable
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
 from estimator_ckpt.errors import CheckpointError
 from estimator_ckpt.files.summary import CheckpointSummary, inspect_checkpoint
 from estimator_ckpt.files.tensor_values import ValueSummary, summarize

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from estimator_ckpt import value_classes
-from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

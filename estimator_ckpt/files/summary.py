@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from estimator_ckpt import value_classes
 from estimator_ckpt.bundle import dtypes, files, paths
@@ -18,10 +18,12 @@ from estimator_ckpt.bundle.shards import Shards
 from estimator_ckpt.checkpoint import formats, layout, object_roles, tensor_names
 from estimator_ckpt.checkpoint import prefix as prefix_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
-from estimator_ckpt.checkpoint.listing import SavedTensor, saved_tensors
+from estimator_ckpt.checkpoint.listing import saved_tensors
 from estimator_ckpt.checkpoint.meta_file import tensorflow_version
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor, SavedTensors
 from estimator_ckpt.errors import CheckpointError
 from estimator_ckpt.files.weights_file import (
   WeightsFile,
@@ -98,7 +100,7 @@ class CheckpointSummary:
   step_key: str | None
   index_size: int
   data_files: tuple[DataFile, ...]
-  tensors: tuple[SavedTensor, ...]
+  tensors: SavedTensors
   roles: tuple[Role, ...]
   graph: ObjectGraph | None
   problems: tuple[str, ...] = ()
@@ -124,15 +126,15 @@ class CheckpointSummary:
   @property
   def total(self) -> Total:
     """All tensors; bytes that several keys share count once."""
-    return Total(len(self.tensors), sum(tensor.size for tensor in self.tensors))
+    return Total(len(self.tensors), sum(self.tensors.sizes))
 
   @property
   def totals(self) -> dict[RoleKind, Total]:
     """The tensors of each kind there is."""
     # By identity: to hash a member of an enum takes as long as all else here.
     sizes: dict[int, list[int]] = {id(kind): [] for kind in RoleKind}
-    for tensor, role in zip(self.tensors, self.roles):
-      sizes[id(role.kind)].append(tensor.size)
+    for size, role in zip(self.tensors.sizes, self.roles):
+      sizes[id(role.kind)].append(size)
     return {
       kind: Total(len(sizes[id(kind)]), sum(sizes[id(kind)]))
       for kind in RoleKind
@@ -199,15 +201,19 @@ def inspect_checkpoint(
     graph = formats.read_object_graph(prefix, index, shards)
   except CheckpointError as error:
     problems.append(f"the object graph cannot be read: {error}")
-  tensors = saved_tensors(index, graph)
+  pairs = PairedKeys.of(index) if graph is not None else None
+  tensors = saved_tensors(index, graph, pairs)
   if graph is None and layout.OBJECT_GRAPH_KEY in index:
     found = _keyed(index)
+  elif pairs is not None:
+    found = formats.CheckpointFormat.DUAL
   else:
     found = formats.format_of(index, graph)
   data_files = _data_files(shards, index, tensors, names)
   producer, is_v1 = index.header.producer, index.v1 is not None
-  del index  # A tenth of the memory, which the roles can have.
-  step_tensor = find_step(tensors)
+  del index, pairs  # A tenth of the memory, which the roles can have.
+  step_row = find_step(tensors)
+  step_tensor = None if step_row is None else tensors[step_row]
   step = None
   if step_tensor is not None:
     try:
@@ -223,7 +229,7 @@ def inspect_checkpoint(
     step_tensor.key if step_tensor is not None else None,
     0 if is_v1 else files.size(index_path(prefix)),
     data_files,
-    tuple(tensors),
+    tensors,
     tuple(classify(tensors, graph)),
     graph,
     tuple(problems),
@@ -243,13 +249,13 @@ def _weights_summary(path: str | os.PathLike[str]) -> CheckpointSummary:
       step,
       0,
       (DataFile(weights.path, weights.size, weights.size),),
-      weights.tensors,
+      SavedTensors.of(weights.tensors),
       tuple(weights.roles()),
       None,
     )
 
 
-def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[Role]:
+def classify(tensors: SavedTensors, graph: ObjectGraph | None) -> list[Role]:
   """Finds what each tensor is for, by its name and by the object graph.
 
   Args:
@@ -259,52 +265,54 @@ def classify(tensors: Iterable[SavedTensor], graph: ObjectGraph | None) -> list[
   Returns:
     The roles, in the same order.
   """
-  tensors = list(tensors)
-  shapes = {tensor.name: tensor.entry.shape for tensor in tensors}
-  by_name = roles_lib.classify(shapes, shapes)
+  shapes = dict(zip(tensors.names, tensors.entries.shapes))
+  by_name = roles_lib.classify_others(list(shapes), shapes)
   by_key = object_roles.classify_objects(graph) if graph is not None else {}
   step = find_step(tensors)
-  roles = [by_name[tensor.name] for tensor in tensors]
-  for row, tensor in enumerate(tensors):
-    is_other = tensor.keys[0] in _OWN_KEYS or tensor.entry.dtype in _OPAQUE
-    if not (by_key or is_other or tensor is step):
+  variable = Role(RoleKind.VARIABLE)
+  roles = [by_name.get(name, variable) for name in tensors.names]
+  opaque = set(tensors.entries.dtypes).intersection(_OPAQUE)
+  for row, keys in enumerate(tensors.keys):
+    is_other = keys[0] in _OWN_KEYS
+    if opaque and not is_other:
+      is_other = tensors.entries.dtypes[row] in opaque
+    if not (by_key or is_other or row == step):
       continue
     if roles[row].kind is RoleKind.VARIABLE:
-      said = [by_key[key] for key in tensor.keys if key in by_key]
+      said = [by_key[key] for key in keys if key in by_key]
       if said:
-        roles[row] = _optimizer_role(said[0], tensor)
-      elif tensor is step or is_other:
-        roles[row] = Role(RoleKind.GLOBAL_STEP if tensor is step else RoleKind.OTHER)
+        roles[row] = _optimizer_role(said[0], tensors.entries.shapes[row])
+      elif row == step or is_other:
+        roles[row] = Role(RoleKind.GLOBAL_STEP if row == step else RoleKind.OTHER)
   return roles
 
 
-def _optimizer_role(said: Role, tensor: SavedTensor) -> Role:
+def _optimizer_role(said: Role, shape: tuple[int, ...]) -> Role:
   """The role by an optimizer's object, which does not tell slots; the shape does."""
-  if said.kind is RoleKind.NON_SLOT and tensor.shape:
+  if said.kind is RoleKind.NON_SLOT and shape:
     return value_classes.replace(said, kind=RoleKind.SLOT, slot=None)
   return said
 
 
-def find_step(tensors: Iterable[SavedTensor]) -> SavedTensor | None:
-  """The tensor that holds the training step, or None.
+def find_step(tensors: SavedTensors) -> int | None:
+  """The place of the tensor that holds the training step, or None.
 
   Args:
     tensors: what a checkpoint has.
   """
+  types, parts = tensors.entries.dtypes, tensors.partitioned
   numbers = [
-    tensor
-    for tensor in tensors
-    if not tensor.entry.shape
-    and tensor.entry.dtype in _INTEGERS
-    and not tensor.entry.slices
+    row
+    for row, shape in enumerate(tensors.entries.shapes)
+    if not shape and types[row] in _INTEGERS and row not in parts
   ]
-  for tensor in numbers:
-    if tensor.name == roles_lib.GLOBAL_STEP or roles_lib.GLOBAL_STEP in tensor.keys:
-      return tensor
-  places: dict[str, SavedTensor] = {}
-  for tensor in numbers:
-    for path in tensor.object_paths:
-      places.setdefault(path, tensor)
+  for row in numbers:
+    if roles_lib.GLOBAL_STEP in (tensors.names[row], *tensors.keys[row]):
+      return row
+  places: dict[str, int] = {}
+  for row in numbers:
+    for path in tensors[row].object_paths:
+      places.setdefault(path, row)
   return next((places[path] for path in _STEP_PATHS if path in places), None)
 
 
@@ -326,7 +334,7 @@ def _keyed(index: Index) -> formats.CheckpointFormat:
 def _data_files(
   shards: Shards,
   index: Index,
-  tensors: Iterable[SavedTensor],
+  tensors: SavedTensors,
   names: Collection[str] | None,
 ) -> tuple[DataFile, ...]:
   if index.v1 is not None:
@@ -336,13 +344,7 @@ def _data_files(
   if names is None:
     with contextlib.suppress(CheckpointError):  # A directory may forbid being listed.
       names = files.list_dir(paths.parent(shards.prefix) or ".")
-  needed: dict[int, int] = {}
-  entries = [tensor.entry for tensor in tensors if not tensor.slices]
-  entries += [part.entry for tensor in tensors for part in tensor.slices]
-  for entry in entries:
-    end = entry.offset + entry.size
-    if end > needed.get(entry.shard_id, 0):
-      needed[entry.shard_id] = end
+  needed = tensors.parts.ends()
   found = []
   for shard_id, path in enumerate(index.data_paths(shards.prefix)):
     size = None

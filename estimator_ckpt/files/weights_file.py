@@ -17,8 +17,8 @@ from estimator_ckpt import errors
 from estimator_ckpt.bundle import dtypes, files
 from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.checkpoint import prefix as prefix_lib
-from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.roles import Role, RoleKind
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import numpy as np
 from estimator_ckpt import errors
 from estimator_ckpt.checkpoint import formats, layout
 from estimator_ckpt.checkpoint.listing import saved_tensors
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.checkpoint.reader import open_checkpoint
 from estimator_ckpt.checkpoint.roles import RoleKind, classify
 from estimator_ckpt.training import tensorflow_private as tfp
@@ -98,7 +99,7 @@ def _keys_by_name(reader: Any) -> dict[str, str]:
   own = (layout.OBJECT_GRAPH_KEY, layout.SAVE_COUNTER)
   return {
     tensor.name: tensor.key
-    for tensor in saved_tensors(reader.index, graph)
+    for tensor in saved_tensors(reader.index, graph, PairedKeys.of(reader.index))
     if tensor.name not in own and tensor.key not in own
   }
 

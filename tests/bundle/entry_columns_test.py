@@ -32,7 +32,7 @@ def _entry(number: int) -> BundleEntry:
 
 def _read(values):
   columns = EntryColumns.read(values)
-  return columns if columns is None else columns.entries()
+  return columns if columns is None else list(columns.entries())
 
 
 @given(st.lists(_entries))
@@ -66,11 +66,15 @@ def test_a_damaged_entry_among_many_is_read_as_by_itself(place, byte):
 )
 def test_batches_have_every_entry(count):
   entries = [_entry(number) for number in range(count)]
+  values = [entry.serialize() for entry in entries]
   found = []
-  for columns in EntryColumns.in_batches([entry.serialize() for entry in entries]):
+  for columns in EntryColumns.in_batches(values):
     assert columns is not None
     found += columns.entries()
   assert found == entries
+  columns = EntryColumns.read_all(values)
+  assert columns is not None
+  assert [columns.entry(row) for row in range(count)] == entries
 
 
 @pytest.mark.parametrize("count", [FEW - 1, BATCH, BATCH + 1])
@@ -90,6 +94,25 @@ def test_a_batch_with_an_entry_of_another_form_is_not_read(count, last):
   *others, columns = EntryColumns.in_batches([*values, last])
   assert columns is None
   assert None not in others
+  assert EntryColumns.read_all([*values, last]) is None
+
+
+@given(st.lists(_entries, max_size=5), st.lists(_entries, max_size=5), st.data())
+def test_columns_are_taken_and_joined_as_entries_are(first, second, data):
+  plain = [e._replace(slices=(), unknown=b"") for e in (*first, *second)]
+  columns = EntryColumns.of_entries(plain[: len(first)]).followed_by(
+    EntryColumns.of_entries(plain[len(first) :])
+  )
+  assert list(columns.entries()) == plain
+  rows = data.draw(
+    st.lists(st.sampled_from(range(len(plain))) if plain else st.nothing())
+  )
+  assert list(columns.take(rows).entries()) == [plain[row] for row in rows]
+  ends = columns.ends()
+  assert ends == {
+    shard_id: max(e.offset + e.size for e in plain if e.shard_id == shard_id)
+    for shard_id in {e.shard_id for e in plain}
+  }
 
 
 def test_the_types_of_entries_are_those_in_front():

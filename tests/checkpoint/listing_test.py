@@ -10,6 +10,7 @@ from estimator_ckpt.checkpoint.listing import saved_tensors
 from estimator_ckpt.checkpoint.named_graph import named_graph
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
 from estimator_ckpt.checkpoint.object_paths import ObjectPaths
+from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from tests import golden
 from tests.bundle_builder import BundleBuilder, dual_builder
 
@@ -18,7 +19,9 @@ def _golden(name):
   prefix = golden.path(name)
   index = Index.read(prefix)
   graph = formats.read_object_graph(prefix, index)
-  return {tensor.name: tensor for tensor in saved_tensors(index, graph)}
+  return {
+    tensor.name: tensor for tensor in saved_tensors(index, graph, PairedKeys.of(index))
+  }
 
 
 @pytest.mark.parametrize("name", golden.names("tf1.15"))
@@ -34,7 +37,10 @@ def test_a_name_based_checkpoints_tensors_are_its_keys(name):
 def test_a_dual_checkpoint_has_each_tensor_once_with_all_its_keys_and_paths():
   builder = dual_builder()
   graph = ObjectGraph.parse(_graph(builder))
-  tensors = {tensor.name: tensor for tensor in saved_tensors(builder.index, graph)}
+  tensors = {
+    tensor.name: tensor
+    for tensor in saved_tensors(builder.index, graph, PairedKeys.of(builder.index))
+  }
   assert list(tensors) == [
     "_CHECKPOINTABLE_OBJECT_GRAPH",
     "global_step",
@@ -114,7 +120,10 @@ def test_an_empty_tensor_and_its_object_key_are_one():
   graph = ObjectGraph()
   for name in ("a", "b"):
     builder.index.alias(graph.add_variable([("var_list", name)], name), name)
-  assert [len(t.keys) for t in saved_tensors(builder.index, graph)] == [2, 2]
+  assert [
+    len(t.keys)
+    for t in saved_tensors(builder.index, graph, PairedKeys.of(builder.index))
+  ] == [2, 2]
 
 
 def test_a_partitioned_tensor_that_is_there_as_a_whole_too_is_one():
@@ -123,7 +132,7 @@ def test_a_partitioned_tensor_that_is_there_as_a_whole_too_is_one():
   graph = ObjectGraph()
   key = graph.add_variable([("var_list", "p")], "p")
   builder.index.put(key, joined_entry(builder.index, "p"))
-  (tensor,) = saved_tensors(builder.index, graph)
+  (tensor,) = saved_tensors(builder.index, graph, PairedKeys.of(builder.index))
   assert (tensor.name, tensor.keys, tensor.size) == ("p", ("p", key), 12)
   assert len(tensor.parts) == 2
 
@@ -134,7 +143,7 @@ def test_a_copy_of_the_step_under_its_name_is_the_step():
   graph = ObjectGraph()
   key = graph.add_variable([("var_list", "global_step")], "global_step")
   builder.numbers(key, 7, "int64")
-  (tensor,) = saved_tensors(builder.index, graph)
+  (tensor,) = saved_tensors(builder.index, graph, PairedKeys.of(builder.index))
   assert tensor.keys == ("global_step", key)
 
 
@@ -199,11 +208,12 @@ def test_tensors_with_bytes_of_their_own_are_listed_as_all_together(name):
   named = tensor_names.named_tensors(index, graph)
   paths = ObjectPaths(graph) if graph is not None else None
   expected = listing._listed_together(index, locations, named, paths)
-  found = saved_tensors(index, graph)
+  found = saved_tensors(index, graph, PairedKeys.of(index))
   assert [(t.name, t.keys, t.entry, t.parts, t.object_paths) for t in found] == [
     (t.name, t.keys, t.entry, t.parts, t.object_paths)
     for t in sorted(expected, key=lambda t: t.name)
   ]
-  for tensor in found:
-    if listing.paths_follow([tensor]):
-      assert listing.unexpected_paths([tensor]) == [()]
+  for row in range(len(found)):
+    one = found.take([row])
+    if listing.paths_follow(one):
+      assert listing.unexpected_paths(one) == [()]

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
   from typing import Any
 
-  from estimator_ckpt.checkpoint.listing import SavedTensor
+  from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
   from estimator_ckpt.files.diff import Comparison, Difference
 
 HELP = "Compares two checkpoints of any formats: names, keys, types, shapes, values."

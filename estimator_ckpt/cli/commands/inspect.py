@@ -13,17 +13,14 @@ from estimator_ckpt.errors import CheckpointError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-  from typing import Any, TypeAlias
+  from typing import Any
 
-  from estimator_ckpt.checkpoint.listing import SavedTensor
   from estimator_ckpt.checkpoint.model_dir import ModelDir
-  from estimator_ckpt.checkpoint.roles import Role
+  from estimator_ckpt.checkpoint.saved_tensor import SavedTensor, SavedTensors
   from estimator_ckpt.files.best_directories import BestDirectory
   from estimator_ckpt.files.size_tree import Branch
   from estimator_ckpt.files.summary import CheckpointSummary
   from estimator_ckpt.files.tensor_values import Value, ValueSummary
-
-Row: TypeAlias = "tuple[SavedTensor, Role]"
 
 
 HELP = "Shows what a checkpoint is and what it holds: names, shapes, sizes, objects."
@@ -130,16 +127,13 @@ def run(args: argparse.Namespace) -> int:
   directory = None if is_weights else ModelDir.of(prefix)
   summary = inspect_checkpoint(prefix, directory.names if directory else None)
   best = _best(prefix, directory)
-  rows = [
-    (tensor, role)
-    for tensor, role in zip(summary.tensors, summary.roles)
-    if _matches(tensor, pattern) and (not kinds or role.kind.value in kinds)
-  ]
-  if args.sort == "size":
-    rows.sort(key=lambda row: (-row[0].size, row[0].name))
+  rows = _rows(summary, pattern, kinds, args.sort)
+  tensors = summary.tensors
+  if not isinstance(rows, range):  # not all of them, or in another order
+    tensors = tensors.take(rows)
   values: dict[str, ValueSummary] = {}
   if args.values:
-    values, unreadable = _read_values(summary.prefix, rows)
+    values, unreadable = _read_values(summary.prefix, tensors)
     problems = (*summary.problems, *unreadable)
     from estimator_ckpt import value_classes
 
@@ -150,12 +144,15 @@ def run(args: argparse.Namespace) -> int:
     described = summary.as_dict()
     described["best"] = [_best_json(place, prefix) for place in best]
     if args.tree:
-      described["tree"] = _size_tree(summary, rows).as_dict(_depth(args.depth))
+      described["tree"] = _size_tree(summary, tensors).as_dict(_depth(args.depth))
     else:
       from estimator_ckpt.files.inspection import InspectedTensor
 
       described["tensors"] = [
-        InspectedTensor.of_saved(*row, values.get(row[0].key)).as_dict() for row in rows
+        InspectedTensor.of_saved(
+          tensor, summary.roles[row], values.get(tensor.key)
+        ).as_dict()
+        for tensor, row in zip(tensors, rows)
       ]
     terminal.print_json(described)
     return status
@@ -163,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
   terminal.print_lines(_directory_lines(args.path, prefix, directory, best))
   print()
   if args.filter or args.kind:
-    size = terminal.human_bytes(sum(tensor.size for tensor, _ in rows))
+    size = terminal.human_bytes(sum(tensors.sizes))
     found = terminal.plural(len(rows), "tensor")
     asked = [f"with {terminal.printable(args.filter)}"] if args.filter else []
     asked += [f"of kind {' or '.join(args.kind)}"] if args.kind else []
@@ -171,11 +168,11 @@ def run(args: argparse.Namespace) -> int:
   if not rows:
     return status
   if args.tree:
-    lines = _tree_table(summary, rows, args.depth)
+    lines = _tree_table(summary, tensors, args.depth)
   elif args.values:
-    lines = _value_table(rows, values)
+    lines = _value_table(tensors, values)
   else:
-    lines = _table(summary, rows)
+    lines = _table(summary, tensors)
   terminal.print_lines(lines)
   return status
 
@@ -190,9 +187,23 @@ def _compile(regex: str) -> re.Pattern[str]:
     ) from None
 
 
+def _rows(
+  summary: CheckpointSummary, pattern: re.Pattern[str], kinds: set[str], sort: str
+) -> Sequence[int]:
+  """The places of the tensors that are asked for, in the order that they are shown in."""
+  tensors = summary.tensors
+  rows: Sequence[int] = range(len(tensors))
+  if pattern.pattern:
+    rows = [row for row, tensor in enumerate(tensors) if _matches(tensor, pattern)]
+  if kinds:
+    rows = [row for row in rows if summary.roles[row].kind.value in kinds]
+  if sort == "size":
+    sizes = tensors.sizes
+    rows = sorted(rows, key=lambda row: (-sizes[row], tensors.names[row]))
+  return rows
+
+
 def _matches(tensor: SavedTensor, pattern: re.Pattern[str]) -> bool:
-  if not pattern.pattern:
-    return True
   texts = (tensor.name, *tensor.keys, *tensor.object_paths)
   return any(pattern.search(text) for text in texts)
 
@@ -280,13 +291,12 @@ def _step_name(summary: CheckpointSummary) -> str:
   return tensor.object_paths[0] if tensor.object_paths else tensor.name
 
 
-def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
+def _table(summary: CheckpointSummary, tensors: SavedTensors) -> Iterator[str]:
   from estimator_ckpt.bundle import dtypes
   from estimator_ckpt.checkpoint.listing import unexpected_paths
 
   wide = terminal.width()
   columns = [terminal.Column("name", elastic=True)]
-  tensors = [tensor for tensor, _ in rows]
   paths = unexpected_paths(tensors)
   has_paths = any(paths)
   if has_paths:
@@ -303,15 +313,14 @@ def _table(summary: CheckpointSummary, rows: Sequence[Row]) -> Iterator[str]:
   if is_broken:
     columns.append(terminal.Column("data"))
   # Column by column: 100,000 tensors have a few shapes and sizes.
-  cells = [[tensor.name for tensor in tensors]]
+  cells = [tensors.names]
   if has_paths:
     cells.append([_paths_text(unexpected, wide) for unexpected in paths])
-  entries = [tensor.entry for tensor in tensors]
-  cells.append(_texts(dtypes.name, [entry.dtype for entry in entries]))
-  cells.append(_texts(terminal.shape_text, [entry.shape for entry in entries]))
-  cells.append(_texts(terminal.human_bytes, [tensor.size for tensor in tensors]))
+  cells.append(_texts(dtypes.name, tensors.entries.dtypes))
+  cells.append(_texts(terminal.shape_text, tensors.entries.shapes))
+  cells.append(_texts(terminal.human_bytes, tensors.sizes))
   if has_shards:
-    cells.append(_texts(_ranges, [tensor.shards for tensor in tensors]))
+    cells.append(_texts(_ranges, tensors.shards))
   if is_broken:
     cells.append([(summary.trouble(tensor) or "").upper() for tensor in tensors])
   if summary.graph is not None and not has_paths:
@@ -349,10 +358,9 @@ def _ranges(shards: Sequence[int]) -> str:
   return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def _size_tree(summary: CheckpointSummary, rows: Sequence[Row]) -> Branch:
+def _size_tree(summary: CheckpointSummary, tensors: SavedTensors) -> Branch:
   from estimator_ckpt.files import size_tree
 
-  tensors = [tensor for tensor, _ in rows]
   if summary.graph is None:
     return size_tree.scope_tree(tensors)
   return size_tree.object_tree(tensors, summary.graph)
@@ -365,9 +373,9 @@ def _depth(asked: int | None) -> int:
 
 
 def _tree_table(
-  summary: CheckpointSummary, rows: Sequence[Row], depth: int | None
+  summary: CheckpointSummary, tensors: SavedTensors, depth: int | None
 ) -> Iterator[str]:
-  root = _size_tree(summary, rows)
+  root = _size_tree(summary, tensors)
   columns = [
     terminal.Column("scope" if summary.graph is None else "object", elastic=True),
     terminal.Column("tensors", right=True),
@@ -377,7 +385,7 @@ def _tree_table(
   ]
   cells = []
   # A filter asks for some tensors, and shows what holds those.
-  is_whole = len(rows) == len(summary.tensors)
+  is_whole = len(tensors) == len(summary.tensors)
   for level, branch in root.walk(_depth(depth), all_objects=is_whole):
     label = "  " * level + branch.label
     if branch.see:
@@ -395,7 +403,7 @@ def _tree_table(
 
 
 def _read_values(
-  prefix: str, rows: Sequence[Row]
+  prefix: str, tensors: SavedTensors
 ) -> tuple[dict[str, ValueSummary], list[str]]:
   """Summaries of the tensors that have values, by key; and why others cannot be read."""
   from estimator_ckpt.bundle import dtypes
@@ -404,10 +412,10 @@ def _read_values(
 
   found = {}
   problems = []
-  total = sum(tensor.size for tensor, _ in rows)
+  total = sum(tensors.sizes)
   with open_tensors(prefix) as reader:
     with terminal.ProgressBar("reading", total) as bar:
-      for tensor, _ in rows:
+      for tensor in tensors:
         if tensor.entry.dtype not in (dtypes.VARIANT, dtypes.RESOURCE):
           try:
             found[tensor.key] = summarize(reader[tensor.key])
@@ -417,7 +425,9 @@ def _read_values(
   return found, problems
 
 
-def _value_table(rows: Sequence[Row], values: dict[str, ValueSummary]) -> Iterator[str]:
+def _value_table(
+  tensors: SavedTensors, values: dict[str, ValueSummary]
+) -> Iterator[str]:
   columns = [
     terminal.Column("name", elastic=True),
     terminal.Column("shape", elastic=True),
@@ -428,7 +438,7 @@ def _value_table(rows: Sequence[Row], values: dict[str, ValueSummary]) -> Iterat
     terminal.Column("NaN", right=True),
   ]
   cells = []
-  for tensor, _ in rows:
+  for tensor in tensors:
     row = [tensor.name, terminal.shape_text(tensor.shape)]
     value = values.get(tensor.key)
     if value is None:

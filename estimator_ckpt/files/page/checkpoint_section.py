@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
 from estimator_ckpt.checkpoint import layout
-from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.roles import RoleKind
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
 from estimator_ckpt.files import size_tree
 from estimator_ckpt.files.page.hierarchy import flatten
 from estimator_ckpt.files.page.statistics import Distribution

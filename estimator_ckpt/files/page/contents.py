@@ -11,8 +11,8 @@ from typing import Any, Callable
 
 from estimator_ckpt.bundle import dtypes, files
 from estimator_ckpt.checkpoint import prefix as prefix_lib
-from estimator_ckpt.checkpoint.listing import SavedTensor
 from estimator_ckpt.checkpoint.reader import open_checkpoint
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
 from estimator_ckpt.errors import CheckpointError, CheckpointNotFoundError
 from estimator_ckpt.files.checkpoints import (
   CheckpointList,

@@ -13,7 +13,7 @@ import enum
 from collections.abc import Sequence
 
 from estimator_ckpt.checkpoint import layout, tensor_names
-from estimator_ckpt.checkpoint.listing import SavedTensor
+from estimator_ckpt.checkpoint.saved_tensor import SavedTensor
 
 
 class Status(enum.Enum):
