@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Iterator
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.shards import Shards, read_scalar_string
@@ -107,22 +108,30 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   """
   if graph is None:
     return CheckpointFormat.TF1
-  # A tf.train.Checkpoint's own counter is no variable of the model, and the step
-  # is a key of what this package writes as TF2 too.
-  columns = graph.columns
-  names = [
-    name + _FIRST_KEY[attribute]
-    for attribute, name, key in zip(
-      columns.attributes, columns.full_names, columns.keys
-    )
-    if name and attribute in _FIRST_KEY and key != SAVE_COUNTER_KEY
-  ]
-  variables = [name for name in names if name != GLOBAL_STEP]
-  # In a TF2 checkpoint, the first one is missing already.
-  if variables and variables[0] in index and None not in index.values(names):
-    return CheckpointFormat.DUAL
-  is_dual = PairedKeys.of(index) is not None
+  is_dual = names_are_keys(index, graph) or PairedKeys.of(index) is not None
   return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
+
+
+def names_are_keys(index: Index, graph: ObjectGraph) -> bool:
+  """Whether each variable name that an object graph knows is a key, and there are some.
+
+  Args:
+    index: lists the tensors of the checkpoint.
+    graph: its object graph.
+  """
+
+  def names() -> Iterator[str]:
+    columns = graph.columns
+    stored = zip(columns.full_names, columns.attributes, columns.keys)
+    for name, attribute, key in stored:
+      # A tf.train.Checkpoint's own counter is no variable of the model.
+      if name and attribute in _FIRST_KEY and key != SAVE_COUNTER_KEY:
+        yield name + _FIRST_KEY[attribute]
+
+  # In a TF2 checkpoint, the first one is missing already; but the step is a key of what
+  # this package writes as TF2 too.
+  first = next((name for name in names() if name != GLOBAL_STEP), None)
+  return first is not None and first in index and None not in index.values([*names()])
 
 
 def read_object_graph(

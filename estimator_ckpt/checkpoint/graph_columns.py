@@ -33,9 +33,9 @@ else:
 _NODES = 1 << 3 | 2
 _MAX_DEPTH = 1000
 # A message of so many bytes is read by NumPy: where that is loaded, as in training, and
-# where it is not. Its import takes as long as to read 4 MB node by node.
+# where it is not. Its import takes as long as it saves with 2 MB.
 _LARGE = 1 << 15
-_LARGE_ENOUGH_TO_IMPORT = 4 << 20
+_LARGE_ENOUGH_TO_IMPORT = 2 << 20
 
 
 class GraphColumns:
@@ -47,11 +47,12 @@ class GraphColumns:
     parents: the nodes that have children.
     slots: the nodes that have slot variables, with these.
     valueless: the nodes that say that nothing is stored at or below them.
+    plain: the nodes, where all are plain and were read at once.
   """
 
   def __init__(self, plain: PlainNodes | None = None) -> None:
     """Columns without nodes, or of plain nodes alone."""
-    self._plain = plain
+    self.plain = plain
     self.count = 0 if plain is None else plain.num_nodes
     self.owners: list[int] = [] if plain is None else plain.owners.tolist()
     self.parents: list[int] = [] if plain is None else plain.parents.tolist()
@@ -62,18 +63,24 @@ class GraphColumns:
   @cached_property
   def attributes(self) -> list[str]:
     """What of the object each stored value is."""
-    count = 0 if self._plain is None else len(self._plain.owners)
+    count = 0 if self.plain is None else len(self.plain.owners)
     return [layout_lib.VARIABLE_VALUE] * count
 
   @cached_property
   def full_names(self) -> list[str]:
     """The variable's name of each stored value, or ""."""
-    return [] if self._plain is None else self._plain.full_names.read()
+    return [] if self.plain is None else self.plain.full_names.read()
 
   @cached_property
   def keys(self) -> list[str]:
     """The checkpoint key of each stored value."""
-    return [] if self._plain is None else self._plain.keys.read()
+    return [] if self.plain is None else self.plain.keys.read()
+
+  def read_keys(self) -> list[str]:
+    """The `keys`, which a large graph does not keep in memory then."""
+    if self.plain is None or "keys" in vars(self):
+      return self.keys
+    return self.plain.keys.read()
 
   @property
   def names(self) -> list[str]:
@@ -92,7 +99,7 @@ class GraphColumns:
 
   @cached_property
   def _edges(self) -> tuple[list[str], list[int], list[int]]:
-    plain = self._plain
+    plain = self.plain
     if plain is None:
       return [], [], []
     names, children = plain.names.read(), plain.children.tolist()
@@ -183,7 +190,7 @@ class GraphColumns:
 
   def _has_all(self) -> bool:
     """Whether all nodes that others refer to are there."""
-    plain = self._plain
+    plain = self.plain
     if plain is not None:
       return not len(plain.children) or int(plain.children.max()) < self.count
     referred = [self.children]
@@ -210,6 +217,10 @@ class GraphColumns:
       self.valueless.append(self.count)
     self.count += 1
 
+  def has_name(self, name: str) -> bool:
+    """Whether any edge has an attribute name."""
+    return name in self.names if self.plain is None else self.plain.names.have(name)
+
   def children_of(self, node_id: int) -> dict[str, int]:
     """The numbers of a node's children, by attribute name."""
     known = self._found.get(node_id)
@@ -223,7 +234,7 @@ class GraphColumns:
 
   def _children_at(self, place: int) -> dict[str, int]:
     """The children of a parent, by its place in `parents`."""
-    plain = self._plain
+    plain = self.plain
     if plain is not None and "_edges" not in vars(self):
       # The names of all other edges need not be made.
       edges = slice(int(plain.ends[place - 1]) if place else 0, int(plain.ends[place]))

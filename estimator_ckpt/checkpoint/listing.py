@@ -140,7 +140,7 @@ def _listed_alone(
     index.values([tensor.bare_key or tensor.key for tensor in named]),
   )
   for tensor, (value, bare_value) in zip(named, places):
-    name, key, suffix, owner, attribute, _, bare_key = tensor
+    name, key, suffix, owner, _, _, bare_key = tensor
     own = (key,) if bare_key is None or bare_key == key else (bare_key, key)
     if value is None or value != bare_value or counts[value] != len(own):
       continue
@@ -159,7 +159,7 @@ def _listed_alone(
     values.append(value)
     if paths is None or owner is None:
       found.append(())
-    elif attribute == layout.VARIABLE_VALUE and not suffix:
+    elif _is_value(tensor):
       found.append(paths)
     else:
       found.append(tuple(_paths_of(tensor, paths)))
@@ -191,9 +191,7 @@ def _listed_together(
   """All tensors that some keys stand for, whatever keys their bytes have."""
   named = list(named)
   names = {tensor.key: tensor.name + tensor.suffix for tensor in named}
-  own_paths = {}
-  if paths is not None:
-    own_paths = {t.key: _paths_of(t, paths) for t in named if t.object_key is not None}
+  owned = {tensor.key: tensor for tensor in named if tensor.object_key is not None}
   tensors = []
   for keys, entry in _groups(index, locations, named, names):
     parts: tuple[StoredPart, ...] = ()
@@ -201,12 +199,23 @@ def _listed_together(
       parts = tuple(
         StoredPart(*pair) for pair in index.slice_entries(_sliced(index, keys))
       )
-    object_paths = [path for key in keys for path in own_paths.get(key, ())]
+    own = [owned[key] for key in keys if key in owned]
+    found: tuple[str, ...] | ObjectPaths = ()
+    if paths is not None and own:
+      found = paths
+      stored = tuple(t.key for t in own if _is_value(t))
+      if stored != object_keys(keys) or len(stored) < len(own):
+        found = tuple(path for tensor in own for path in _paths_of(tensor, paths))
     name = keys[0]
     if _ATTRIBUTES in name:
       name = names.get(name) or name.rpartition(_VALUE_SUFFIX)[0] or name
-    tensors.append(SavedTensor(name, keys, entry, parts, tuple(object_paths)))
+    tensors.append(SavedTensor(name, keys, entry, parts, found))
   return SavedTensors.of(tensors)
+
+
+def _is_value(tensor: tensor_names.NamedTensor) -> bool:
+  """Whether it is the value of a variable in the object graph."""
+  return tensor.attribute == layout.VARIABLE_VALUE and not tensor.suffix
 
 
 def paths_follow(tensors: SavedTensors) -> bool:
@@ -227,7 +236,7 @@ def paths_follow(tensors: SavedTensors) -> bool:
         names[keys[-1]] = name
       else:
         names.update(dict.fromkeys(object_keys(keys), name))
-    elif paths and any(_is_unexpected(path, name) for path in paths):
+    elif paths and not {layout.SAVE_COUNTER, *_spelled_paths(name)}.issuperset(paths):
       return False
   return finder is None or finder.follow(names)
 
@@ -242,17 +251,18 @@ def unexpected_paths(tensors: SavedTensors) -> list[tuple[str, ...]]:
   """
   if paths_follow(tensors):
     return [()] * len(tensors)
-  return [
-    tensor.object_paths
-    if any(_is_unexpected(path, tensor.name) for path in tensor.object_paths)
-    else ()
-    for tensor in tensors
-  ]
+  found = []
+  for tensor in tensors:
+    paths = tensor.object_paths
+    expected = {layout.SAVE_COUNTER, *_spelled_paths(tensor.name)}
+    found.append(() if expected.issuperset(paths) else paths)
+  return found
 
 
-def _is_unexpected(path: str, name: str) -> bool:
+def _spelled_paths(name: str) -> tuple[str, str]:
+  """The object paths that a name spells."""
   flat = f"{layout.VAR_LIST}/{layout.escape_local_name(name)}"
-  return path not in (layout.nested_path(name), flat, layout.SAVE_COUNTER)
+  return layout.nested_path(name), flat
 
 
 def _sliced(index: Index, keys: tuple[str, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
+import itertools
 from collections.abc import Mapping
 
 from estimator_ckpt.checkpoint import layout
@@ -28,8 +28,6 @@ class ObjectPaths:
 
   def __init__(self, graph: ObjectGraph):
     self._columns = graph.columns
-    # One object may have many keys.
-    self._found: dict[int, list[str]] = {}
 
   @cached_property
   def _nodes(self) -> dict[str, int]:
@@ -45,35 +43,30 @@ class ObjectPaths:
     shortest, steps = self._columns.paths(), self._steps
     starts = {0: ""}
     for node_id in shortest.parents[1:]:
-      path = f"{starts[shortest.above[node_id]]}{steps[shortest.steps[node_id]]}/"
-      starts[node_id] = path[-2 * _MAX_PATH_LENGTH :]
+      path = starts[shortest.above[node_id]] + steps[shortest.steps[node_id]] + "/"
+      if len(path) > 2 * _MAX_PATH_LENGTH:
+        path = path[-2 * _MAX_PATH_LENGTH :]
+      starts[node_id] = path
     return starts
 
   @cached_property
-  def _edges(self) -> tuple[list[int], list[int]]:
-    """The places of edges in the columns, by the nodes they lead to; and these nodes."""
-    children = self._columns.children
-    places = sorted(range(len(children)), key=children.__getitem__)
-    return places, list(map(children.__getitem__, places))
-
-  def _find(self, node_id: int) -> list[str]:
-    """The paths of an object, in the order of their edges."""
-    columns, (places, children) = self._columns, self._edges
-    found: list[str] = []
-    place = bisect.bisect_left(children, node_id)
-    while (
-      place < len(places) and children[place] == node_id and len(found) < _MAX_PATHS
-    ):
-      edge = places[place]
-      parent = columns.parents[bisect.bisect_right(columns.ends, edge)]
+  def _paths(self) -> dict[int, list[str]]:
+    """The paths of each object that stores something, in the order of their edges."""
+    columns = self._columns
+    edges = zip(columns.children, self._steps)
+    paths: dict[int, list[str]] = {owner: [] for owner in columns.owners}
+    begin = 0
+    for parent, end in zip(columns.parents, columns.ends):
       start = self._starts.get(parent)
-      if start is not None:
-        path = start + self._steps[edge]
-        if len(path) > _MAX_PATH_LENGTH:
-          path = "..." + path[-_MAX_PATH_LENGTH:]
-        found.append(path)
-      place += 1
-    return found
+      for child, step in itertools.islice(edges, end - begin):
+        own = paths.get(child)
+        if own is not None and start is not None and len(own) < _MAX_PATHS:
+          path = start + step
+          if len(path) > _MAX_PATH_LENGTH:
+            path = "..." + path[-_MAX_PATH_LENGTH:]
+          own.append(path)
+      begin = end
+    return paths
 
   def follow(self, names: Mapping[str, str]) -> bool:
     """Whether the paths of objects follow from names, without making the paths.
@@ -83,28 +76,15 @@ class ObjectPaths:
 
     Returns:
       Whether all paths of these objects are, for certain, the name below `var_list/`, or
-      the nested path that the name's scopes spell, or that of the counter of saves.
+      the nested path that the name's scopes spell, or that of the counter of saves. False
+      also where the graph is a small one, whose paths are soon made.
     """
-    columns, names_of_steps, steps = self._columns, self._columns.names, self._steps
-    by_node = dict(zip(columns.owners, map(names.get, columns.keys)))
-    called = list(map(by_node.get, columns.children))
-    if not (set(by_node.values()) - {None}).issubset(called):
-      return False  # Slot variables have no parent.
-    starts: list[str] = []
-    begin = 0
-    for parent, end in zip(columns.parents, columns.ends):
-      # Nothing follows from the path of an object that has none.
-      starts += [self._starts.get(parent, "\0")] * (end - begin)
-      begin = end
-    flat = layout.VAR_LIST + "/"
-    for start, step, name, said in zip(starts, steps, called, names_of_steps):
-      if name is None:
-        continue
-      path = start + step
-      follows = said == name if start == flat else path == layout.nested_path(name)
-      if len(path) > _MAX_PATH_LENGTH or not (follows or path == layout.SAVE_COUNTER):
-        return False
-    return True
+    plain = self._columns.plain
+    if plain is None:
+      return False
+    from estimator_ckpt.checkpoint import plain_paths
+
+    return plain_paths.follow(plain, list(map(names.get, self._columns.read_keys())))
 
   def of(self, key: str) -> list[str]:
     """The paths of the object that stores a key, each up to its parents the shortest.
@@ -118,10 +98,7 @@ class ObjectPaths:
       a key that the graph does not have. Beyond some number they are left out, and
       beyond some length their beginning is.
     """
-    node_id = self._nodes.get(key, -1)
-    paths = self._found.get(node_id)
-    if paths is None:
-      paths = self._found[node_id] = self._find(node_id)
+    paths = self._paths.get(self._nodes.get(key, -1), [])
     if len(paths) == 2:  # most often; to compare takes less than to sort
       first, second = paths
       in_order = _plainness(first) <= _plainness(second)

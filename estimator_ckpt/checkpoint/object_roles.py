@@ -26,8 +26,7 @@ def optimizer_nodes(graph: ObjectGraph) -> list[int]:
   """The numbers of the nodes that are optimizers."""
   columns = graph.columns
   found = {node_id for node_id, _ in columns.slots}
-  # A set of the names of 200,000 edges takes ten times as long.
-  kinds = [own for own in _KERAS if all(name in columns.names for name in own)]
+  kinds = [own for own in _KERAS if all(map(columns.has_name, own))]
   for node_id in columns.parents if kinds else ():
     children = columns.children_of(node_id).keys()
     if len(children) > 1 and any(own <= children for own in kinds):

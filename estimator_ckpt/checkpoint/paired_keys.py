@@ -6,7 +6,7 @@ object have one name, the keys alone tell all names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import layout
@@ -24,12 +24,12 @@ class PairedKeys(NamedTuple):
   Attributes:
     names: the name-based keys, in the table's order.
     places: the bytes of the entry of each.
-    by_place: the object keys by these bytes, all but that of the counter of saves.
+    object_keys: the object key of each, if it has one beside that of the counter of saves.
   """
 
   names: Sequence[str]
   places: Sequence[bytes]
-  by_place: Mapping[bytes, str]
+  object_keys: Sequence[str | None]
 
   @classmethod
   def of(cls, index: Index) -> PairedKeys | None:
@@ -59,12 +59,7 @@ class PairedKeys(NamedTuple):
     known = set(places)
     if len(known) + len(by_place) < count or not by_place.keys() <= known:
       return None
-    return cls(names, places, by_place)
-
-  @property
-  def object_keys(self) -> list[str | None]:
-    """The object key of each name; None where there is none."""
-    return list(map(self.by_place.get, self.places))
+    return cls(names, places, list(map(by_place.get, places)))
 
   def are_all_of(self, graph: ObjectGraph, index: Index) -> bool:
     """Whether an object graph stores these objects and nothing else.
@@ -73,12 +68,12 @@ class PairedKeys(NamedTuple):
       graph: that of the checkpoint.
       index: lists its tensors; it may have the counter of saves.
     """
-    stored = set(self.by_place.values())
+    stored = set(filter(None, self.object_keys))
     if SAVE_COUNTER_KEY in index:
       stored.add(SAVE_COUNTER_KEY)
-    columns = graph.columns
+    keys, attributes = graph.columns.read_keys(), graph.columns.attributes
     return (
-      len(columns.keys) == len(stored)
-      and stored.issuperset(columns.keys)
-      and columns.attributes.count(layout.VARIABLE_VALUE) == len(stored)
+      len(keys) == len(stored)
+      and stored.issuperset(keys)
+      and attributes.count(layout.VARIABLE_VALUE) == len(stored)
     )

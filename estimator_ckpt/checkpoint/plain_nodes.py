@@ -8,7 +8,8 @@ NumPy takes as long as to read some 40,000 nodes one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import array
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -26,6 +27,8 @@ _TEXT_2 = 2 << 3 | 2
 _TEXT_3 = 3 << 3 | 2
 # What the attribute of a variable begins with.
 _VALUE_NAME = b"\n%c%b" % (len(VARIABLE_VALUE), VARIABLE_VALUE.encode())
+# So many places are read at once, in memory that the processor has at hand.
+_BATCH = 4096
 # Lengths and node numbers of more bits are nobody's.
 _MAX_BITS = 28
 _TOO_LARGE = 1 << 40
@@ -46,9 +49,25 @@ class TextSpans(NamedTuple):
 
   def read(self, places: slice = slice(None)) -> list[str]:
     """The texts, or some of them."""
-    data = self.data
-    spans = zip(self.starts[places].tolist(), self.stops[places].tolist())
-    return coding.decode_texts([data[start:stop] for start, stop in spans])
+    starts, stops = self.starts[places], self.stops[places]
+    file = np.frombuffer(self.data, np.uint8)
+    texts: list[str] = []
+    for first in range(0, len(starts), _BATCH):
+      batch = slice(first, first + _BATCH)
+      texts += _joined(file, starts[batch], stops[batch]).split("\0")
+      if len(texts) != min(first + _BATCH, len(starts)):  # One has a zero byte.
+        spans = zip(starts.tolist(), stops.tolist())
+        return coding.decode_texts([self.data[start:stop] for start, stop in spans])
+    return texts
+
+  def have(self, text: str) -> bool:
+    """Whether a text is one of them."""
+    wanted = text.encode()
+    file = np.frombuffer(self.data, np.uint8)
+    places = self.starts[self.stops - self.starts == len(wanted)]
+    for byte in wanted:
+      places = places[file[places] == byte] + 1
+    return len(places) > 0
 
 
 class PlainNodes(NamedTuple):
@@ -91,10 +110,10 @@ def read(data: bytes) -> PlainNodes | None:
     fields, _, reached = _walk(data, [(0, len(data))])
   except (IndexError, CorruptCheckpointError):
     return None
-  if reached != [len(data)]:
+  if reached.tolist() != [len(data)]:
     return None
   file = np.frombuffer(data, np.uint8)
-  sizes, starts = _varints(file, np.array(fields) + 1)
+  sizes, starts = _in_batches(_varints, file, fields + 1)
   if int(sizes.max()) >= _TOO_LARGE:
     return None
   return _read_nodes(data, file, starts, starts + sizes)
@@ -109,15 +128,16 @@ def _read_nodes(
   is_plain = ~has_some
 
   owners = np.flatnonzero(has_some & (first == _ATTRIBUTES))
-  is_value, name_spans, key_spans = _values(file, starts[owners], stops[owners])
+  is_value, name_spans, key_spans = _in_batches(
+    _values, file, starts[owners], stops[owners]
+  )
   is_plain[owners] = is_value
 
   parents = np.flatnonzero(has_some & (first == _FIELD_1))
   bounds = zip(starts[parents].tolist(), stops[parents].tolist())
-  fields, counts, reached = _walk(data, bounds)
-  is_edge, children, step_spans = _edges(file, np.array(fields, np.int64))
-  edge_counts = np.array(counts, np.int64)
-  has_edges_alone = np.array(reached, np.int64) == stops[parents]
+  fields, edge_counts, reached = _walk(data, bounds)
+  is_edge, children, step_spans = _in_batches(_edges, file, fields)
+  has_edges_alone = reached == stops[parents]
   if len(parents):
     has_edges_alone &= np.logical_and.reduceat(
       is_edge, np.cumsum(edge_counts) - edge_counts
@@ -139,9 +159,19 @@ def _read_nodes(
   )
 
 
+def _joined(file: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> str:
+  """The texts at these places, with a zero between them."""
+  sizes = stops - starts + 1
+  ends = np.cumsum(sizes)
+  at = np.arange(ends[-1]) + np.repeat(stops + 1 - ends, sizes)
+  found = file.take(at, mode="clip")
+  found[ends - 1] = 0
+  return found[:-1].tobytes().decode("utf-8", "surrogateescape")
+
+
 def _walk(
   data: bytes, spans: Iterable[tuple[int, int]]
-) -> tuple[list[int], list[int], list[int]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Finds the fields 1 that messages begin with.
 
   Args:
@@ -152,9 +182,7 @@ def _walk(
     Where these fields begin; how many each message has; and the position behind the last
     of each.
   """
-  fields: list[int] = []
-  counts = []
-  reached = []
+  fields, counts, reached = array.array("q"), array.array("q"), array.array("q")
   for position, stop in spans:
     before = len(fields)
     while position < stop and data[position] == _FIELD_1:
@@ -167,7 +195,20 @@ def _walk(
         position += 2 + size
     counts.append(len(fields) - before)
     reached.append(position)
-  return fields, counts, reached
+  # A list would have an object for each number.
+  return np.array(fields), np.array(counts), np.array(reached)
+
+
+def _in_batches(
+  read: Callable[..., tuple[np.ndarray, ...]], file: np.ndarray, *columns: np.ndarray
+) -> list[np.ndarray]:
+  """What a function reads at all places, a batch of them at a time."""
+  count = len(columns[0])
+  parts = [
+    read(file, *[column[first : first + _BATCH] for column in columns])
+    for first in range(0, max(count, 1), _BATCH)
+  ]
+  return [np.concatenate(part, axis=-1) for part in zip(*parts)]
 
 
 def _values(

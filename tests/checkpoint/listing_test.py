@@ -5,9 +5,8 @@ import pytest
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import TensorSlice
-from estimator_ckpt.checkpoint import formats, layout, listing, tensor_names
+from estimator_ckpt.checkpoint import formats, listing, tensor_names
 from estimator_ckpt.checkpoint.listing import saved_tensors
-from estimator_ckpt.checkpoint.named_graph import named_graph
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
 from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.checkpoint.paired_keys import PairedKeys
@@ -163,29 +162,6 @@ def test_paths_are_cut_where_an_object_graph_spells_very_long_and_very_many():
   paths = ObjectPaths(ObjectGraph([node, stored])).of("w")
   assert len(paths) == 8
   assert all(len(path) < 1100 and path.startswith("...") for path in paths)
-
-
-@pytest.mark.parametrize("count", [3, 300])
-@pytest.mark.parametrize("kind", sorted(layout.LAYOUTS))
-def test_paths_follow_from_the_names_that_they_spell_alone(count, kind):
-  names = [f"net/block.{number}/w" for number in range(count)]
-  names[1] += "x" * 1100  # A longer path is cut, and so has to be looked at.
-  keys, graph = named_graph(names, ["VARIABLE_VALUE"] * count, kind)
-  paths = ObjectPaths(graph)
-  assert not paths.follow(dict(zip(keys, names)))
-  del keys[1], names[1]
-  assert paths.follow(dict(zip(keys, names)))
-  names[0], names[-1] = names[-1], names[0]
-  assert not paths.follow(dict(zip(keys, names)))
-
-
-@pytest.mark.parametrize("count", [3, 300])
-def test_all_flat_paths_follow_from_their_names(count):
-  names = [f"net/block.{number}/w" for number in range(count)]
-  keys, graph = named_graph(names, ["VARIABLE_VALUE"] * count, "flat")
-  paths = ObjectPaths(graph)
-  assert paths.follow(dict(zip(keys, names)))
-  assert not paths.follow(dict(zip(keys, ["other", *names[1:]])))
 
 
 def test_slices_are_read_with_their_entries():
