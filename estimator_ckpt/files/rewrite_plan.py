@@ -98,15 +98,16 @@ def check_complete(plan: RewritePlan, index: Index) -> None:
   """
   # In their order, in which they are found faster than in that of a set.
   sources = dict.fromkeys(plan.keys.values())
-  if len(sources) == len(index) and None not in index.values(list(sources)):
+  values = index.values(list(sources))
+  if len(sources) == len(index) and None not in values:
     return
-  known = {*sources, *plan.left_out}
-  if plan.object_graph is not None:
-    known.add(layout_lib.OBJECT_GRAPH_KEY)
   # Most keys are known, or have the bytes of one that is, as in a dual checkpoint.
-  whole = list(set(sources).difference(index.slice_keys()))
-  others = index.keys_besides(set(filter(None, index.values(whole))))
-  lost = [key for key in others if key not in known]
+  if index.has_slices:
+    values = index.values(list(sources.keys() - set(index.slice_keys())))
+  others = index.keys_besides(set(filter(None, values)))
+  lost = [key for key in others if key not in sources and key not in plan.left_out]
+  if plan.object_graph is not None and layout_lib.OBJECT_GRAPH_KEY in lost:
+    lost.remove(layout_lib.OBJECT_GRAPH_KEY)
   if lost:
     mapped = {index.location(key) for key in sources}
     lost = [key for key in lost if index.location(key) not in mapped]
