@@ -127,7 +127,7 @@ def convert(
 
   def make_plan(read: write_lib.SourceCheckpoint) -> rewrite_plan.RewritePlan:
     if not names and partition_strategy is None:
-      found = _plan_dual(read, to)
+      found = _plan_alone(read, to)
       if found is not None:
         return found
     plan = conversion_plan.plan_conversion(
@@ -155,16 +155,19 @@ def convert(
   )
 
 
-def _plan_dual(
+def _plan_alone(
   read: write_lib.SourceCheckpoint, to: CheckpointFormat
 ) -> rewrite_plan.RewritePlan | None:
-  """Plans to leave one half of a dual checkpoint out, if nothing else is to change."""
-  if read.paired is None or roles_lib.GLOBAL_STEP not in read.index:
+  """Plans a conversion by keys or by full names alone, if these tell all there is."""
+  if roles_lib.GLOBAL_STEP not in read.index:
     return None
-  if to is CheckpointFormat.TF1:
-    return conversion_plan.plan_names_alone(read.index, read.paired.names)
-  if to is CheckpointFormat.TF2 and read.graph is not None:
-    return conversion_plan.plan_objects_alone(read.index, read.graph, read.paired)
+  if read.paired is not None:
+    if to is CheckpointFormat.TF1:
+      return conversion_plan.plan_names_alone(read.index, read.paired.names)
+    if to is CheckpointFormat.TF2 and read.graph is not None:
+      return conversion_plan.plan_objects_alone(read.index, read.graph, read.paired)
+  elif to is not CheckpointFormat.TF2 and read.graph is not None:
+    return conversion_plan.plan_full_names(read.index, read.graph, to)
   return None
 
 

@@ -11,11 +11,13 @@ from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 from estimator_ckpt.checkpoint import formats, layout, tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
 from estimator_ckpt.checkpoint.name_map import NameMap
-from estimator_ckpt.checkpoint.object_graph import ObjectGraph
+from estimator_ckpt.checkpoint.object_graph import ObjectGraph, SlotVariable
 from estimator_ckpt.checkpoint.paired_keys import PairedKeys
 from estimator_ckpt.errors import CheckpointError, CorruptCheckpointError, OptionError
+from estimator_ckpt.files import conversion_plan
 from estimator_ckpt.files.conversion_plan import (
   plan_conversion,
+  plan_full_names,
   plan_names_alone,
   plan_objects_alone,
 )
@@ -214,3 +216,166 @@ def test_an_object_graph_that_calls_a_variable_otherwise_is_edited(tmp_path):
   eckpt.convert(dual, tf2, "tf2")
   found = formats.read_object_graph(tf2, Index.read(tf2))
   assert found.keys_by_full_name()[f"new/{name}"] == key
+
+
+_NEW_FORMATS = [CheckpointFormat.TF1, CheckpointFormat.DUAL]
+
+
+def _key(name):
+  return layout.object_key(("var_list", name))
+
+
+def _plain_tf2(*names):
+  """What training writes: objects with full names, the step again, and a counter."""
+  index, graph = Index(), ObjectGraph()
+  for number, name in enumerate([*names, "global_step"]):
+    key = graph.add_variable([("var_list", name)], name)
+    index.put(key, BundleEntry(1, (), 0, 4 * number, 4, number))
+  index.alias("global_step", key)
+  counter = graph.add_variable([("save_counter",)], "")
+  index.put(counter, BundleEntry(1, (), 1, 0, 4, 98))
+  index.put(layout.OBJECT_GRAPH_KEY, BundleEntry(dtypes.STRING, (), 1, 4, 4, 99))
+  return index, graph
+
+
+def _plan_or_error(index, graph, to):
+  try:
+    return plan_conversion(index, graph, to)
+  except OptionError as error:
+    return str(error)
+
+
+@pytest.mark.parametrize("to", _NEW_FORMATS)
+@pytest.mark.parametrize(
+  "names",
+  [
+    ("a", "b/Adam", "b/Adam_1"),
+    # No such names are trusted where no Estimator wrote the checkpoint.
+    ("Variable", "a", "Adam/a/m", "Adam/a/v", "b//c", "."),
+    (layout.OBJECT_GRAPH_KEY,),
+    (_key("a"), "a"),
+    ("save_counter/.ATTRIBUTES/VARIABLE_VALUE",),
+  ],
+)
+def test_full_names_alone_give_the_same_plan(names, to):
+  index, graph = _plain_tf2(*names)
+  found = plan_full_names(index, graph, to)
+  # A name is no key of a dual checkpoint if that is another tensor's.
+  is_dual = to is CheckpointFormat.DUAL
+  assert (found is None) == (is_dual and not {*names}.isdisjoint(index.keys()))
+  assert found is None or found == plan_conversion(index, graph, to)
+
+
+def test_a_copy_of_the_step_is_the_step():
+  index, graph = _plain_tf2("a")
+  entry = index.entry("global_step")
+  for offset, is_same in ((60, True), (60, False)):
+    crc32c = entry.crc32c if is_same else 77
+    index.put("global_step", entry._replace(offset=offset, crc32c=crc32c))
+    for to in _NEW_FORMATS:
+      found = plan_full_names(index, graph, to)
+      assert (found is not None) == is_same
+      assert found is None or found == plan_conversion(index, graph, to)
+
+
+def _set(full, **fields):
+  """Changes what a graph says of a variable."""
+
+  def change(index, graph):
+    for node in graph.nodes:
+      for attribute in node.attributes:
+        if attribute.full_name == full:
+          vars(attribute).update(fields)
+
+  return change
+
+
+def _add_slot(index, graph):
+  graph.nodes[0].slot_variables.append(SlotVariable(2, "m", 3))
+
+
+def _move_counter(index, graph):
+  children = graph.nodes[0].children
+  children["counter"] = children.pop("save_counter")
+
+
+_UNUSUAL = {
+  "a further key": lambda index, _: index.alias("c", _key("a")),
+  "another key": lambda index, _: index.rename(_key("a"), _key("c")),
+  "no object graph": lambda index, _: index.rename(layout.OBJECT_GRAPH_KEY, "c"),
+  "no step": lambda index, _: index.rename("global_step", "c"),
+  "slots": _add_slot,
+  "no path of the counter": _move_counter,
+  "one name of two": _set("a", full_name="b"),
+  "no name": _set("a", full_name=""),
+  "the name of the counter": _set("a", full_name="save_counter"),
+  "a counter with a name": _set("", full_name="c"),
+  "no name of the step": _set("global_step", full_name="c"),
+  "one key of two": _set("a", checkpoint_key=_key("b")),
+  "a name for a key": _set("a", checkpoint_key="global_step"),
+  "another attribute": _set("a", name="config"),
+}
+
+
+@pytest.mark.parametrize("to", _NEW_FORMATS)
+@pytest.mark.parametrize("change", _UNUSUAL.values(), ids=list(_UNUSUAL))
+def test_full_names_alone_do_not_tell_all_of_an_unusual_checkpoint(change, to):
+  index, graph = _plain_tf2("a", "b")
+  assert plan_full_names(index, graph, to) is not None
+  change(index, graph)
+  assert plan_full_names(index, graph, to) is None
+
+
+@pytest.mark.parametrize("to", _NEW_FORMATS)
+def test_slices_are_planned_with_their_tensor(to):
+  index, graph = _plain_tf2("a", "h")
+  index.remove(_key("h"))
+  _half_in_parts(index, (0, 4))
+  index.rename("h", _key("h"))
+  assert plan_full_names(index, graph, to) is None
+  assert plan_conversion(index, graph, to).keys["h"] == _key("h")
+
+
+_TEXTS = st.sampled_from(
+  ["", "a", "b", "a/m", "Variable", "save_counter", "global_step"]
+)
+
+
+@given(
+  st.lists(st.tuples(_TEXTS, _TEXTS), max_size=4, unique_by=lambda pair: pair[1]),
+  st.booleans(),
+  st.sampled_from(_NEW_FORMATS),
+)
+def test_full_names_alone_never_give_another_plan(said, has_step, to):
+  index, graph = _plain_tf2()
+  if not has_step:
+    index.remove("global_step")
+  for number, (full_name, name) in enumerate(said):
+    if graph.lookup(("var_list", name)) is None:
+      key = graph.add_variable([("var_list", name)], full_name)
+      index.put(key, BundleEntry(1, (), 0, 40 + 4 * number, 4, 40 + number))
+  found = plan_full_names(index, graph, to) if has_step else None
+  assert found is None or found == _plan_or_error(index, graph, to)
+
+
+@pytest.mark.parametrize("to", ["tf1", "dual"])
+@pytest.mark.parametrize("name", golden.names("tf"))
+def test_a_conversion_by_full_names_alone_writes_the_same(
+  name, to, tmp_path, monkeypatch
+):
+  tf2 = str(tmp_path / "tf2")
+  eckpt.convert(golden.path(name), tf2, "tf2")
+  plans = []
+
+  def plan(*args):
+    plans.append(plan_full_names(*args))
+    return plans[-1]
+
+  monkeypatch.setattr(conversion_plan, "plan_full_names", plan)
+  eckpt.convert(tf2, tmp_path / "alone/m", to)
+  monkeypatch.setattr(conversion_plan, "plan_full_names", lambda *_: None)
+  eckpt.convert(tf2, tmp_path / "general/m", to)
+  alone = stored.snapshot(tmp_path / "alone")
+  assert alone == stored.snapshot(tmp_path / "general")
+  if name.startswith("tf1.15/optimizers") or name == "tf2.15/guide_scaffold":
+    assert plans != [None]
