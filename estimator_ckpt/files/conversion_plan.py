@@ -119,7 +119,7 @@ def plan_objects_alone(
   kept += [SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
   keys = dict(zip(kept, kept))
   if GLOBAL_STEP not in keys:
-    keys[GLOBAL_STEP] = dict(zip(pairs.names, kept))[GLOBAL_STEP]
+    keys[GLOBAL_STEP] = kept[pairs.names.index(GLOBAL_STEP)]
   plan = RewritePlan(CheckpointFormat.TF2, keys)
   rewrite_plan.check_complete(plan, index)
   return plan
@@ -430,6 +430,8 @@ def _parts_notes(index: Index, plan: RewritePlan) -> list[str]:
     and not tensorflow_stitches(index.entry(key).dtype)
     and joined_entry(index, key) is None
   }
+  if not torn:
+    return []
   found = sorted(
     {s for k, s in plan.keys.items() if s in torn and layout_lib.parse_object_key(k)}
   )
