@@ -135,6 +135,7 @@ def rewrite_path(
     check_free([to], overwrite, clean=not dry_run)
     read = write_lib.SourceCheckpoint.read(prefix)
     plan = make_plan(read)
+    read.release()
     return RewriteReport(
       (write_lib.write(read, to, plan, progress=progress, **options),)
     )
@@ -197,6 +198,7 @@ def _rewrite_directory(
   for prefix in prefixes:
     read = write_lib.SourceCheckpoint.read(prefix)
     planned.append((read, make_plan(read)))
+    read.release()
   total = sum(read.data_bytes for read, _ in planned)
   reports: list[write_lib.CheckpointReport] = []
   done = 0

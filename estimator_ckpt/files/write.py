@@ -84,12 +84,18 @@ class SourceCheckpoint:
     """Its keys in pairs, where it is dual and they tell all names."""
     return PairedKeys.of(self.index)
 
-  @property
+  @cached_property
   def format(self) -> CheckpointFormat:
     """The checkpoint's format. Its object graph is read only if that tells more."""
     if self.paired is not None:
       return CheckpointFormat.DUAL
     return formats.format_of(self.index, self.graph)
+
+  def release(self) -> None:
+    """Finds the format, and lets go of what else only a plan is made of."""
+    _ = self.format
+    for name in ("graph", "paired"):
+      vars(self).pop(name, None)
 
   def can_reshape(self, key: str) -> bool:
     """Whether an index may give a tensor's bytes another shape: they are not in parts.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 
 import pytest
 
@@ -16,7 +17,7 @@ from estimator_ckpt.files.write import (
   target_prefix,
   write,
 )
-from tests import stored
+from tests import golden, stored
 
 
 @pytest.mark.parametrize("target", ["", "out/", "out/m.index", "m.data-00000-of-00001"])
@@ -59,6 +60,15 @@ def test_new_scalars(tmp_path):
   }
   assert report.placed == ("link", "write")
   assert report.data_bytes == 20
+
+
+def test_what_only_a_plan_is_made_of_is_let_go():
+  source = SourceCheckpoint.read(golden.path("tf2.15/guide_scaffold"))
+  graph = weakref.ref(source.graph)
+  source.release()
+  assert graph() is None
+  source.index.remove(golden.OBJECT_GRAPH_KEY)
+  assert source.format is CheckpointFormat.TF2
 
 
 def test_the_counter_adds_up():
