@@ -147,8 +147,10 @@ class EntryColumns(NamedTuple):
   def ends(self) -> dict[int, int]:
     """How far the bytes reach in each data file, by the number of the file."""
     found: dict[int, int] = {}
-    ends = map(operator.add, self.offsets, self.sizes)
-    for shard_id, end in zip(self.shard_ids, ends):
+    ids, ends = self.shard_ids, map(operator.add, self.offsets, self.sizes)
+    if ids and ids.count(ids[0]) == len(ids):  # Most often there is one file of them.
+      return {ids[0]: max(ends)}
+    for shard_id, end in zip(ids, ends):
       if end > found.get(shard_id, -1):
         found[shard_id] = end
     return found

@@ -17,16 +17,18 @@ from estimator_ckpt.bundle.entry_columns import EntryColumns
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.checkpoint import layout, tensor_names
+from estimator_ckpt.checkpoint import full_names, layout, tensor_names
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.checkpoint.paired_keys import PairedKeys
+from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.saved_tensor import (
   SavedTensor,
   SavedTensors,
   StoredPart,
   object_keys,
 )
+from estimator_ckpt.checkpoint.tensor_names import NamedTensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,10 +70,13 @@ def saved_tensors(
         index, names, list(zip(names)), values, [()] * len(names)
       ).by_name()
   paths = ObjectPaths(graph) if graph is not None else None
-  if graph is not None and paths is not None and pairs is not None:
-    paired = _listed_in_pairs(index, graph, pairs, paths)
-    if paired is not None:
-      return paired
+  if graph is not None and paths is not None:
+    if pairs is not None:
+      found = _listed_in_pairs(index, graph, pairs, paths)
+    else:
+      found = _listed_by_full_names(index, graph, paths)
+    if found is not None:
+      return found
   named = tensor_names.named_tensors(index, graph)
   tensors, known = _listed_alone(index, named, paths)
   if tensors:
@@ -118,9 +123,41 @@ def _listed_in_pairs(
   return _tensors(index, names, keys, places, found).by_name()
 
 
+def _listed_by_full_names(
+  index: Index, graph: ObjectGraph, paths: ObjectPaths
+) -> SavedTensors | None:
+  """The tensors of a TF2 checkpoint whose object graph has all names.
+
+  Returns:
+    None where a tensor has no name there, or not the bytes of its own that it should.
+  """
+  named = full_names.keys_by_name(index, graph)
+  if named is None:
+    return None
+  step_key, counter_key = named.pop(GLOBAL_STEP), tensor_names.SAVE_COUNTER_KEY
+  keys = list(named.values())
+  values = [value for value in index.values(keys) if value is not None]
+  others = sorted([step_key, counter_key, GLOBAL_STEP, layout.OBJECT_GRAPH_KEY])
+  other_values = set(index.values(others))
+  if len({*values, *other_values}) < len(keys) + len(other_values):
+    return None
+  if not all(_ATTRIBUTES in key for key in keys):
+    return None
+  step = NamedTensor(
+    GLOBAL_STEP, step_key, "", step_key, layout.VARIABLE_VALUE, "", GLOBAL_STEP
+  )
+  counter = NamedTensor(
+    layout.SAVE_COUNTER, counter_key, "", counter_key, layout.VARIABLE_VALUE
+  )
+  tensors = _tensors(index, list(named), list(zip(keys)), values, [paths] * len(keys))
+  rest = {key: index.location(key) for key in others}
+  tensors = tensors.followed_by(_listed_together(index, rest, [step, counter], paths))
+  return tensors.by_name() if len(set(tensors.names)) == len(tensors) else None
+
+
 def _listed_alone(
   index: Index,
-  named: Sequence[tensor_names.NamedTensor],
+  named: Sequence[NamedTensor],
   paths: ObjectPaths | None,
 ) -> tuple[SavedTensors, set[bytes]]:
   """The tensors whose bytes have a name, an object key, or one of each.
@@ -140,7 +177,7 @@ def _listed_alone(
     index.values([tensor.bare_key or tensor.key for tensor in named]),
   )
   for tensor, (value, bare_value) in zip(named, places):
-    name, key, suffix, owner, _, _, bare_key = tensor
+    name, key, suffix, owner, attribute, _, bare_key = tensor
     own = (key,) if bare_key is None or bare_key == key else (bare_key, key)
     if value is None or value != bare_value or counts[value] != len(own):
       continue
@@ -159,7 +196,7 @@ def _listed_alone(
     values.append(value)
     if paths is None or owner is None:
       found.append(())
-    elif _is_value(tensor):
+    elif attribute == layout.VARIABLE_VALUE and not suffix:
       found.append(paths)
     else:
       found.append(tuple(_paths_of(tensor, paths)))
@@ -185,7 +222,7 @@ def _tensors(
 def _listed_together(
   index: Index,
   locations: dict[str, tuple[bytes, ...]],
-  named: Iterable[tensor_names.NamedTensor],
+  named: Iterable[NamedTensor],
   paths: ObjectPaths | None,
 ) -> SavedTensors:
   """All tensors that some keys stand for, whatever keys their bytes have."""
@@ -203,7 +240,9 @@ def _listed_together(
     found: tuple[str, ...] | ObjectPaths = ()
     if paths is not None and own:
       found = paths
-      stored = tuple(t.key for t in own if _is_value(t))
+      stored = tuple(
+        t.key for t in own if t.attribute == layout.VARIABLE_VALUE and not t.suffix
+      )
       if stored != object_keys(keys) or len(stored) < len(own):
         found = tuple(path for tensor in own for path in _paths_of(tensor, paths))
     name = keys[0]
@@ -211,11 +250,6 @@ def _listed_together(
       name = names.get(name) or name.rpartition(_VALUE_SUFFIX)[0] or name
     tensors.append(SavedTensor(name, keys, entry, parts, found))
   return SavedTensors.of(tensors)
-
-
-def _is_value(tensor: tensor_names.NamedTensor) -> bool:
-  """Whether it is the value of a variable in the object graph."""
-  return tensor.attribute == layout.VARIABLE_VALUE and not tensor.suffix
 
 
 def paths_follow(tensors: SavedTensors) -> bool:
@@ -270,7 +304,7 @@ def _sliced(index: Index, keys: tuple[str, ...]) -> str:
   return next(key for key in keys if index.entry(key).slices)
 
 
-def _paths_of(tensor: tensor_names.NamedTensor, paths: ObjectPaths) -> list[str]:
+def _paths_of(tensor: NamedTensor, paths: ObjectPaths) -> list[str]:
   """The object paths of a tensor that the object graph has."""
   object_key, suffix = tensor.object_key, tensor.suffix
   assert object_key is not None
@@ -287,7 +321,7 @@ def _paths_of(tensor: tensor_names.NamedTensor, paths: ObjectPaths) -> list[str]
 def _groups(
   index: Index,
   locations: dict[str, tuple[bytes, ...]],
-  named: Iterable[tensor_names.NamedTensor],
+  named: Iterable[NamedTensor],
   names: dict[str, str],
 ) -> Iterator[tuple[tuple[str, ...], BundleEntry]]:
   """Keys that stand for the same bytes, names before object keys, and their entry."""

@@ -5,7 +5,7 @@ import pytest
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import TensorSlice
-from estimator_ckpt.checkpoint import formats, listing, tensor_names
+from estimator_ckpt.checkpoint import formats, layout, listing, tensor_names
 from estimator_ckpt.checkpoint.listing import saved_tensors
 from estimator_ckpt.checkpoint.object_graph import Attribute, Node, ObjectGraph
 from estimator_ckpt.checkpoint.object_paths import ObjectPaths
@@ -193,3 +193,57 @@ def test_tensors_with_bytes_of_their_own_are_listed_as_all_together(name):
     one = found.take([row])
     if listing.paths_follow(one):
       assert listing.unexpected_paths(one) == [()]
+
+
+def _tf2() -> BundleBuilder:
+  """What training with this package writes in TF2: full names, and the step twice."""
+  builder, graph = BundleBuilder(), ObjectGraph()
+  for number, name in enumerate(["net/w", "b", "a/z", "global_step"]):
+    key = graph.add_variable([("var_list", name), tuple(name.split("/"))], name)
+    builder.numbers(key, number, "int64")
+  builder.index.alias("global_step", key)
+  builder.index.alias(graph.add_variable([("save_counter",)], ""), key)
+  builder.object_graph(graph)
+  return builder
+
+
+def _key(name: str) -> str:
+  return layout.object_key(("var_list", name))
+
+
+def _share(builder: BundleBuilder, key: str, with_key: str) -> None:
+  builder.index.remove(key)
+  builder.index.alias(key, with_key)
+
+
+_COUNTER = tensor_names.SAVE_COUNTER_KEY
+
+
+@pytest.mark.parametrize(
+  "change, by_full_names",
+  [
+    (lambda builder: None, True),
+    (lambda builder: builder.numbers("global_step", 3, "int64"), True),
+    (lambda builder: builder.numbers(_COUNTER, 9, "int64"), True),
+    (lambda builder: _share(builder, "global_step", _key("net/w")), False),
+    (lambda builder: _share(builder, _COUNTER, _key("net/w")), False),
+    (lambda builder: _share(builder, _key("b"), _key("net/w")), False),
+    (lambda builder: _share(builder, _key("b"), _COUNTER), False),
+    (lambda builder: builder.index.rename(_key("b"), "b"), False),
+    (lambda builder: builder.index.alias("more", _key("b")), False),
+    (lambda builder: builder.index.remove("global_step"), False),
+  ],
+)
+def test_tensors_with_full_names_are_listed_as_all_together(change, by_full_names):
+  builder = _tf2()
+  graph = ObjectGraph.parse(_graph(builder))
+  change(builder)
+  index, paths = builder.index, ObjectPaths(graph)
+  assert (
+    listing._listed_by_full_names(index, graph, paths) is not None
+  ) == by_full_names
+  named = tensor_names.named_tensors(index, graph)
+  expected = listing._listed_together(index, index.locations(), named, paths)
+  assert [(*tensor[:4], tensor.object_paths) for tensor in expected.by_name()] == [
+    (*tensor[:4], tensor.object_paths) for tensor in saved_tensors(index, graph)
+  ]
