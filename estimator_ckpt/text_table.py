@@ -7,6 +7,7 @@ and of loading into Keras.
 from __future__ import annotations
 
 import itertools
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -126,25 +127,42 @@ def format_table(
   name  size
   w      8 B
   """
-  # Column by column, since most columns of 100,000 rows are plain text throughout.
-  table = [
-    _printable(cells) for cells in zip([column.title for column in columns], *rows)
-  ]
-  widths = [max(map(_measure(cells), cells)) for cells in table]
+  cells = list(zip(*rows)) or [()] * len(columns)
+  yield from format_columns(columns, cells, columns_wide)
+
+
+def format_columns(
+  columns: Sequence[Column],
+  cells: Iterable[Sequence[str]],
+  columns_wide: int | None = None,
+) -> Iterator[str]:
+  """Lays a table out that is there column by column; see `format_table`.
+
+  Args:
+    columns: headings and alignment, from left to right.
+    cells: the texts of each column, from the top.
+    columns_wide: how many columns of a terminal a line may take; None for any number.
+
+  Yields:
+    The lines.
+  """
+  # Most columns of 100,000 rows are plain text throughout.
+  table = [_printable([column.title, *own]) for column, own in zip(columns, cells)]
+  measures = [_measure(own) for own in table]
+  widths = [max(map(measure, own)) for measure, own in zip(measures, table)]
   if columns_wide is None:
     # One very long name must not move the other columns of all rows to the right.
     widths = [
-      wide if wide <= _WIDEST else _widest_below(cells, _WIDEST)
-      for cells, wide in zip(table, widths)
+      wide if wide <= _WIDEST else _widest_below(own, _WIDEST)
+      for own, wide in zip(table, widths)
     ]
   else:
     widths = _fit(columns, widths, columns_wide)
-    table = [
-      [elide(cell, wide) for cell in cells] for cells, wide in zip(table, widths)
-    ]
+    table = [[elide(cell, wide) for cell in own] for own, wide in zip(table, widths)]
+    measures = [_measure(own) for own in table]
   padded = [
-    _padded(cells, wide, column.right)
-    for cells, wide, column in zip(table, widths, columns)
+    _padded(own, wide, column.right, measure)
+    for own, wide, column, measure in zip(table, widths, columns, measures)
   ]
   lines = map(str.rstrip, map(_GAP.join, zip(*padded)))
   if not any(column.title for column in columns):
@@ -166,14 +184,13 @@ def _measure(cells: Sequence[str]) -> Callable[[str], int]:
   return len if "".join(cells).isascii() else text_width
 
 
-def _padded(cells: Sequence[str], wide: int, right: bool) -> Iterator[str]:
-  measure = _measure(cells)
+def _padded(
+  cells: Sequence[str], wide: int, right: bool, measure: Callable[[str], int]
+) -> Iterator[str]:
   if measure is len:
-    yield from map(str.rjust if right else str.ljust, cells, itertools.repeat(wide))
-    return
-  for cell in cells:
-    pad = " " * (wide - measure(cell))
-    yield pad + cell if right else cell + pad
+    return map(str.rjust if right else str.ljust, cells, itertools.repeat(wide))
+  pads = [" " * (wide - measure(cell)) for cell in cells]
+  return map(operator.add, *((pads, cells) if right else (cells, pads)))
 
 
 def _fit(

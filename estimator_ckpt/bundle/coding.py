@@ -96,7 +96,7 @@ def read_varints(varints: Sequence[bytes]) -> list[int]:
   r"""Reads many varints of at most 64 bits, in a fraction of the time of one by one.
 
   Args:
-    varints: the bytes of each, and nothing behind it.
+    varints: the bytes of each, and nothing behind it; none for 0.
 
   Returns:
     The numbers.
@@ -107,9 +107,9 @@ def read_varints(varints: Sequence[bytes]) -> list[int]:
   >>> read_varints([b"\x05", b"\xac\x02"])
   [5, 300]
   """
-  size = max(map(len, varints), default=1)
+  size = max(map(len, varints), default=0) or 1
   if size > 5:
-    return [read_varint(varint, 0)[0] for varint in varints]
+    return [read_varint(varint or b"\0", 0)[0] for varint in varints]
   low = b"".join([varint.ljust(size, b"\0") for varint in varints]).translate(_LOW_BITS)
   numbers = list(low[::size])
   for place in range(1, size):

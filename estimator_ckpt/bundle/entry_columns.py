@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from estimator_ckpt.bundle import coding
-from estimator_ckpt.bundle.messages import BundleEntry, cached_shape
+from estimator_ckpt.bundle.messages import BundleEntry
 from estimator_ckpt.errors import CorruptCheckpointError
 from estimator_ckpt.value_classes import NamedTuple
 
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
 BATCH = 4096
 FEW = 200
 
-_INT32_MAX = 2**31 - 1
-# A whole entry of a tensor that is not partitioned: its parts, as TensorFlow orders them.
+# A whole entry of a tensor that is not partitioned, as TensorFlow orders its fields: type,
+# shape and data file, which many have in common; offset; size; checksum.
 _VARINT = rb"[\x80-\xff]*[\0-\x7f]"
 _PLAIN = (
-  rb"(?s)(\x08([\0-\x7f])\x12(.(?:\x12.(?:\x08%b)?)*)"
-  rb"(?:\x18(%b))?(?:\x20(%b))?(?:\x28(%b))?\x35(....))"
-  % (_VARINT, _VARINT, _VARINT, _VARINT)
+  rb"(?s)((\x08[\0-\x7f]\x12.(?:\x12.(?:\x08%b)?)*(?:\x18%b)?)"
+  rb"(?:\x20(%b))?((?:\x28%b)?)\x35(....))" % (_VARINT, _VARINT, _VARINT, _VARINT)
 )
 
 
@@ -75,26 +74,23 @@ class EntryColumns(NamedTuple):
     found = _plain_fields(values)
     if found is None:
       return None
-    _, types, shapes, shards, offsets, sizes, crcs = found
-    known = {b"": 0}
+    heads, offsets, sizes, crcs = found
     try:
-      dims = {shape: _sized_shape(shape) for shape in set(shapes)}
-      for number in {*shards, *sizes}:
-        if number:
-          known[number] = coding.read_varint(number, 0)[0]
-      starts = coding.read_varints([offset or b"\0" for offset in offsets])
+      by_head = {head: BundleEntry.parse(head) for head in set(heads)}
+      by_size = {size: BundleEntry.parse(size).size for size in set(sizes)}
+      starts = coding.read_varints(offsets)
     except CorruptCheckpointError:
       return None
-    if max(known.values()) >> 63 or max(starts) >> 63:
+    if max(starts) >> 63 or any(e.slices or e.unknown for e in by_head.values()):
       return None
-    if max(map(known.__getitem__, set(shards))) > _INT32_MAX:
-      return None
+    # Type, shape and data file come first in an entry.
+    dtypes, shapes, shard_ids, *_ = zip(*map(by_head.__getitem__, heads))
     return cls(
-      b"".join(types),
-      list(map(dims.__getitem__, shapes)),
-      list(map(known.__getitem__, shards)),
+      dtypes,
+      shapes,
+      shard_ids,
       starts,
-      list(map(known.__getitem__, sizes)),
+      list(map(by_size.__getitem__, sizes)),
       struct.unpack(f"<{len(crcs)}I", b"".join(crcs)),
     )
 
@@ -199,21 +195,14 @@ def all_end_with_checksums(values: Sequence[bytes]) -> bool:
   if found is None:
     return False
   try:
-    for shape in set(found[2]):
-      _sized_shape(shape)
+    for head in set(found[0]):
+      BundleEntry.parse(head)
   except CorruptCheckpointError:
     return False
   return True
 
 
 def _plain_fields(values: Sequence[bytes]) -> list[tuple[bytes, ...]] | None:
-  """The fields of entries as the groups of `_PLAIN`, each for all; None if one differs."""
+  """What the groups of `_PLAIN` find in entries; None if one of these differs."""
   found = list(zip(*re.findall(_PLAIN, b"".join(values))))
-  return found if found and found[0] == tuple(values) else None
-
-
-def _sized_shape(data: bytes) -> tuple[int, ...]:
-  """The dimensions in a TensorShapeProto of less than 128 bytes, after its length."""
-  if data[0] != len(data) - 1 or data[0] > 127:
-    raise CorruptCheckpointError("a shape has another length")
-  return cached_shape(data[1:])
+  return found[1:] if found and found[0] == tuple(values) else None

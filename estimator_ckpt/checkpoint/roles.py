@@ -167,8 +167,9 @@ def mention_keras(names: Iterable[str]) -> bool:
     False if none can be; `classify` need not be asked then.
   """
   text = "\n".join(names)
-  if not any(word in text for word in _KERAS_SLOTS):
-    return False  # without the time that the expression takes
+  # Without the time that the expression takes. Each of the words has capitals.
+  if text == text.lower() or not any(word in text for word in _KERAS_SLOTS):
+    return False
   return re.search(_KERAS_SCOPE, text) is not None
 
 
@@ -203,12 +204,13 @@ class _Classifier:
     # Of 100,000 names most are plain ones, with a few last words in common.
     split = [name.rpartition("/") for name in self._names]
     lasts = [last for _, _, last in split]
-    plain = {last: not self._has_keras and _is_plain(last) for last in set(lasts)}
+    others = {last for last in set(lasts) if self._has_keras or not _is_plain(last)}
     # Variables with something below them.
     held = self._known.intersection([scope for scope, _, _ in split])
-    for name, (scope, _, last) in zip(self._names, split):
-      if not plain[last] or scope in held or name.startswith(_GRAPH_KEY):
-        yield name, last
+    if others or held:
+      for name, (scope, _, last) in zip(self._names, split):
+        if last in others or scope in held:
+          yield name, last
 
   def _role(self, name: str) -> Role:
     if name == GLOBAL_STEP:
@@ -369,6 +371,7 @@ def _is_plain(last: str) -> bool:
     or base == _MOVING_AVERAGE
     or last in _DEBIAS
     or last.endswith(("-keys", "-values", "-state"))
+    or last.startswith(_GRAPH_KEY)
   )
 
 

@@ -169,7 +169,34 @@ def format_table(
   Yields:
     Lines; see `text_table.format_table`.
   """
-  lines = text_table.format_table(columns, rows, columns_wide)
+  return _with_bold_heading(
+    columns, text_table.format_table(columns, rows, columns_wide), columns_wide
+  )
+
+
+def format_columns(
+  columns: Sequence[Column],
+  cells: Iterable[Sequence[str]],
+  columns_wide: int | None = None,
+) -> Iterator[str]:
+  """Lays a table out that is there column by column; see `format_table`.
+
+  Args:
+    columns: headings and alignment, from left to right.
+    cells: the texts of each column, from the top.
+    columns_wide: how wide the terminal is; None in a pipe or a file.
+
+  Yields:
+    Lines; see `text_table.format_columns`.
+  """
+  return _with_bold_heading(
+    columns, text_table.format_columns(columns, cells, columns_wide), columns_wide
+  )
+
+
+def _with_bold_heading(
+  columns: Sequence[Column], lines: Iterator[str], columns_wide: int | None
+) -> Iterator[str]:
   if columns_wide is not None and any(column.title for column in columns):
     yield style(next(lines), "bold")
   yield from lines

@@ -232,7 +232,7 @@ def inspect_checkpoint(
     0 if is_v1 else files.size(index_path(prefix)),
     data_files,
     tensors,
-    tuple(classify(tensors, graph)),
+    tuple(_classify(tensors, graph, step_row)),
     graph,
     tuple(problems),
     is_v1,
@@ -257,34 +257,37 @@ def _weights_summary(path: str | os.PathLike[str]) -> CheckpointSummary:
     )
 
 
-def classify(tensors: SavedTensors, graph: ObjectGraph | None) -> list[Role]:
+def _classify(
+  tensors: SavedTensors, graph: ObjectGraph | None, step: int | None
+) -> list[Role]:
   """Finds what each tensor is for, by its name and by the object graph.
 
   Args:
     tensors: what a checkpoint has; all of it, since slots are told by their variables.
     graph: the checkpoint's object graph, if it has one.
+    step: the place of the tensor that is the training step, or None.
 
   Returns:
     The roles, in the same order.
   """
-  shapes = dict(zip(tensors.names, tensors.entries.shapes))
+  names, entries = tensors.names, tensors.entries
+  shapes = dict(zip(names, entries.shapes))
   by_name = roles_lib.classify_others(list(shapes), shapes)
   by_key = object_roles.classify_objects(graph) if graph is not None else {}
-  step = find_step(tensors)
-  variable = Role(RoleKind.VARIABLE)
-  roles = [by_name.get(name, variable) for name in tensors.names]
-  opaque = set(tensors.entries.dtypes).intersection(_OPAQUE)
-  for row, keys in enumerate(tensors.keys):
-    is_other = keys[0] in _OWN_KEYS
-    if opaque and not is_other:
-      is_other = tensors.entries.dtypes[row] in opaque
-    if not (by_key or is_other or row == step):
-      continue
+  roles = [Role(RoleKind.VARIABLE)] * len(names)
+  if by_name:
+    roles = [by_name.get(name, roles[0]) for name in names]
+  others = {row for row, keys in enumerate(tensors.keys) if keys[0] in _OWN_KEYS}
+  if not set(_OPAQUE).isdisjoint(entries.dtypes):
+    others.update(row for row, dtype in enumerate(entries.dtypes) if dtype in _OPAQUE)
+  if step is not None:
+    others.add(step)
+  for row in range(len(names)) if by_key else sorted(others):
     if roles[row].kind is RoleKind.VARIABLE:
-      said = [by_key[key] for key in keys if key in by_key]
+      said = [by_key[key] for key in tensors.keys[row] if key in by_key]
       if said:
-        roles[row] = _optimizer_role(said[0], tensors.entries.shapes[row])
-      elif row == step or is_other:
+        roles[row] = _optimizer_role(said[0], entries.shapes[row])
+      elif row in others:
         roles[row] = Role(RoleKind.GLOBAL_STEP if row == step else RoleKind.OTHER)
   return roles
 

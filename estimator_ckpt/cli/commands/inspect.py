@@ -325,7 +325,7 @@ def _table(summary: CheckpointSummary, tensors: SavedTensors) -> Iterator[str]:
     cells.append([(summary.trouble(tensor) or "").upper() for tensor in tensors])
   if summary.graph is not None and not has_paths:
     yield "Each object path is the name itself, below var_list/ or nested by scope.\n"
-  yield from terminal.format_table(columns, zip(*cells), wide)
+  yield from terminal.format_columns(columns, cells, wide)
 
 
 def _texts(say: Callable[[Any], str], values: Sequence[Any]) -> list[str]:
