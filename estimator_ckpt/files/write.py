@@ -89,7 +89,11 @@ class SourceCheckpoint:
     """The checkpoint's format. Its object graph is read only if that tells more."""
     if self.paired is not None:
       return CheckpointFormat.DUAL
-    return formats.format_of(self.index, self.graph)
+    if self.graph is None:
+      return CheckpointFormat.TF1
+    # As `formats.format_of` does, which would look for pairs again.
+    is_dual = formats.names_are_keys(self.index, self.graph)
+    return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
 
   def release(self) -> None:
     """Finds the format, and lets go of what else only a plan is made of."""
