@@ -44,17 +44,23 @@ class PairedKeys(NamedTuple):
     """
     if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
       return None
+    keys, values = index.columns()
+    is_name = [layout.ATTRIBUTES not in key for key in keys]
+    # In a TF2 checkpoint, the object graph and the step are the only names.
+    count = len(keys) - sum(key in index for key in _OTHERS)
+    num_names = sum(is_name) - 1
+    if not num_names < count <= 2 * num_names:
+      return None
     names, places, by_place = [], [], {}
-    count = len(index) - sum(key in index for key in _OTHERS)
-    for key, place in zip(*index.columns()):
-      if layout.ATTRIBUTES not in key:
+    for key, place, own in zip(keys, values, is_name):
+      if own:
         names.append(key)
         places.append(place)
       elif key != SAVE_COUNTER_KEY:
         by_place[place] = key
     row = names.index(layout.OBJECT_GRAPH_KEY)
     del names[row], places[row]
-    if not len(names) < count <= 2 * len(names) or names == [GLOBAL_STEP]:
+    if names == [GLOBAL_STEP]:
       return None
     known = set(places)
     if len(known) + len(by_place) < count or not by_place.keys() <= known:
