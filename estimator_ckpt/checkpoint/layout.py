@@ -41,6 +41,8 @@ VAR_LIST = "var_list"
 SAVE_COUNTER = "save_counter"
 ATTRIBUTES = "/.ATTRIBUTES/"
 _SLOT = "/.OPTIMIZER_SLOT/"
+# So many names are escaped at once, in memory that the processor has at hand.
+_BATCH = 4096
 # What stands at the root beside nested paths.
 _RESERVED = (VAR_LIST, SAVE_COUNTER)
 
@@ -94,11 +96,14 @@ def escape_local_names(names: Sequence[str]) -> list[str]:
     >>> escape_local_names(["dense/kernel", "step"])
     ['dense.Skernel', 'step']
   """
-  escaped = escape_local_name("\0".join(names)).split("\0")
-  if len(escaped) == len(names):
-    return escaped
-  # There are none, or one has a zero byte.
-  return list(map(escape_local_name, names))
+  found: list[str] = []
+  for start in range(0, len(names), _BATCH):
+    batch = names[start : start + _BATCH]
+    escaped = escape_local_name("\0".join(batch)).split("\0")
+    if len(escaped) != len(batch):  # One has a zero byte.
+      escaped = list(map(escape_local_name, batch))
+    found += escaped
+  return found
 
 
 def nested_path(name: str) -> str:

@@ -17,7 +17,8 @@ from estimator_ckpt.bundle.entry_columns import EntryColumns
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry
 from estimator_ckpt.bundle.messages import BundleEntry
-from estimator_ckpt.checkpoint import full_names, layout, tensor_names
+from estimator_ckpt.checkpoint import layout, tensor_names
+from estimator_ckpt.checkpoint.full_names import FullNames
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.object_paths import ObjectPaths
 from estimator_ckpt.checkpoint.paired_keys import PairedKeys
@@ -69,14 +70,14 @@ def saved_tensors(
       return _tensors(
         index, names, list(zip(names)), values, [()] * len(names)
       ).by_name()
-  paths = ObjectPaths(graph) if graph is not None else None
-  if graph is not None and paths is not None:
+  if graph is not None:
     if pairs is not None:
-      found = _listed_in_pairs(index, graph, pairs, paths)
+      found = _listed_in_pairs(index, graph, pairs)
     else:
-      found = _listed_by_full_names(index, graph, paths)
+      found = _listed_by_full_names(index, graph)
     if found is not None:
       return found
+  paths = ObjectPaths(graph) if graph is not None else None
   named = tensor_names.named_tensors(index, graph)
   tensors, known = _listed_alone(index, named, paths)
   if tensors:
@@ -90,15 +91,17 @@ def saved_tensors(
 
 
 def _listed_in_pairs(
-  index: Index, graph: ObjectGraph, pairs: PairedKeys, paths: ObjectPaths
+  index: Index, graph: ObjectGraph, pairs: PairedKeys
 ) -> SavedTensors | None:
   """The tensors of a dual checkpoint whose keys tell which names the objects have.
 
   Returns:
     None where the object graph has something beside these variables.
   """
-  if not pairs.are_all_of(graph, index):
+  said = pairs.names_in(graph, index)
+  if said is None:
     return None
+  paths = ObjectPaths(graph, said)
   own = pairs.object_keys
   keys: list[tuple[str, ...]]
   keys = [(name, key) if key else (name,) for name, key in zip(pairs.names, own)]
@@ -111,6 +114,7 @@ def _listed_in_pairs(
     row = pairs.places.index(place)
     name, *others = keys[row]
     keys[row] = (name, *sorted([*others, tensor_names.SAVE_COUNTER_KEY]))
+    said[said.index("")] = name
     found[row] = paths
   names, places = list(pairs.names), list(pairs.places)
   graph_row = bisect.bisect(names, layout.OBJECT_GRAPH_KEY)
@@ -123,33 +127,39 @@ def _listed_in_pairs(
   return _tensors(index, names, keys, places, found).by_name()
 
 
-def _listed_by_full_names(
-  index: Index, graph: ObjectGraph, paths: ObjectPaths
-) -> SavedTensors | None:
+def _listed_by_full_names(index: Index, graph: ObjectGraph) -> SavedTensors | None:
   """The tensors of a TF2 checkpoint whose object graph has all names.
 
   Returns:
     None where a tensor has no name there, or not the bytes of its own that it should.
   """
-  named = full_names.keys_by_name(index, graph)
-  if named is None:
+  found = FullNames.of(index, graph)
+  if found is None:
     return None
-  step_key, counter_key = named.pop(GLOBAL_STEP), tensor_names.SAVE_COUNTER_KEY
-  keys = list(named.values())
-  values = [value for value in index.values(keys) if value is not None]
+  names, keys, places = list(found.names), list(found.keys), list(found.places)
+  step_row = names.index(GLOBAL_STEP)
+  step_key, counter_key = keys[step_row], tensor_names.SAVE_COUNTER_KEY
+  del names[step_row], keys[step_row], places[step_row]
   others = sorted([step_key, counter_key, GLOBAL_STEP, layout.OBJECT_GRAPH_KEY])
-  other_values = set(index.values(others))
-  if len({*values, *other_values}) < len(keys) + len(other_values):
+  other_places = set(index.values(others))
+  if len({*places, *other_places}) < len(keys) + len(other_places):
     return None
   if not all(_ATTRIBUTES in key for key in keys):
     return None
+  steps = index.values([step_key, GLOBAL_STEP])
+  is_step = index.value(counter_key) in steps
+  said = [
+    name or (GLOBAL_STEP if is_step else layout.SAVE_COUNTER)
+    for name in graph.columns.full_names
+  ]
+  paths = ObjectPaths(graph, said)
   step = NamedTensor(
     GLOBAL_STEP, step_key, "", step_key, layout.VARIABLE_VALUE, "", GLOBAL_STEP
   )
   counter = NamedTensor(
     layout.SAVE_COUNTER, counter_key, "", counter_key, layout.VARIABLE_VALUE
   )
-  tensors = _tensors(index, list(named), list(zip(keys)), values, [paths] * len(keys))
+  tensors = _tensors(index, names, list(zip(keys)), places, [paths] * len(keys))
   rest = {key: index.location(key) for key in others}
   tensors = tensors.followed_by(_listed_together(index, rest, [step, counter], paths))
   return tensors.by_name() if len(set(tensors.names)) == len(tensors) else None
@@ -261,18 +271,13 @@ def paths_follow(tensors: SavedTensors) -> bool:
   Returns:
     False where the paths have to be looked at to tell; see `ObjectPaths.follow`.
   """
-  names: dict[str, str] = {}
-  finder: ObjectPaths | None = None
-  for name, keys, paths in zip(tensors.names, tensors.keys, tensors.paths):
+  finders = set()
+  for name, paths in zip(tensors.names, tensors.paths):
     if isinstance(paths, ObjectPaths):
-      finder = paths
-      if len(keys) < 3:
-        names[keys[-1]] = name
-      else:
-        names.update(dict.fromkeys(object_keys(keys), name))
+      finders.add(paths)
     elif paths and not {layout.SAVE_COUNTER, *_spelled_paths(name)}.issuperset(paths):
       return False
-  return finder is None or finder.follow(names)
+  return all(finder.follow() for finder in finders)
 
 
 def unexpected_paths(tensors: SavedTensors) -> list[tuple[str, ...]]:

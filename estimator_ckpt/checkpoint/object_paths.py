@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
@@ -19,6 +19,7 @@ class ObjectPaths:
 
   Args:
     graph: the object graph.
+    names: what each stored value is called, in the order of the graph, if that is known.
 
   >>> graph = ObjectGraph()
   >>> key = graph.add_variable([("var_list", "net/w"), ("net", "w")], "net/w")
@@ -26,8 +27,9 @@ class ObjectPaths:
   ['net/w', 'var_list/net.Sw']
   """
 
-  def __init__(self, graph: ObjectGraph):
+  def __init__(self, graph: ObjectGraph, names: Sequence[str] | None = None):
     self._columns = graph.columns
+    self._names = names
 
   @cached_property
   def _nodes(self) -> dict[str, int]:
@@ -68,23 +70,20 @@ class ObjectPaths:
       begin = end
     return paths
 
-  def follow(self, names: Mapping[str, str]) -> bool:
-    """Whether the paths of objects follow from names, without making the paths.
-
-    Args:
-      names: a name for each checkpoint key that is asked for.
+  def follow(self) -> bool:
+    """Whether the paths of objects follow from the names, without making the paths.
 
     Returns:
-      Whether all paths of these objects are, for certain, the name below `var_list/`, or
-      the nested path that the name's scopes spell, or that of the counter of saves. False
-      also where the graph is a small one, whose paths are soon made.
+      Whether all paths are, for certain, the name below `var_list/`, or the nested path
+      that the name's scopes spell, or that of the counter of saves. False also where the
+      graph is a small one, whose paths are soon made, or the names were not given.
     """
     plain = self._columns.plain
-    if plain is None:
+    if plain is None or self._names is None:
       return False
     from estimator_ckpt.checkpoint import plain_paths
 
-    return plain_paths.follow(plain, list(map(names.get, self._columns.read_keys())))
+    return plain_paths.follow(plain, self._names)
 
   def of(self, key: str) -> list[str]:
     """The paths of the object that stores a key, each up to its parents the shortest.

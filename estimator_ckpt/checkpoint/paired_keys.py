@@ -6,6 +6,7 @@ object have one name, the keys alone tell all names.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from estimator_ckpt.bundle.index import Index
@@ -14,8 +15,6 @@ from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY
 from estimator_ckpt.value_classes import NamedTuple
-
-_OTHERS = (layout.OBJECT_GRAPH_KEY, SAVE_COUNTER_KEY)
 
 
 class PairedKeys(NamedTuple):
@@ -45,41 +44,46 @@ class PairedKeys(NamedTuple):
     if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
       return None
     keys, values = index.columns()
-    is_name = [layout.ATTRIBUTES not in key for key in keys]
-    # In a TF2 checkpoint, the object graph and the step are the only names.
-    count = len(keys) - sum(key in index for key in _OTHERS)
-    num_names = sum(is_name) - 1
-    if not num_names < count <= 2 * num_names:
+    is_object = [layout.ATTRIBUTES in key for key in keys]
+    is_name = [not each for each in is_object]
+    if SAVE_COUNTER_KEY in index:
+      is_object[keys.index(SAVE_COUNTER_KEY)] = False
+    is_name[keys.index(layout.OBJECT_GRAPH_KEY)] = False
+    num_objects, num_names = sum(is_object), sum(is_name)
+    # In a TF2 checkpoint, the step is the only name.
+    if not 0 < num_objects <= num_names:
       return None
-    names, places, by_place = [], [], {}
-    for key, place, own in zip(keys, values, is_name):
-      if own:
-        names.append(key)
-        places.append(place)
-      elif key != SAVE_COUNTER_KEY:
-        by_place[place] = key
-    row = names.index(layout.OBJECT_GRAPH_KEY)
-    del names[row], places[row]
-    if names == [GLOBAL_STEP]:
-      return None
+    names = list(itertools.compress(keys, is_name))
+    places = list(itertools.compress(values, is_name))
+    by_place = dict(itertools.compress(zip(values, keys), is_object))
     known = set(places)
-    if len(known) + len(by_place) < count or not by_place.keys() <= known:
+    if (
+      names == [GLOBAL_STEP]
+      or len(known) + len(by_place) < num_names + num_objects
+      or not by_place.keys() <= known
+    ):
       return None
     return cls(names, places, list(map(by_place.get, places)))
 
-  def are_all_of(self, graph: ObjectGraph, index: Index) -> bool:
-    """Whether an object graph stores these objects and nothing else.
+  def names_in(self, graph: ObjectGraph, index: Index) -> list[str] | None:
+    """The name of each value that an object graph stores.
 
     Args:
       graph: that of the checkpoint.
       index: lists its tensors; it may have the counter of saves.
+
+    Returns:
+      The names in the order of the graph, "" for the counter of saves; None where the
+      graph does not store these objects, each once, and nothing else.
     """
-    stored = set(filter(None, self.object_keys))
+    by_key = dict(zip(self.object_keys, self.names))
+    by_key.pop(None, None)
     if SAVE_COUNTER_KEY in index:
-      stored.add(SAVE_COUNTER_KEY)
-    keys, attributes = graph.columns.read_keys(), graph.columns.attributes
-    return (
-      len(keys) == len(stored)
-      and stored.issuperset(keys)
-      and attributes.count(layout.VARIABLE_VALUE) == len(stored)
-    )
+      by_key[SAVE_COUNTER_KEY] = ""
+    columns = graph.columns
+    names = [by_key.get(key) for key in columns.read_keys()]
+    if not len(names) == len(set(names)) == len(by_key) or None in names:
+      return None
+    if columns.attributes.count(layout.VARIABLE_VALUE) < len(names):
+      return None
+    return names  # type: ignore[return-value]

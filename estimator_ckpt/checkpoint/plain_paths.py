@@ -39,25 +39,21 @@ class _Level(NamedTuple):
   sizes: np.ndarray
 
 
-def follow(nodes: PlainNodes, names: Sequence[str | None]) -> bool:
+def follow(nodes: PlainNodes, names: Sequence[str]) -> bool:
   """Whether the paths of variables follow from their names.
 
   Args:
     nodes: an object graph that has plain nodes alone.
     names: the name of each variable that the graph stores, in the order of
-      `nodes.owners`; None for one that is not asked for.
+      `nodes.owners`.
 
   Returns:
     Whether all paths of these variables are, for certain, the name below `var_list/`, or
     what the name's scopes spell, or that of the counter of saves.
   """
-  asked = np.array([name is not None for name in names], bool)
-  texts = [name for name in names if name is not None]
-  if not texts:
-    return True
   try:
-    expected = KeyRows.of([_VAR_LIST, _SAVE_COUNTER], texts)
-    return _Walk(nodes, nodes.owners[asked], expected).is_complete()
+    expected = KeyRows.of([_VAR_LIST, _SAVE_COUNTER], names)
+    return _Walk(nodes, expected).is_complete()
   except UnusualTable:  # There are paths that no name spells, or very long ones.
     return False
 
@@ -65,13 +61,13 @@ def follow(nodes: PlainNodes, names: Sequence[str | None]) -> bool:
 class _Walk:
   """Goes through a graph and compares paths with names."""
 
-  def __init__(self, nodes: PlainNodes, owners: np.ndarray, expected: KeyRows):
+  def __init__(self, nodes: PlainNodes, expected: KeyRows):
     self._nodes = nodes
     self._expected = expected.rows.view(np.uint64)
     self._width = expected.rows.shape[1]
     # For each edge, the row of the variable's name, or 0.
     row_of = np.zeros(nodes.num_nodes, np.int64)
-    row_of[owners] = np.arange(2, 2 + len(owners))
+    row_of[nodes.owners] = np.arange(2, 2 + len(nodes.owners))
     self._rows = row_of[nodes.children]
     # The place of each node among the parents, or -1.
     self._place_of = np.full(nodes.num_nodes, -1, np.int64)

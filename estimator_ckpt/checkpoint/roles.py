@@ -166,7 +166,7 @@ def mention_keras(names: Iterable[str]) -> bool:
   Returns:
     False if none can be; `classify` need not be asked then.
   """
-  text = "\n".join(names)
+  text = "\n".join(names).replace(_GRAPH_KEY, "")
   # Without the time that the expression takes. Each of the words has capitals.
   if text == text.lower() or not any(word in text for word in _KERAS_SLOTS):
     return False

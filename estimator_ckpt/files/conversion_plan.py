@@ -13,11 +13,11 @@ from estimator_ckpt.bundle import dtypes
 from estimator_ckpt.bundle.entry_columns import first_types
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.joined import joined_entry, tensorflow_stitches
-from estimator_ckpt.checkpoint import full_names as full_names_lib
 from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
+from estimator_ckpt.checkpoint.full_names import FullNames
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.paired_keys import PairedKeys
@@ -109,13 +109,13 @@ def plan_objects_alone(
     What the result has; None where the object graph has to be edited, or has something
     beside these objects.
   """
-  said = dict(zip(graph.columns.keys, graph.columns.full_names))
-  if SAVE_COUNTER_KEY not in said or not pairs.are_all_of(graph, index):
+  names, said = pairs.names_in(graph, index), list(graph.columns.full_names)
+  if names is None or "" not in names:
     return None
-  own = pairs.object_keys
-  if any(key is not None and said[key] != name for name, key in zip(pairs.names, own)):
+  said[names.index("")] = ""  # The counter of saves may be called anything.
+  if said != names:
     return None
-  kept = [key or name for name, key in zip(pairs.names, own)]
+  kept = [key or name for name, key in zip(pairs.names, pairs.object_keys)]
   kept += [SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
   keys = dict(zip(kept, kept))
   if GLOBAL_STEP not in keys:
@@ -139,23 +139,23 @@ def plan_full_names(
     What the result has; None where some name is not the full name that the object graph
     has for it.
   """
-  named = full_names_lib.keys_by_name(index, graph)
-  if named is None:
+  found = FullNames.of(index, graph)
+  if found is None:
     return None
-  keys = dict(named)
+  keys = dict(zip(found.names, found.keys))
   left_out: dict[str, str] = {}
   if to is CheckpointFormat.TF1:
     others = (SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY)
     left_out = dict.fromkeys(others, _NOT_IN_TF1)
   else:
-    own = [*named.values(), SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
+    own = [*found.keys, SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
     keys.update(zip(own, own))
-    if len(keys) < len(named) + len(own):
+    if len(keys) < len(found.names) + len(own):
       return None  # A name is a key of another tensor.
   keys[GLOBAL_STEP] = GLOBAL_STEP
   plan = RewritePlan(to, keys, left_out=left_out)
   rewrite_plan.check_complete(plan, index)
-  return rewrite_plan.with_notes(plan, _notes(index, plan, (), list(named)))
+  return rewrite_plan.with_notes(plan, _notes(index, plan, (), found.names))
 
 
 def new_names(

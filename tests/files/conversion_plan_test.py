@@ -69,7 +69,7 @@ def test_without_the_object_graph_the_plan_is_the_same(name, tmp_path):
     assert plan_names_alone(index, pairs.names) == plan
     plan = plan_conversion(index, graph, CheckpointFormat.TF2)
     found = plan_objects_alone(index, graph, pairs)
-    assert found == plan if pairs.are_all_of(graph, index) else found is None
+    assert found == plan if pairs.names_in(graph, index) else found is None
 
 
 def test_a_damaged_object_graph_does_not_keep_names_from_tf1(tmp_path):
