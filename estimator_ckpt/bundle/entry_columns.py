@@ -31,11 +31,13 @@ BATCH = 4096
 FEW = 200
 
 # A whole entry of a tensor that is not partitioned, as TensorFlow orders its fields: type,
-# shape and data file, which many have in common; offset; size; checksum.
+# shape and data file, which many have in common; offset; size; checksum. A branch of
+# nothing is faster than a question mark.
 _VARINT = rb"[\x80-\xff]*[\0-\x7f]"
+_SHAPE = b"|".join(b"\\x%02x.{%d}" % (size, size) for size in range(64))
 _PLAIN = (
-  rb"(?s)((\x08[\0-\x7f]\x12.(?:\x12.(?:\x08%b)?)*(?:\x18%b)?)"
-  rb"(?:\x20(%b))?((?:\x28%b)?)\x35(....))" % (_VARINT, _VARINT, _VARINT, _VARINT)
+  rb"(?s)((\x08[\0-\x7f]\x12(?:%b)(?:\x18%b|))(?:\x20(%b)|)(\x28%b|)\x35(....))"
+  % (_SHAPE, _VARINT, _VARINT, _VARINT)
 )
 
 
