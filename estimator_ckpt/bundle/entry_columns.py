@@ -34,7 +34,7 @@ FEW = 200
 # shape and data file, which many have in common; offset; size; checksum. A branch of
 # nothing is faster than a question mark.
 _VARINT = rb"[\x80-\xff]*[\0-\x7f]"
-_SHAPE = b"|".join(b"\\x%02x.{%d}" % (size, size) for size in range(64))
+_SHAPE = b"|".join(b"\\x%02x.{%d}" % (size, size) for size in range(128))
 _PLAIN = (
   rb"(?s)((\x08[\0-\x7f]\x12(?:%b)(?:\x18%b|))(?:\x20(%b)|)(\x28%b|)\x35(....))"
   % (_SHAPE, _VARINT, _VARINT, _VARINT)
