@@ -19,7 +19,7 @@ from estimator_ckpt.value_classes import NamedTuple
 
 _VAR_LIST, _SAVE_COUNTER = layout.VAR_LIST.encode(), layout.SAVE_COUNTER.encode()
 _SLASH = ord("/")
-# Different for each of the eight bytes of a path, which are hashed by them.
+# One for each eight bytes of a path, whose hash is the sum of the products.
 _FACTORS = np.arange(1, 2 * WIDEST // 8, 2, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 # So many edges are looked at together, in memory that the processor has at hand.
 _BATCH = 4096
@@ -74,7 +74,8 @@ class _Walk:
     self._place_of[nodes.parents] = np.arange(len(nodes.parents))
     self._is_reached = np.zeros(len(expected.sizes), bool)
     self._num_edges = self._num_compared = 0
-    # Of two edges of an object with one name, TensorFlow follows the last.
+    # Of paths, none of which may come twice: an object may have two children of one
+    # name, and TensorFlow follows the last.
     self._hashes: list[np.ndarray] = []
 
   def is_complete(self) -> bool:

@@ -166,7 +166,12 @@ def mention_keras(names: Iterable[str]) -> bool:
   Returns:
     False if none can be; `classify` need not be asked then.
   """
-  text = "\n".join(names).replace(_GRAPH_KEY, "")
+  return _are_keras([name.rpartition("/")[0] for name in names])
+
+
+def _are_keras(scopes: Iterable[str]) -> bool:
+  """Whether any of the scopes of names may be one that a Keras 2 optimizer gives."""
+  text = "/\n".join(scopes) + "/"
   # Without the time that the expression takes. Each of the words has capitals.
   if text == text.lower() or not any(word in text for word in _KERAS_SLOTS):
     return False
@@ -180,44 +185,53 @@ class _Classifier:
     self._names = names
     self._known = set(names)
     self._shapes = shapes
-    self._has_keras = mention_keras(names)
+    split = [name.rpartition("/") for name in names]
+    self._scopes = [scope for scope, _, _ in split]
+    self._lasts = [last for _, _, last in split]
+    self._has_keras = _are_keras(self._scopes)
 
   def roles(self) -> dict[str, Role]:
     slots: dict[tuple[str, str, str], list[tuple[int, str]]] = collections.defaultdict(
       list
     )
     roles = {}
-    for name, last in self._candidates():
-      role = self._role(name)
-      if role.kind is RoleKind.SLOT and role.slot is None:
-        assert role.of is not None and role.optimizer is not None
-        group = (name.rpartition("/")[0], role.of, role.optimizer)
-        slots[group].append((_number(last)[1], name))
+    # Of 100,000 names most have a few last words in common.
+    words = {last: _number(last) for last in set(self._lasts)}
+    for name, scope, last in self._candidates():
+      base, number = words[last]
+      if scope and base in _SLOTS and len(name) <= _MAX_LENGTH:
+        # Which slot it is, all those of the variable tell.
+        of, problem = self._owner(name, scope)
+        if of is None:
+          roles[name] = _unclear(problem)
+        else:
+          slots[scope, of, base].append((number, name))
+        continue
+      role = self._role(name, scope, last)
       if role is not _VARIABLE:
         roles[name] = role
-    for (_, _, optimizer), members in slots.items():
-      self._name_slots(optimizer, sorted(members), roles)
+    for (_, of, optimizer), members in slots.items():
+      roles.update(_named_slots(of, optimizer, sorted(members)))
     return roles
 
-  def _candidates(self) -> Iterator[tuple[str, str]]:
-    """Names that may be something else than a variable's, and their last words."""
-    # Of 100,000 names most are plain ones, with a few last words in common.
-    split = [name.rpartition("/") for name in self._names]
-    lasts = [last for _, _, last in split]
-    others = {last for last in set(lasts) if self._has_keras or not _is_plain(last)}
+  def _candidates(self) -> Iterator[tuple[str, str, str]]:
+    """Names that may be something else than a variable's; scopes; and last words."""
+    others = {
+      last for last in set(self._lasts) if self._has_keras or not _is_plain(last)
+    }
     # Variables with something below them.
-    held = self._known.intersection([scope for scope, _, _ in split])
+    held = self._known.intersection(self._scopes)
     if others or held:
-      for name, (scope, _, last) in zip(self._names, split):
+      for name, scope, last in zip(self._names, self._scopes, self._lasts):
         if last in others or scope in held:
-          yield name, last
+          yield name, scope, last
 
-  def _role(self, name: str) -> Role:
+  def _role(self, name: str, stem: str, last: str) -> Role:
+    """The role of a name, unless it is called after an optimizer."""
     if name == GLOBAL_STEP:
       return Role(RoleKind.GLOBAL_STEP)
     if len(name) > _MAX_LENGTH:
       return _VARIABLE
-    stem, _, last = name.rpartition("/")
     base, number = _number(last)
     if base in _NON_SLOTS:
       if self._shape(name) not in (None, ()):
@@ -225,13 +239,14 @@ class _Classifier:
           f"it has the shape {list(self._shapes[name])}, not that of a scalar"
         )
       return Role(RoleKind.NON_SLOT, None, base, _NON_SLOTS[base], number)
-    if stem and base in _SLOTS:
-      return self._slot(name, stem, None, base)
-    if stem and last in _SPELLED_SLOTS:
+    if stem and (last in _SPELLED_SLOTS or base == _MOVING_AVERAGE):
+      of, problem = self._owner(name, stem)
+      if of is None:
+        return _unclear(problem)
+      if last not in _SPELLED_SLOTS:
+        return Role(RoleKind.MOVING_AVERAGE, of)
       optimizer, slot = _SPELLED_SLOTS[last]
-      return self._slot(name, stem, slot, optimizer)
-    if stem and base == _MOVING_AVERAGE:
-      return self._moving_average(name, stem)
+      return Role(RoleKind.SLOT, of, slot, optimizer)
     if last in _DEBIAS and _number(stem.rpartition("/")[2])[0] == _MOVING_AVERAGE:
       of = self._variable(stem.rpartition("/")[0])
       if of is not None:
@@ -241,23 +256,17 @@ class _Classifier:
     keras = self._keras(name) if self._has_keras else None
     return keras or self._below_variable(name, stem, last)
 
-  def _slot(self, name: str, stem: str, slot: str | None, optimizer: str) -> Role:
+  def _owner(self, name: str, stem: str) -> tuple[str | None, str]:
+    """The variable that a slot or an average is of; or None, and why there is none."""
     of = self._variable(stem)
     if of is None:
-      return _unclear(f"there is no variable {stem!r}")
+      return None, f"there is no variable {stem!r}"
     problem = self._shape_problem(name, of)
-    return _unclear(problem) if problem else Role(RoleKind.SLOT, of, slot, optimizer)
-
-  def _moving_average(self, name: str, stem: str) -> Role:
-    of = self._variable(stem)
-    if of is None:
-      return _unclear(f"there is no variable {stem!r}")
-    problem = self._shape_problem(name, of)
-    return _unclear(problem) if problem else Role(RoleKind.MOVING_AVERAGE, of)
+    return (None, problem) if problem else (of, "")
 
   def _shape_problem(self, name: str, of: str) -> str:
-    own, its = self._shape(name), self._shape(of)
-    if own is None or its is None or own == its:
+    own, its = self._shapes.get(name), self._shapes.get(of)
+    if own is None or its is None or tuple(own) == tuple(its):
       return ""
     return f"it has the shape {list(own)}, and {of!r} has {list(its)}"
 
@@ -307,6 +316,8 @@ class _Classifier:
 
   def _variable(self, stem: str) -> str | None:
     """The variable that a slot belongs to, from the text before the slot's own name."""
+    if stem in self._known:  # most often
+      return stem
     for candidate in _scopes_dropped(stem):
       if candidate in self._known:
         return candidate
@@ -319,24 +330,30 @@ class _Classifier:
     shape = self._shapes.get(name)
     return None if shape is None else tuple(shape)
 
-  def _name_slots(
-    self, optimizer: str, members: list[tuple[int, str]], roles: dict[str, Role]
-  ) -> None:
-    """Names the slots that one variable has of one kind of optimizer."""
-    slots = _SLOTS[optimizer]
-    if optimizer == "RMSProp" and len(members) % 2 == 0:
-      slots = tuple(slot for slot in slots if slot != "mg")
-    numbers = [number for number, _ in members]
-    complete = numbers == list(range(len(numbers))) and len(numbers) % len(slots) == 0
-    # Six are three plain RMSProps or two centered ones.
-    if optimizer == "RMSProp" and len(members) % 6 == 0:
-      complete = False
-    if not complete:
-      return
-    for number, name in members:
-      roles[name] = value_classes.replace(
-        roles[name], slot=slots[number % len(slots)], instance=number // len(slots)
-      )
+
+def _named_slots(
+  of: str, optimizer: str, members: Sequence[tuple[int, str]]
+) -> dict[str, Role]:
+  """The roles of the slots that one variable has of one kind of optimizer.
+
+  Args:
+    of: the variable's name.
+    optimizer: what the slots are called after.
+    members: the number behind each name, and the name, in their order.
+  """
+  slots: Sequence[str] = _SLOTS[optimizer]
+  if optimizer == "RMSProp" and len(members) % 2 == 0:
+    slots = tuple(slot for slot in slots if slot != "mg")
+  numbers = [number for number, _ in members]
+  complete = numbers == list(range(len(numbers))) and len(numbers) % len(slots) == 0
+  # Six are three plain RMSProps or two centered ones.
+  if not complete or (optimizer == "RMSProp" and len(members) % 6 == 0):
+    return {name: Role(RoleKind.SLOT, of, None, optimizer) for _, name in members}
+  count = len(slots)
+  return {
+    name: Role(RoleKind.SLOT, of, slots[number % count], optimizer, number // count)
+    for number, name in members
+  }
 
 
 def _scopes_dropped(stem: str) -> Iterator[str]:
