@@ -106,19 +106,30 @@ def format_of(index: Index, graph: ObjectGraph | None) -> CheckpointFormat:
   Returns:
     The format; see `detect_format`.
   """
-  if graph is None:
-    return CheckpointFormat.TF1
-  is_dual = names_are_keys(index, graph) or PairedKeys.of(index) is not None
-  return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
+  return format_with(index, graph, None if graph is None else PairedKeys.of(index))
 
 
-def names_are_keys(index: Index, graph: ObjectGraph) -> bool:
-  """Whether each variable name that an object graph knows is a key, and there are some.
+def format_with(
+  index: Index, graph: ObjectGraph | None, pairs: PairedKeys | None
+) -> CheckpointFormat:
+  """As `format_of`, where the keys of the checkpoint have been looked for in pairs.
 
   Args:
     index: lists the tensors of the checkpoint.
-    graph: its object graph.
+    graph: its object graph, if it has one.
+    pairs: its keys in pairs, if there are some.
+
+  Returns:
+    The format.
   """
+  if graph is None:
+    return CheckpointFormat.TF1
+  is_dual = pairs is not None or _names_are_keys(index, graph)
+  return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
+
+
+def _names_are_keys(index: Index, graph: ObjectGraph) -> bool:
+  """Whether each variable name that an object graph knows is a key, and there are some."""
 
   def names() -> Iterator[str]:
     columns = graph.columns

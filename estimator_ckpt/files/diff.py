@@ -218,8 +218,8 @@ class _Side:
     else:
       self._index = Index.read(self.prefix)
       graph = formats.read_object_graph(self.prefix, self._index)
-      self.format = formats.format_of(self._index, graph)
       pairs = PairedKeys.of(self._index)
+      self.format = formats.format_with(self._index, graph, pairs)
       self.tensors = list(_with_own_counter(saved_tensors(self._index, graph, pairs)))
     # For each name here, the name on the other side.
     self.names = {tensor.name: tensor.name for tensor in self.tensors}

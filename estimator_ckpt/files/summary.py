@@ -205,12 +205,8 @@ def inspect_checkpoint(
   tensors = saved_tensors(index, graph, pairs)
   if graph is None and layout.OBJECT_GRAPH_KEY in index:
     found = _keyed(index)
-  elif graph is None:
-    found = formats.CheckpointFormat.TF1
-  elif pairs is not None or formats.names_are_keys(index, graph):
-    found = formats.CheckpointFormat.DUAL
   else:
-    found = formats.CheckpointFormat.TF2
+    found = formats.format_with(index, graph, pairs)
   data_files = _data_files(shards, index, tensors, names)
   producer, is_v1 = index.header.producer, index.v1 is not None
   del index, pairs  # A tenth of the memory, which the roles can have.

@@ -89,11 +89,7 @@ class SourceCheckpoint:
     """The checkpoint's format. Its object graph is read only if that tells more."""
     if self.paired is not None:
       return CheckpointFormat.DUAL
-    if self.graph is None:
-      return CheckpointFormat.TF1
-    # As `formats.format_of` does, which would look for pairs again.
-    is_dual = formats.names_are_keys(self.index, self.graph)
-    return CheckpointFormat.DUAL if is_dual else CheckpointFormat.TF2
+    return formats.format_with(self.index, self.graph, self.paired)
 
   def release(self) -> None:
     """Finds the format, and lets go of what else only a plan is made of."""
