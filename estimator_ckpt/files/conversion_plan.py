@@ -17,7 +17,6 @@ from estimator_ckpt.checkpoint import layout as layout_lib
 from estimator_ckpt.checkpoint import roles as roles_lib
 from estimator_ckpt.checkpoint import tensor_names
 from estimator_ckpt.checkpoint.formats import CheckpointFormat
-from estimator_ckpt.checkpoint.full_names import FullNames
 from estimator_ckpt.checkpoint.name_map import NameMap
 from estimator_ckpt.checkpoint.object_graph import ObjectGraph
 from estimator_ckpt.checkpoint.paired_keys import PairedKeys
@@ -139,6 +138,8 @@ def plan_full_names(
     What the result has; None where some name is not the full name that the object graph
     has for it.
   """
+  from estimator_ckpt.checkpoint.full_names import FullNames
+
   found = FullNames.of(index, graph)
   if found is None:
     return None
