@@ -118,7 +118,7 @@ def format_table(
     rows: the texts of each row's cells.
     columns_wide: how many columns of a terminal a line may take; None for any number.
 
-  Yields:
+  Returns:
     The heading, unless no column has a title, and a line for each row, without trailing
     spaces.
 
@@ -127,8 +127,7 @@ def format_table(
   name  size
   w      8 B
   """
-  cells = list(zip(*rows)) or [()] * len(columns)
-  yield from format_columns(columns, cells, columns_wide)
+  return format_columns(columns, zip(*rows), columns_wide)
 
 
 def format_columns(
@@ -140,12 +139,13 @@ def format_columns(
 
   Args:
     columns: headings and alignment, from left to right.
-    cells: the texts of each column, from the top.
-    columns_wide: how many columns of a terminal a line may take; None for any number.
+    cells: the texts of each column, from the top; nothing where there are no rows.
+    columns_wide: see `format_table`.
 
   Yields:
     The lines.
   """
+  cells = list(cells) or [()] * len(columns)
   # Most columns of 100,000 rows are plain text throughout.
   table = [_printable([column.title, *own]) for column, own in zip(columns, cells)]
   measures = [_measure(own) for own in table]

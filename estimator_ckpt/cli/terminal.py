@@ -166,12 +166,10 @@ def format_table(
     rows: the texts of each row's cells.
     columns_wide: how wide the terminal is; None in a pipe or a file.
 
-  Yields:
+  Returns:
     Lines; see `text_table.format_table`.
   """
-  return _with_bold_heading(
-    columns, text_table.format_table(columns, rows, columns_wide), columns_wide
-  )
+  return format_columns(columns, zip(*rows), columns_wide)
 
 
 def format_columns(
@@ -179,24 +177,8 @@ def format_columns(
   cells: Iterable[Sequence[str]],
   columns_wide: int | None = None,
 ) -> Iterator[str]:
-  """Lays a table out that is there column by column; see `format_table`.
-
-  Args:
-    columns: headings and alignment, from left to right.
-    cells: the texts of each column, from the top.
-    columns_wide: how wide the terminal is; None in a pipe or a file.
-
-  Yields:
-    Lines; see `text_table.format_columns`.
-  """
-  return _with_bold_heading(
-    columns, text_table.format_columns(columns, cells, columns_wide), columns_wide
-  )
-
-
-def _with_bold_heading(
-  columns: Sequence[Column], lines: Iterator[str], columns_wide: int | None
-) -> Iterator[str]:
+  """As `format_table`, of a table that is there column by column."""
+  lines = text_table.format_columns(columns, cells, columns_wide)
   if columns_wide is not None and any(column.title for column in columns):
     yield style(next(lines), "bold")
   yield from lines
