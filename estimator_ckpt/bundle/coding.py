@@ -15,7 +15,7 @@ Errors here name only what is wrong; whoever knows the file and the key adds the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from estimator_ckpt.errors import CorruptCheckpointError
 
@@ -25,8 +25,14 @@ _FIRST_BYTE = tuple(bytes((value | 128,)) for value in range(128))
 _LOW_BITS = bytes(value & 127 for value in range(256))
 _SPECIAL = b"[\x00\xff]"
 _UINT64_MAX = 2**64 - 1
-# So many texts are converted at once, in memory that the processor has at hand.
-_BATCH = 4096
+# So many values are converted at once, in memory that the processor has at hand.
+BATCH = 4096
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import TypeVar
+
+  _T = TypeVar("_T")
 
 
 def encode_varint(value: int) -> bytes:
@@ -137,6 +143,11 @@ def first_varints(count: int) -> list[bytes]:
   return varints[:count]
 
 
+def batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+  """Iterates over parts of many values, `BATCH` in each but the last."""
+  return (values[start : start + BATCH] for start in range(0, len(values), BATCH))
+
+
 def decode_texts(values: Sequence[bytes]) -> list[str]:
   """Many texts, in a fifth of the time of one by one.
 
@@ -147,8 +158,7 @@ def decode_texts(values: Sequence[bytes]) -> list[str]:
     The texts.
   """
   found: list[str] = []
-  for start in range(0, len(values), _BATCH):
-    batch = values[start : start + _BATCH]
+  for batch in batches(values):
     texts = b"\0".join(batch).decode("utf-8", "surrogateescape").split("\0")
     if len(texts) != len(batch):  # One has a zero byte.
       texts = [value.decode("utf-8", "surrogateescape") for value in batch]
@@ -159,8 +169,7 @@ def decode_texts(values: Sequence[bytes]) -> list[str]:
 def encode_texts(texts: Sequence[str]) -> list[bytes]:
   """Many texts as UTF-8: the inverse of `decode_texts`."""
   found: list[bytes] = []
-  for start in range(0, len(texts), _BATCH):
-    batch = texts[start : start + _BATCH]
+  for batch in batches(texts):
     values = "\0".join(batch).encode("utf-8", "surrogateescape").split(b"\0")
     if len(values) != len(batch):
       values = [text.encode("utf-8", "surrogateescape") for text in batch]

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
   _T = TypeVar("_T")
 
-# So many are read at once. Less are read one by one, since the regular expression takes
-# as long to be compiled as some hundred entries to be read.
-BATCH = 4096
+# Less are read one by one, since the regular expression takes as long to be compiled as
+# some hundred entries to be read.
 FEW = 200
 
 # A whole entry of a tensor that is not partitioned, as TensorFlow orders its fields: type,
@@ -99,8 +98,7 @@ class EntryColumns(NamedTuple):
   @classmethod
   def in_batches(cls, values: Sequence[bytes]) -> Iterator[EntryColumns | None]:
     """Iterates over the columns of thousands of entries each; see `read`."""
-    for start in range(0, len(values), BATCH):
-      part = values[start : start + BATCH]
+    for part in coding.batches(values):
       yield cls.read(part) if len(part) >= FEW else cls._read_few(part)
 
   @classmethod

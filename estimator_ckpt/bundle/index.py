@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from estimator_ckpt.bundle import coding, files, slices, table, v1_files
-from estimator_ckpt.bundle.entry_columns import BATCH, FEW, EntryColumns
+from estimator_ckpt.bundle.entry_columns import FEW, EntryColumns
 from estimator_ckpt.bundle.file_names import data_path, index_path
 from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader, TensorSlice
 from estimator_ckpt.errors import (
@@ -261,8 +261,7 @@ class Index:
 
   def values(self, keys: Sequence[str]) -> list[bytes | None]:
     """The `value` of each of many keys, in order."""
-    parts = (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
-    get = self._values.get
+    get, parts = self._values.get, coding.batches(keys)
     return [get(key) for part in parts for key in coding.encode_texts(part)]
 
   def places(self, keys: Sequence[str]) -> list[object]:
@@ -313,14 +312,13 @@ class Index:
     Raises:
       CorruptCheckpointError: an entry is damaged. Those before it were yielded.
     """
-    for start in range(0, len(keys), BATCH):
-      part = values[start : start + BATCH]
+    for part, own in zip(coding.batches(values), coding.batches(keys)):
       entries = None
       if len(part) >= FEW and not all(map(self._entries.__contains__, part)):
         columns = EntryColumns.read(part)
         entries = list(columns.entries()) if columns is not None else None
         self._entries.update(zip(part, entries or ()))
-      yield from entries or map(self._parse, part, keys[start : start + BATCH])
+      yield from entries or map(self._parse, part, own)
 
   @property
   def has_slices(self) -> bool:

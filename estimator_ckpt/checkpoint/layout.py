@@ -24,6 +24,7 @@ from collections.abc import (
 )
 
 from estimator_ckpt import errors
+from estimator_ckpt.bundle import coding
 from estimator_ckpt.value_classes import NamedTuple
 
 TYPE_CHECKING = False
@@ -41,8 +42,6 @@ VAR_LIST = "var_list"
 SAVE_COUNTER = "save_counter"
 ATTRIBUTES = "/.ATTRIBUTES/"
 _SLOT = "/.OPTIMIZER_SLOT/"
-# So many names are escaped at once, in memory that the processor has at hand.
-_BATCH = 4096
 # What stands at the root beside nested paths.
 _RESERVED = (VAR_LIST, SAVE_COUNTER)
 
@@ -97,8 +96,7 @@ def escape_local_names(names: Sequence[str]) -> list[str]:
     ['dense.Skernel', 'step']
   """
   found: list[str] = []
-  for start in range(0, len(names), _BATCH):
-    batch = names[start : start + _BATCH]
+  for batch in coding.batches(names):
     escaped = escape_local_name("\0".join(batch)).split("\0")
     if len(escaped) != len(batch):  # One has a zero byte.
       escaped = list(map(escape_local_name, batch))

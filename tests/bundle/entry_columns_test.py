@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle.entry_columns import BATCH, FEW, EntryColumns, first_types
+from estimator_ckpt.bundle.coding import BATCH
+from estimator_ckpt.bundle.entry_columns import FEW, EntryColumns, first_types
 from estimator_ckpt.bundle.messages import BundleEntry, TensorSlice
 
 _int32s = st.integers(0, 2**31 - 1)
