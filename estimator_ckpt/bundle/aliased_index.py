@@ -136,13 +136,12 @@ class _Names:
     own: dict[str, list[bytes]] = {}
     for key in self._special[1:]:
       tensor, _ = slices.parse_slice_name(key)
-      own.setdefault(tensor.decode("utf-8", "surrogateescape"), []).append(key)
+      own.setdefault(tensor, []).append(key)
     if not own:
       return found
     for new, present in self._aliases.items():
       if present in own:
-        encoded = coding.encode_texts([present, new])
-        for key, moved in slices.moved_keys(own[present], *encoded).items():
+        for key, moved in slices.moved_keys(own[present], present, new).items():
           if found.setdefault(moved, found[key]) != found[key]:
             raise UnusualTable
     return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from estimator_ckpt.bundle import coding, files, slices, table, v1_files
+from estimator_ckpt.bundle import coding, files, key_texts, slices, table, v1_files
 from estimator_ckpt.bundle.entry_columns import FEW, EntryColumns
 from estimator_ckpt.bundle.file_names import data_path, index_path
+from estimator_ckpt.bundle.key_texts import normal
 from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader, TensorSlice
 from estimator_ckpt.errors import (
   CheckpointKeyError,
@@ -56,9 +57,9 @@ class Index:
     self.v1: V1Checkpoint | None = None
     self._header_bytes: tuple[BundleHeader, bytes] | None = None
     # Of tensors, and of slices; and for a partitioned tensor its slices' keys.
-    self._values: dict[bytes, bytes] = {}
+    self._values: dict[str, bytes] = {}
     self._slice_values: dict[bytes, bytes] = {}
-    self._slice_keys: dict[bytes, list[bytes]] = {}
+    self._slice_keys: dict[str, list[bytes]] = {}
     # What `entry` has parsed, by the bytes, which aliases have in common.
     self._entries: dict[bytes, BundleEntry] = {}
 
@@ -108,41 +109,43 @@ class Index:
       CorruptCheckpointError: the bytes are damaged or something else.
       UnsupportedCheckpointError: its version or byte order is not supported.
     """
-    values: dict[bytes, bytes] = {}
+    values: dict[str, bytes] = {}
+    special: list[tuple[bytes, bytes]] = []
     for _, items in table.read_blocks(data, name):
-      values.update(items)
-    header_bytes = values.pop(_HEADER_KEY, None)
-    if header_bytes is None:
+      # The header's key is empty, and those of slices start with a zero byte: they come
+      # first.
+      first = 0
+      while first < len(items) and items[first][0] < b"\1":
+        first += 1
+      special += items[:first]
+      keys = coding.decode_texts([key for key, _ in items[first:]])
+      values.update(zip(keys, [value for _, value in items[first:]]))
+    if not special or special[0][0] != _HEADER_KEY:
       raise CorruptCheckpointError(
         f"{name}: a table without a bundle's header; it is no checkpoint's index"
       )
     try:
-      header = BundleHeader.parse(header_bytes)
+      header = BundleHeader.parse(special[0][1])
       header.check()
       index = cls(header, name)
-      index._header_bytes = (header, header_bytes)
-      # Slice keys start with a zero byte, so they come first.
-      for key in values:
-        if not slices.is_slice_key(key):
-          break
+      index._header_bytes = (header, special[0][1])
+      for key, value in special[1:]:
         tensor, _ = slices.parse_slice_name(key)
         index._slice_keys.setdefault(tensor, []).append(key)
+        index._slice_values[key] = value
     except (CorruptCheckpointError, UnsupportedCheckpointError) as error:
       raise type(error)(f"{name}: {error}") from None
-    for keys in index._slice_keys.values():
-      for key in keys:
-        index._slice_values[key] = values.pop(key)
     index._values = values
     return index
 
   def keys(self) -> list[str]:
     """The tensors' keys in the table's order; a partitioned tensor is one."""
-    return coding.decode_texts(sorted(self._values))
+    return key_texts.in_order(self._values)
 
   def columns(self) -> tuple[list[str], list[bytes]]:
     """The tensors' keys in the table's order, and the `value` of each."""
-    encoded = sorted(self._values)
-    return coding.decode_texts(encoded), list(map(self._values.__getitem__, encoded))
+    keys = self.keys()
+    return keys, self.values(keys)  # type: ignore[return-value]
 
   def __iter__(self) -> Iterator[str]:
     return iter(self.keys())
@@ -151,7 +154,7 @@ class Index:
     return len(self._values)
 
   def __contains__(self, key: object) -> bool:
-    return isinstance(key, str) and _encode(key) in self._values
+    return isinstance(key, str) and normal(key) in self._values
 
   def entry(self, key: str) -> BundleEntry:
     """The entry of a tensor.
@@ -166,13 +169,12 @@ class Index:
       CheckpointKeyError: no such tensor.
       CorruptCheckpointError: its entry is damaged.
     """
-    value = self._values.get(_encode(key))
-    entry = self._entries.get(value) if value is not None else None
-    return entry or self._parse(self._value(key), key)
+    value = self._value(key)
+    return self._entries.get(value) or self._parse(value, key)
 
   def slice_keys(self) -> list[str]:
     """The tensors that slices stand under, whether these have an entry or not."""
-    return coding.decode_texts(sorted(self._slice_keys))
+    return key_texts.in_order(self._slice_keys)
 
   def slice_entries(self, key: str) -> list[tuple[TensorSlice, BundleEntry]]:
     """The slices of a partitioned tensor, in the order its entry lists them.
@@ -209,11 +211,10 @@ class Index:
       OptionError: `new_key` is another tensor's, or cannot be a key.
     """
     value = self._value(key)
-    old = _encode(key)
-    new = _encode(new_key)
-    if new_key == key:
+    old, new = normal(key), normal(new_key)
+    if new == old:
       return
-    slices.check_tensor_key(new, new_key)
+    slices.check_tensor_key(new)
     old_slices = self._slice_keys.get(old, ())
     new_slices = list(slices.moved_keys(old_slices, old, new).values())
     taken = self._values.get(new)
@@ -252,17 +253,16 @@ class Index:
     Raises:
       CheckpointKeyError: no such tensor.
     """
-    slice_keys = self._slice_keys.get(_encode(key), ())
+    slice_keys = self._slice_keys.get(normal(key), ())
     return (self._value(key), *(self._slice_values[k] for k in slice_keys))
 
   def value(self, key: str) -> bytes | None:
     """The bytes of a tensor's entry, the first element of its `location`, or None."""
-    return self._values.get(_encode(key))
+    return self._values.get(normal(key))
 
   def values(self, keys: Sequence[str]) -> list[bytes | None]:
     """The `value` of each of many keys, in order."""
-    get, parts = self._values.get, coding.batches(keys)
-    return [get(key) for part in parts for key in coding.encode_texts(part)]
+    return list(map(self._values.get, keys))
 
   def places(self, keys: Sequence[str]) -> list[object]:
     """For each of many keys, what equals only that of keys of the same bytes; or None."""
@@ -285,16 +285,15 @@ class Index:
     """
     found = [key for key, value in self._values.items() if value not in values]
     found += [key for key in self._slice_keys if self._values.get(key) in values]
-    return [key.decode("utf-8", "surrogateescape") for key in sorted(found)]
+    return key_texts.in_order(found)
 
   def locations(self) -> dict[str, tuple[bytes, ...]]:
     """The `location` of every tensor, by key, in the table's order."""
     keys, values = self.columns()
     found: dict[str, tuple[bytes, ...]] = dict(zip(keys, zip(values)))
     for key, own in self._slice_keys.items():
-      if key in self._values:
-        text = key.decode("utf-8", "surrogateescape")
-        found[text] += tuple(self._slice_values[k] for k in own)
+      if key in found:
+        found[key] += tuple(self._slice_values[k] for k in own)
     return found
 
   def entries_at(
@@ -339,16 +338,13 @@ class Index:
     if plain is not None:
       self._values = dict(zip(*plain))
       return
-    values: dict[bytes, bytes] = {}
-    slice_keys: dict[bytes, list[bytes]] = {}
+    values: dict[str, bytes] = {}
+    slice_keys: dict[str, list[bytes]] = {}
     slice_values: dict[bytes, bytes] = {}
     for key, source in keys.items():
-      new = _encode(key)
-      old = new if key == source else _encode(source)
-      value = self._values.get(old)
-      values[new] = self._value(source) if value is None else value
-      if new not in self._values:
-        slices.check_tensor_key(new, key)
+      new, old = normal(key), normal(source)
+      values[new] = self._value(old)
+      slices.check_tensor_key(new)
       if old in self._slice_keys:
         own = slices.moved_keys(self._slice_keys[old], old, new)
         slice_keys[new] = list(own.values())
@@ -383,9 +379,9 @@ class Index:
       CheckpointKeyError: no such tensor.
     """
     self._value(key)
-    encoded = _encode(key)
-    del self._values[encoded]
-    for slice_key in self._slice_keys.pop(encoded, ()):
+    key = normal(key)
+    del self._values[key]
+    for slice_key in self._slice_keys.pop(key, ()):
       del self._slice_values[slice_key]
 
   def put(
@@ -402,14 +398,14 @@ class Index:
     Raises:
       OptionError: `key` cannot be a key.
     """
-    encoded = _encode(key)
-    slices.check_tensor_key(encoded, key)
+    key = normal(key)
+    slices.check_tensor_key(key)
     if tensor_slice is None:
-      self._values[encoded] = entry.serialize()
+      self._values[key] = entry.serialize()
       return
     slice_key = slices.slice_key(key, tensor_slice)
     if slice_key not in self._slice_values:
-      self._slice_keys.setdefault(encoded, []).append(slice_key)
+      self._slice_keys.setdefault(key, []).append(slice_key)
     self._slice_values[slice_key] = entry.serialize()
 
   def data_paths(self, prefix: str) -> list[str]:
@@ -431,11 +427,11 @@ class Index:
     from estimator_ckpt.bundle import table_writer
 
     # Slice keys start with a zero byte, which no tensor's key does.
-    keys, values = [_HEADER_KEY], [self._header_value()]
-    for stored in (self._slice_values, self._values):
-      keys += sorted(stored)
-      values += map(stored.__getitem__, keys[len(values) :])
-    return table_writer.write_table(keys, values)
+    slice_keys, (own, values) = sorted(self._slice_values), self.columns()
+    return table_writer.write_table(
+      [_HEADER_KEY, *slice_keys, *coding.encode_texts(own)],
+      [self._header_value(), *map(self._slice_values.__getitem__, slice_keys), *values],
+    )
 
   def serialize_header(self, data: bytes) -> bytes:
     """The index file's bytes, made of those that it had before its header changed.
@@ -466,16 +462,16 @@ class Index:
     """
     files.write_atomic(index_path(prefix), self.serialize(), sync=sync)
 
-  def _plain(self, keys: Mapping[str, str]) -> tuple[list[bytes], list[bytes]] | None:
+  def _plain(self, keys: Mapping[str, str]) -> tuple[list[str], list[bytes]] | None:
     """New keys and their values, by present keys; None if each has to be looked at."""
-    new, values = coding.encode_texts(list(keys)), self.values(list(keys.values()))
+    new, values = list(keys), self.values(list(keys.values()))
     # The header's key is empty, and those of slices start with a zero byte.
-    if self._slice_keys or None in values or min(new, default=b"\1") < b"\1":
+    if self._slice_keys or None in values or min(new, default="\1") < "\1":
       return None
-    return new, values  # type: ignore[return-value]
+    return (new, values) if key_texts.are_normal(new) else None  # type: ignore[return-value]
 
   def _value(self, key: str) -> bytes:
-    value = self._values.get(_encode(key))
+    value = self._values.get(normal(key))
     if value is None:
       message = f"{self.name}: no tensor {key!r} among {len(self._values)}"
       near = nearest(key, self.keys())
@@ -492,7 +488,3 @@ class Index:
           f"{self.name}: entry of {key!r}: {error}"
         ) from None
     return entry
-
-
-def _encode(key: str) -> bytes:
-  return key.encode("utf-8", "surrogateescape")

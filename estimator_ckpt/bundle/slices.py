@@ -39,7 +39,7 @@ def slice_key(name: str, tensor_slice: TensorSlice) -> bytes:
   >>> slice_key("w", TensorSlice(((4, 4), (0, -1)))).hex()
   '0077000101028484807f'
   """
-  parts = [slice_key_prefix(name.encode("utf-8", "surrogateescape"))]
+  parts = [slice_key_prefix(name)]
   parts.append(coding.encode_ordered_num(len(tensor_slice.extents)))
   for start, length in tensor_slice.extents:
     parts.append(coding.encode_ordered_signed(start))
@@ -47,36 +47,33 @@ def slice_key(name: str, tensor_slice: TensorSlice) -> bytes:
   return b"".join(parts)
 
 
-def slice_key_prefix(name: bytes) -> bytes:
+def slice_key_prefix(name: str) -> bytes:
   """What the keys of all slices of a tensor begin with.
 
   Args:
-    name: the tensor's key, as bytes.
+    name: the tensor's key.
 
   Returns:
     The bytes; they end where the slice begins.
   """
-  return _KIND + coding.encode_ordered_string(name)
+  return _KIND + coding.encode_ordered_string(name.encode("utf-8", "surrogateescape"))
 
 
-def check_tensor_key(encoded: bytes, key: str) -> None:
+def check_tensor_key(key: str) -> None:
   """Checks that a key can be a tensor's.
 
   Args:
-    encoded: the key as it stands in an index.
-    key: the same as text, for the error.
+    key: the key as text.
 
   Raises:
     OptionError: it is the header's, or has the form of a slice's.
   """
   # The empty key is the header's, and those of slices start with a zero byte.
-  if not encoded or is_slice_key(encoded):
+  if not key or key.startswith("\0"):
     raise OptionError(f"{key!r} cannot be a tensor's key")
 
 
-def moved_keys(
-  slice_keys: Sequence[bytes], old: bytes, new: bytes
-) -> dict[bytes, bytes]:
+def moved_keys(slice_keys: Sequence[bytes], old: str, new: str) -> dict[bytes, bytes]:
   """The keys that a tensor's slices get with its new key, by their present keys.
 
   Args:
@@ -96,14 +93,14 @@ def is_slice_key(key: bytes) -> bool:
   return key.startswith(_KIND)
 
 
-def parse_slice_name(key: bytes) -> tuple[bytes, int]:
+def parse_slice_name(key: bytes) -> tuple[str, int]:
   """The name within a slice's key.
 
   Args:
     key: a key of the table, as bytes.
 
   Returns:
-    The tensor's key as bytes, and the position behind it.
+    The tensor's key, and the position behind it.
 
   Raises:
     CorruptCheckpointError: it is no slice's key.
@@ -111,9 +108,10 @@ def parse_slice_name(key: bytes) -> tuple[bytes, int]:
   if not is_slice_key(key):
     raise CorruptCheckpointError(f"key {key!r} is no slice's key")
   try:
-    return coding.read_ordered_string(key, len(_KIND))
+    name, position = coding.read_ordered_string(key, len(_KIND))
   except CorruptCheckpointError as error:
     raise CorruptCheckpointError(f"slice key {key!r}: {error}") from None
+  return name.decode("utf-8", "surrogateescape"), position
 
 
 def parse_slice_key(key: bytes) -> tuple[str, TensorSlice]:
@@ -145,7 +143,7 @@ def parse_slice_key(key: bytes) -> tuple[str, TensorSlice]:
       raise CorruptCheckpointError(f"{len(key) - position} bytes too many")
   except CorruptCheckpointError as error:
     raise CorruptCheckpointError(f"slice key {key!r}: {error}") from None
-  return name.decode("utf-8", "surrogateescape"), TensorSlice(tuple(extents))
+  return name, TensorSlice(tuple(extents))
 
 
 def bounds(

@@ -75,14 +75,16 @@ def decode(data: bytes, count: int, crc: int | None) -> list[bytes]:
   lengths_crc = checksum.crc32c(_fixed(lengths))
   if int.from_bytes(stored, "little") != checksum.mask(lengths_crc):
     raise CorruptCheckpointError("the checksum of the strings' lengths does not match")
+  joined = data[begin:]
   if crc is not None:
-    found = checksum.extend(checksum.extend(lengths_crc, stored), data[begin:])
+    found = checksum.extend(checksum.extend(lengths_crc, stored), joined)
     if checksum.mask(found) != crc:
       raise CorruptCheckpointError("the checksum of the strings does not match")
   elements = []
+  start = 0
   for length in lengths:
-    elements.append(data[begin : begin + length])
-    begin += length
+    elements.append(joined[start : start + length])
+    start += length
   return elements
 
 

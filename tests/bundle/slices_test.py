@@ -32,9 +32,9 @@ def test_keys_round_trip(name, tensor_slice):
   key = slices.slice_key(name, tensor_slice)
   assert slices.is_slice_key(key)
   assert slices.parse_slice_key(key) == (name, tensor_slice)
-  encoded, position = slices.parse_slice_name(key)
-  assert encoded == name.encode()
-  assert key[:position] == slices.slice_key_prefix(encoded)
+  found, position = slices.parse_slice_name(key)
+  assert found == name
+  assert key[:position] == slices.slice_key_prefix(name)
 
 
 def test_names_with_zero_bytes_and_bytes_that_are_no_text_round_trip():
