@@ -16,9 +16,8 @@ checksums stand. Processor time of a rewriting of others, in full and repeated:
 
 from __future__ import annotations
 
-import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from estimator_ckpt.bundle import checksum, entry_columns, table
@@ -32,6 +31,8 @@ CRC_SIZE = 4
 CRC = b"\x35"
 # In front of a block's checksum stands its type, which the checksum covers.
 _TYPE_SIZE = 1
+# So many bytes are copied at once, into memory that the processor has at hand.
+_PIECE = 1 << 14
 
 
 class RecurringIndex:
@@ -97,7 +98,11 @@ class RecurringIndex:
 
 
 class ChecksumCopy:
-  """Copies the entries' checksums of one file of known form to another such."""
+  """Copies the entries' checksums of one file of known form to another such.
+
+  Both files stay in memory and are changed there, so that a save takes no new memory but
+  for its result. One thread at a time may ask for one.
+  """
 
   def __init__(
     self,
@@ -124,9 +129,11 @@ class ChecksumCopy:
     self._targets = targets
     self._blocks = blocks
     self._result_blocks = result_blocks
-    self._source = source
-    self._result = result
-    self._changing = np.unique(places)
+    self._source: bytes | bytearray = source
+    self._result: bytes | bytearray = result
+    # Nothing else of a source may change: the checksums of its entries and its blocks.
+    own = np.array([_checksum_place(block) for block in blocks], places.dtype)
+    self._changing = np.unique(np.concatenate([places, own]))
 
   @classmethod
   def of(cls, source: bytes, result: bytes) -> ChecksumCopy | None:
@@ -168,48 +175,33 @@ class ChecksumCopy:
     """The result for another source, or None if that has another form or is damaged."""
     if not self._has_form(source):
       return None
-    new = _words(source)
-    written = io.BytesIO()  # Joining blocks would take their size once more.
-    behind = 0
-    for (offset, size), some in _by_block(self._targets, self._result_blocks):
-      end = offset + size + _TYPE_SIZE
-      block = bytearray(self._result[offset:end])
-      _words(block)[self._targets[some] - offset] = new[self._places[some]]
-      written.write(self._result[behind:offset])
-      written.write(block)
-      written.write(_masked_crc(bytes(block)))
-      behind = end + CRC_SIZE
-    written.write(self._result[behind:])
-    return written.getvalue()
+    if not isinstance(self._result, bytearray):
+      self._result = bytearray(self._result)
+    made = self._result
+    _words(made)[self._targets] = _words(source)[self._places]
+    for block in self._result_blocks:
+      place = _checksum_place(block)
+      made[place : place + CRC_SIZE] = _masked_crc(made, block)
+    return bytes(made)
 
   def _has_form(self, source: bytes) -> bool:
     """Whether a source has other checksums at most, and is not damaged."""
     if len(source) != len(self._source):
       return False
-    behind = 0
-    for (offset, size), some in _by_block(self._changing, self._blocks):
-      end = offset + size + _TYPE_SIZE
-      block = source[offset:end]
-      # A copy, since two threads may save at once.
-      expected = bytearray(self._source[offset:end])
-      places = self._changing[some] - offset
-      _words(expected)[places] = _words(block)[places]
-      if (
-        source[behind:offset] != self._source[behind:offset]
-        or expected != block
-        or _masked_crc(block) != source[end : end + CRC_SIZE]
-      ):
-        return False
-      behind = end + CRC_SIZE
-    return source[behind:] == self._source[behind:]
+    if not isinstance(self._source, bytearray):
+      self._source = bytearray(self._source)
+    _words(self._source)[self._changing] = _words(source)[self._changing]
+    if self._source != source:
+      return False
+    return all(
+      source.startswith(_masked_crc(source, block), _checksum_place(block))
+      for block in self._blocks
+    )
 
 
-def _by_block(
-  places: np.ndarray, blocks: Sequence[table.Handle]
-) -> Iterator[tuple[table.Handle, slice]]:
-  """Each block, and which of some ascending places are in it."""
-  ends = places.searchsorted([offset + size for offset, size in blocks]).tolist()
-  return zip(blocks, map(slice, [0, *ends], ends))
+def _checksum_place(block: table.Handle) -> int:
+  """Where the checksum of a data block stands, behind its type."""
+  return sum(block) + _TYPE_SIZE
 
 
 def _words(data: bytes | bytearray) -> np.ndarray:
@@ -219,9 +211,13 @@ def _words(data: bytes | bytearray) -> np.ndarray:
   return np.ndarray((len(data) - CRC_SIZE + 1,), "<u4", data, strides=(1,))
 
 
-def _masked_crc(block: bytes) -> bytes:
+def _masked_crc(file: bytes | bytearray, block: table.Handle) -> bytes:
   """The checksum of a block and its type, as it stands behind both."""
-  return checksum.mask(checksum.crc32c(block)).to_bytes(CRC_SIZE, "little")
+  crc, view = 0, memoryview(file)
+  for start in range(block[0], _checksum_place(block), _PIECE):
+    stop = min(start + _PIECE, _checksum_place(block))
+    crc = checksum.extend(crc, bytes(view[start:stop]))
+  return checksum.mask(crc).to_bytes(CRC_SIZE, "little")
 
 
 def _entries(block: table.PlacedBlock) -> tuple[list[bytes], list[int]]:

@@ -104,3 +104,22 @@ def test_many_blocks():
     assert len(expected) > 2 * 262144
     assert result == (expected if turn else None)
     recurring.remember(source, expected)
+
+
+def test_a_file_that_is_refused_changes_no_later_repetition():
+  recurring = _trained(1000, 1001)
+  entries = ["a", "b"]
+  sound = _source([5, 6, 7], entries)
+  for place in range(0, len(sound), 7):
+    damaged = bytearray(sound)
+    damaged[place] ^= 1
+    assert recurring.repeat(bytes(damaged)) is None
+    assert recurring.repeat(sound) == _rewritten(sound, entries)
+
+
+def test_a_result_stays_as_it_is_when_the_next_is_made():
+  recurring = _trained(1000, 1001)
+  first = _source([5, 6, 7], ["a", "b"])
+  made = recurring.repeat(first)
+  recurring.repeat(_source([8, 9, 10], ["a", "b"]))
+  assert made == _rewritten(first, ["a", "b"])
