@@ -370,7 +370,7 @@ def write_now(file: IO[bytes], data: bytes, path: str) -> None:
 
 
 def write_atomic(
-  path: str, data: bytes, sync: bool = True, sync_name: bool = True
+  path: str, data: bytes | bytearray, sync: bool = True, sync_name: bool = True
 ) -> None:
   """Writes a file such that a reader sees the old one or the new one, never a part.
 
@@ -386,8 +386,10 @@ def write_atomic(
   """
   temporary = temporary_path(path)
   with file_errors(path, "written", needed=len(data)):
-    if not is_local(path) and remote.file_system(path).replace(path, data):
-      return
+    if not is_local(path):
+      data = bytes(data)
+      if remote.file_system(path).replace(path, data):
+        return
     with create(temporary, sync=False) as file:
       file.write(data)
       if is_local(path):

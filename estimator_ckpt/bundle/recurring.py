@@ -79,15 +79,16 @@ class RecurringIndex:
     self._last = None
     self._copy = copy
 
-  def repeat(self, source: bytes) -> bytes | None:
+  def repeat(self, source: bytes) -> bytearray | None:
     """Does the same to another index.
 
     Args:
       source: the index file.
 
     Returns:
-      What the rewriting would make of it, or None where that has to be found out: the
-      two differ in more than the tensors' checksums, or there was none before.
+      What the rewriting would make of it, until the next call; or None where that has to
+      be found out: the two differ in more than the tensors' checksums, or there was none
+      before.
     """
     if self._last is not None and len(source) == len(self._last[0]):
       # Not before it is needed: most savers of short jobs save once or twice.
@@ -100,8 +101,8 @@ class RecurringIndex:
 class ChecksumCopy:
   """Copies the entries' checksums of one file of known form to another such.
 
-  Both files stay in memory and are changed there, so that a save takes no new memory but
-  for its result. One thread at a time may ask for one.
+  Both files stay in memory and are changed there, so that a save takes no new memory.
+  One thread at a time may ask for a result.
   """
 
   def __init__(
@@ -171,8 +172,11 @@ class ChecksumCopy:
       result_blocks,
     )
 
-  def apply(self, source: bytes) -> bytes | None:
-    """The result for another source, or None if that has another form or is damaged."""
+  def apply(self, source: bytes) -> bytearray | None:
+    """The result for another source, or None if that has another form or is damaged.
+
+    It is changed when the next one is asked for.
+    """
     if not self._has_form(source):
       return None
     if not isinstance(self._result, bytearray):
@@ -182,7 +186,7 @@ class ChecksumCopy:
     for block in self._result_blocks:
       place = _checksum_place(block)
       made[place : place + CRC_SIZE] = _masked_crc(made, block)
-    return bytes(made)
+    return made
 
   def _has_form(self, source: bytes) -> bool:
     """Whether a source has other checksums at most, and is not damaged."""

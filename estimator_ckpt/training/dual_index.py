@@ -36,9 +36,8 @@ def add_aliases(
   """
   path = index_path(prefix)
   source = files.read(path)
-  result = recurring.repeat(source) if recurring is not None else None
-  if result is None:
-    result = _with_aliases(source, path, plan, recurring or RecurringIndex())
+  repeated = recurring.repeat(source) if recurring is not None else None
+  result = repeated or _with_aliases(source, path, plan, recurring or RecurringIndex())
   # TensorFlow does not sync the data, and syncing the index would wait for the gigabytes
   # of data to be written out first.
   files.write_atomic(path, result, sync=False)

@@ -115,11 +115,3 @@ def test_a_file_that_is_refused_changes_no_later_repetition():
     damaged[place] ^= 1
     assert recurring.repeat(bytes(damaged)) is None
     assert recurring.repeat(sound) == _rewritten(sound, entries)
-
-
-def test_a_result_stays_as_it_is_when_the_next_is_made():
-  recurring = _trained(1000, 1001)
-  first = _source([5, 6, 7], ["a", "b"])
-  made = recurring.repeat(first)
-  recurring.repeat(_source([8, 9, 10], ["a", "b"]))
-  assert made == _rewritten(first, ["a", "b"])
