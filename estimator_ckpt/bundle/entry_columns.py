@@ -1,9 +1,9 @@
 """The entries of many tensors at once, as columns.
 
 Nearly all entries of a large checkpoint are spelled alike. One regular expression reads
-thousands of them in half the time of one by one. Where one entry is spelled otherwise,
-damaged, or that of a partitioned tensor, each is read by itself: by
-`estimator_ckpt.bundle.messages`.
+thousands of them in half the time of one by one; NumPy, where it is loaded, in a third of
+that. Where one entry is spelled otherwise, damaged, or that of a partitioned tensor,
+each is read by itself: by `estimator_ckpt.bundle.messages`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import operator
 import re
 import struct
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from estimator_ckpt.bundle import coding
@@ -72,28 +73,24 @@ class EntryColumns(NamedTuple):
     """
     if not values:
       return cls.of_entries([])
-    found = _plain_fields(values)
-    if found is None:
-      return None
-    heads, offsets, sizes, crcs = found
     try:
+      found = _plain_fields(values)
+      if found is None:
+        return None
+      heads, *others = found
       by_head = {head: BundleEntry.parse(head) for head in set(heads)}
-      by_size = {size: BundleEntry.parse(size).size for size in set(sizes)}
-      starts = coding.read_varints(offsets)
     except CorruptCheckpointError:
       return None
-    if max(starts) >> 63 or any(e.slices or e.unknown for e in by_head.values()):
+    if any(e.slices or e.unknown for e in by_head.values()):
       return None
     # Type, shape and data file come first in an entry.
-    dtypes, shapes, shard_ids, *_ = zip(*map(by_head.__getitem__, heads))
-    return cls(
-      dtypes,
-      shapes,
-      shard_ids,
-      starts,
-      list(map(by_size.__getitem__, sizes)),
-      struct.unpack(f"<{len(crcs)}I", b"".join(crcs)),
+    dtypes, shapes, shard_ids, *_ = (
+      dict(zip(by_head, column)) for column in zip(*by_head.values())
     )
+    of_heads = [
+      list(map(column.__getitem__, heads)) for column in (dtypes, shapes, shard_ids)
+    ]
+    return cls(*of_heads, *others)
 
   @classmethod
   def in_batches(cls, values: Sequence[bytes]) -> Iterator[EntryColumns | None]:
@@ -191,18 +188,38 @@ def all_end_with_checksums(values: Sequence[bytes]) -> bool:
   Returns:
     False where one of them has no checksum, or is not as TensorFlow writes it.
   """
-  found = _plain_fields(values)
-  if found is None:
-    return False
   try:
-    for head in set(found[0]):
+    found = _plain_fields(values)
+    for head in set(found[0] if found is not None else ()):
       BundleEntry.parse(head)
   except CorruptCheckpointError:
     return False
-  return True
+  return found is not None
 
 
-def _plain_fields(values: Sequence[bytes]) -> list[tuple[bytes, ...]] | None:
-  """What the groups of `_PLAIN` find in entries; None if one of these differs."""
+def _plain_fields(
+  values: Sequence[bytes],
+) -> tuple[Sequence[bytes], Sequence[int], Sequence[int], Sequence[int]] | None:
+  """The heads of entries, offsets, sizes and checksums; None if one differs from most.
+
+  Raises:
+    CorruptCheckpointError: an entry is damaged.
+  """
+  if "numpy" in sys.modules:
+    from estimator_ckpt.bundle import plain_entries
+
+    plain = plain_entries.read(values)
+    if plain is None:
+      return None
+    _, *columns = plain
+    return (plain.heads, *[column.tolist() for column in columns])  # type: ignore
   found = list(zip(*re.findall(_PLAIN, b"".join(values))))
-  return found[1:] if found and found[0] == tuple(values) else None
+  if not found or found[0] != tuple(values):
+    return None
+  _, heads, varints, size_fields, crcs = found
+  offsets = coding.read_varints(varints)
+  if max(offsets) >> 63:
+    return None
+  by_field = {field: BundleEntry.parse(field).size for field in set(size_fields)}
+  sizes = list(map(by_field.__getitem__, size_fields))
+  return heads, offsets, sizes, struct.unpack(f"<{len(crcs)}I", b"".join(crcs))

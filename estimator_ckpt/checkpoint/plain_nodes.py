@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from estimator_ckpt.bundle import coding
+from estimator_ckpt.bundle import coding, varint_arrays
 from estimator_ckpt.checkpoint.layout import VARIABLE_VALUE
 from estimator_ckpt.errors import CorruptCheckpointError
 from estimator_ckpt.value_classes import NamedTuple
@@ -257,17 +257,4 @@ def _edges(
 
 def _varints(file: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """The numbers at these positions, or some that no length is; and what is behind."""
-  byte = file.take(at, mode="clip").astype(np.int64)
-  numbers, at = byte & 127, at + 1
-  goes_on = np.flatnonzero(byte > 127)
-  shift = 7
-  while len(goes_on):
-    if shift == _MAX_BITS:
-      numbers[goes_on] = _TOO_LARGE
-      break
-    byte = file.take(at[goes_on], mode="clip").astype(np.int64)
-    numbers[goes_on] |= (byte & 127) << shift
-    at[goes_on] += 1
-    goes_on = goes_on[byte > 127]
-    shift += 7
-  return numbers, at
+  return varint_arrays.read(file, at, _MAX_BITS, _TOO_LARGE)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import sys
+from unittest import mock
+
+import numpy as np  # noqa: F401
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,8 +36,15 @@ def _entry(number: int) -> BundleEntry:
 
 
 def _read(values):
-  columns = EntryColumns.read(values)
-  return columns if columns is None else list(columns.entries())
+  """The entries, as NumPy and a regular expression read them, or None."""
+  by_numpy = EntryColumns.read(values)
+  with mock.patch.dict(sys.modules):
+    del sys.modules["numpy"]
+    found = EntryColumns.read(values)
+  if by_numpy is None or found is None:
+    return None
+  assert list(map(list, by_numpy)) == list(map(list, found))
+  return list(found.entries())
 
 
 @given(st.lists(_entries))
