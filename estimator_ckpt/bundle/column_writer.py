@@ -47,6 +47,33 @@ def write_table(
   return TableColumns(data, ends, columns.value_sizes[rows], handles)
 
 
+def write_values(
+  special: Sequence[bytes], texts: Sequence[str], values: Sequence[bytes]
+) -> bytes:
+  """Writes a table whose values are in memory.
+
+  Args:
+    special: the keys that come first and are no texts.
+    texts: the others; all are in strictly ascending order.
+    values: the value of each.
+
+  Returns:
+    The file's bytes.
+
+  Raises:
+    UnusualTable: keys out of order, or very long keys or values.
+
+  >>> write_values([b""], ["a", "b"], [b"0", b"1", b"2"]) == table_writer.write_table(
+  ...   [b"", b"a", b"b"], [b"0", b"1", b"2"]
+  ... )
+  True
+  """
+  data = b"".join(values)
+  sizes = np.fromiter(map(len, values), np.int64, len(values))
+  columns = TableColumns(data, np.cumsum(sizes), sizes, [])
+  return write_table(TableKeys(special, texts), columns, np.arange(len(values))).data
+
+
 class TableKeys:
   """Keys in a table's order, which become bytes when they are asked for."""
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
+from unittest import mock
 
+import numpy as np  # noqa: F401
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -433,3 +436,19 @@ def test_any_table_is_an_index_or_a_checkpoint_error(items):
     except CheckpointError:
       pass
   assert _again(index).keys() == index.keys()
+
+
+@pytest.mark.parametrize("key", ["w", "a\0b", "a\udcff", "k" * 2000])
+def test_a_large_index_has_the_same_bytes_with_and_without_numpy(key):
+  index = Index()
+  for number in range(2500):
+    index.put(f"layer_{number}/ä", BundleEntry(1, (2,), 0, 8 * number, 8, number))
+  rows = TensorSlice(((0, 1), (0, -1)))
+  index.put("parts", BundleEntry(1, (2, 3), slices=(rows,)))
+  index.put("parts", BundleEntry(1, (1, 3), 0, 0, 12, 7), rows)
+  index.put(key, BundleEntry(1, (), 0, 0, 4, 1))
+  written = index.serialize()
+  with mock.patch.dict(sys.modules):
+    del sys.modules["numpy"]
+    assert index.serialize() == written
+  assert Index.parse(written, "index").locations() == index.locations()
