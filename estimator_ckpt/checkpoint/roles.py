@@ -22,8 +22,8 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from estimator_ckpt import value_classes
 from estimator_ckpt.checkpoint.optimizers import OPTIMIZERS
+from estimator_ckpt.value_classes import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class RoleKind(enum.Enum):
   OTHER = "other"
 
 
-@value_classes.dataclass(frozen=True)
-class Role:
+class Role(NamedTuple):
   """What a saved tensor is for.
 
   Attributes:
@@ -197,21 +196,31 @@ class _Classifier:
     roles = {}
     # Of 100,000 names most have a few last words in common.
     words = {last: _number(last) for last in set(self._lasts)}
+    known, shape = self._known, self._shapes.get
     for name, scope, last in self._candidates():
       base, number = words[last]
       if scope and base in _SLOTS and len(name) <= _MAX_LENGTH:
-        # Which slot it is, all those of the variable tell.
-        of, problem = self._owner(name, scope)
+        of: str | None = scope
+        if scope not in known or shape(name) != shape(scope):
+          of, problem = self._owner(name, scope)
         if of is None:
           roles[name] = _unclear(problem)
         else:
+          # Which slot it is, all those of the variable tell.
           slots[scope, of, base].append((number, name))
         continue
       role = self._role(name, scope, last)
       if role is not _VARIABLE:
         roles[name] = role
+    places: dict[tuple[str, tuple[int, ...]], list[tuple[str | None, int]]] = {}
     for (_, of, optimizer), members in slots.items():
-      roles.update(_named_slots(of, optimizer, sorted(members)))
+      members.sort()
+      numbers = tuple([number for number, _ in members])
+      if (optimizer, numbers) not in places:
+        places[optimizer, numbers] = _slot_places(optimizer, numbers)
+      of_numbers = places[optimizer, numbers]
+      for (_, name), (slot, instance) in zip(members, of_numbers):
+        roles[name] = Role(RoleKind.SLOT, of, slot, optimizer, instance)
     return roles
 
   def _candidates(self) -> Iterator[tuple[str, str, str]]:
@@ -331,29 +340,27 @@ class _Classifier:
     return None if shape is None else tuple(shape)
 
 
-def _named_slots(
-  of: str, optimizer: str, members: Sequence[tuple[int, str]]
-) -> dict[str, Role]:
-  """The roles of the slots that one variable has of one kind of optimizer.
+def _slot_places(
+  optimizer: str, numbers: tuple[int, ...]
+) -> list[tuple[str | None, int]]:
+  """Which slots those are that one variable has of one kind of optimizer.
 
   Args:
-    of: the variable's name.
     optimizer: what the slots are called after.
-    members: the number behind each name, and the name, in their order.
+    numbers: those behind their names, in ascending order.
+
+  Returns:
+    For each number, the optimizer's name for the slot, or None where the numbers do not
+    tell; and how many optimizers of that name come before.
   """
   slots: Sequence[str] = _SLOTS[optimizer]
-  if optimizer == "RMSProp" and len(members) % 2 == 0:
+  if optimizer == "RMSProp" and len(numbers) % 2 == 0:
     slots = tuple(slot for slot in slots if slot != "mg")
-  numbers = [number for number, _ in members]
-  complete = numbers == list(range(len(numbers))) and len(numbers) % len(slots) == 0
+  complete = numbers == tuple(range(len(numbers))) and len(numbers) % len(slots) == 0
   # Six are three plain RMSProps or two centered ones.
-  if not complete or (optimizer == "RMSProp" and len(members) % 6 == 0):
-    return {name: Role(RoleKind.SLOT, of, None, optimizer) for _, name in members}
-  count = len(slots)
-  return {
-    name: Role(RoleKind.SLOT, of, slots[number % count], optimizer, number // count)
-    for number, name in members
-  }
+  if not complete or (optimizer == "RMSProp" and len(numbers) % 6 == 0):
+    return [(None, 0)] * len(numbers)
+  return [(slots[n % len(slots)], n // len(slots)) for n in numbers]
 
 
 def _scopes_dropped(stem: str) -> Iterator[str]:
@@ -393,4 +400,4 @@ def _is_plain(last: str) -> bool:
 
 
 def _unclear(reason: str) -> Role:
-  return value_classes.replace(_VARIABLE, unclear=reason)
+  return _VARIABLE._replace(unclear=reason)

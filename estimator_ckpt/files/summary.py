@@ -291,7 +291,7 @@ def _classify(
 def _optimizer_role(said: Role, shape: tuple[int, ...]) -> Role:
   """The role by an optimizer's object, which does not tell slots; the shape does."""
   if said.kind is RoleKind.NON_SLOT and shape:
-    return value_classes.replace(said, kind=RoleKind.SLOT, slot=None)
+    return said._replace(kind=RoleKind.SLOT, slot=None)
   return said
 
 
