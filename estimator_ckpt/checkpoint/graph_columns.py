@@ -82,6 +82,26 @@ class GraphColumns:
       return self.keys
     return self.plain.keys.read()
 
+  def keys_are(self, keys: Sequence[str]) -> bool:
+    """Whether the `keys` are these; of a large graph, no text is made for that."""
+    if self.plain is None or "keys" in vars(self):
+      return self.keys == list(keys)
+    return self.plain.keys.are(keys)
+
+  def full_names_are(self, names: Sequence[str], but: int) -> bool:
+    """Whether the `full_names` are these; of a large graph, no text is made for that.
+
+    Args:
+      names: the texts.
+      but: the place of one that may be any other.
+    """
+    names, one = list(names), slice(but, but + 1)
+    if self.plain is None or "full_names" in vars(self):
+      names[one] = self.full_names[one]
+      return self.full_names == names
+    names[one] = self.plain.full_names.read(one)
+    return self.plain.full_names.are(names)
+
   @property
   def names(self) -> list[str]:
     """The attribute name of each edge."""

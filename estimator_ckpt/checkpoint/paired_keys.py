@@ -77,14 +77,18 @@ class PairedKeys(NamedTuple):
       The names in the order of the graph, "" for the counter of saves; None where the
       graph does not store these objects, each once, and nothing else.
     """
-    by_key = dict(zip(self.object_keys, self.names))
-    by_key.pop(None, None)
+    names: list[str | None] = list(itertools.compress(self.names, self.object_keys))
+    keys = list(filter(None, self.object_keys))
     if SAVE_COUNTER_KEY in index:
-      by_key[SAVE_COUNTER_KEY] = ""
+      names.append("")
+      keys.append(SAVE_COUNTER_KEY)
     columns = graph.columns
-    names = [by_key.get(key) for key in columns.read_keys()]
-    if not len(names) == len(set(names)) == len(by_key) or None in names:
-      return None
     if columns.attributes.count(layout.VARIABLE_VALUE) < len(names):
       return None
+    # A graph that is made for names has them in order.
+    if not columns.keys_are(keys):
+      by_key = dict(zip(keys, names))
+      names = [by_key.get(key) for key in columns.read_keys()]
+      if not len(names) == len(set(names)) == len(by_key) or None in names:
+        return None
     return names  # type: ignore[return-value]

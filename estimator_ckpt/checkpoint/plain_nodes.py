@@ -9,7 +9,7 @@ NumPy takes as long as to read some 40,000 nodes one by one.
 from __future__ import annotations
 
 import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -59,6 +59,20 @@ class TextSpans(NamedTuple):
         spans = zip(starts.tolist(), stops.tolist())
         return coding.decode_texts([self.data[start:stop] for start, stop in spans])
     return texts
+
+  def are(self, texts: Sequence[str]) -> bool:
+    """Whether the texts are these, in this order; False too if one has a zero byte."""
+    if len(texts) != len(self.starts):
+      return False
+    file = np.frombuffer(self.data, np.uint8)
+    for first in range(0, len(texts), _BATCH):
+      batch = slice(first, first + _BATCH)
+      own, wanted = "\0".join(texts[batch]), texts[batch]
+      if own.count("\0") != len(wanted) - 1:
+        return False
+      if own != _joined(file, self.starts[batch], self.stops[batch]):
+        return False
+    return True
 
   def have(self, text: str) -> bool:
     """Whether a text is one of them."""

@@ -108,11 +108,11 @@ def plan_objects_alone(
     What the result has; None where the object graph has to be edited, or has something
     beside these objects.
   """
-  names, said = pairs.names_in(graph, index), list(graph.columns.full_names)
+  names = pairs.names_in(graph, index)
   if names is None or "" not in names:
     return None
-  said[names.index("")] = ""  # The counter of saves may be called anything.
-  if said != names:
+  # The counter of saves may be called anything.
+  if not graph.columns.full_names_are(names, but=names.index("")):
     return None
   kept = [key or name for name, key in zip(pairs.names, pairs.object_keys)]
   kept += [SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]

@@ -143,3 +143,34 @@ def test_a_damaged_graph_has_the_error_of_its_first_damaged_node():
   )
   with pytest.raises(errors.CorruptCheckpointError, match="^f: truncated message"):
     ObjectGraph.parse(data, "f")
+
+
+@given(st.lists(_PLAIN_NODES, min_size=3, max_size=6), _TEXT, st.data())
+def test_columns_are_compared_with_texts(nodes, text, data):
+  plain = GraphColumns.read(ObjectGraph(nodes).serialize(), graph_nodes.parse_node)
+  for columns in (GraphColumns.of_nodes(nodes), plain):
+    assert columns is not None
+    keys = columns.read_keys()
+    assert columns.keys_are(keys)
+    assert not columns.keys_are([*keys, text])
+    if keys:
+      row = data.draw(st.integers(0, len(keys) - 1))
+      others = [*keys[:row], text, *keys[row + 1 :]]
+      assert columns.keys_are(others) == (keys == others)
+      names = GraphColumns.of_nodes(nodes).full_names
+      assert columns.full_names_are(names, but=row)
+      assert columns.full_names_are([*names[:row], "another", *names[row + 1 :]], row)
+      wrong = ["another"] * len(names)
+      assert columns.full_names_are(wrong, row) == (len(names) == 1)
+
+
+def test_a_large_graph_is_compared_without_its_texts():
+  graph = _large()
+  columns = GraphColumns.read(graph.serialize(), graph_nodes.parse_node)
+  assert columns is not None
+  names = [*_NAMES, "save_counter"]
+  assert columns.full_names_are(names, but=len(_NAMES))
+  assert not columns.full_names_are(names, but=0)
+  assert columns.keys_are(graph.columns.keys)
+  assert not columns.keys_are([*graph.columns.keys[:-1], "a\0b"])
+  assert not {"keys", "full_names"} & vars(columns).keys()
