@@ -15,7 +15,7 @@ Errors here name only what is wrong; whoever knows the file and the key adds the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from estimator_ckpt.errors import CorruptCheckpointError
 
@@ -174,6 +174,41 @@ def encode_texts(texts: Sequence[str]) -> list[bytes]:
     if len(values) != len(batch):
       values = [text.encode("utf-8", "surrogateescape") for text in batch]
     found += values
+  return found
+
+
+def normal_text(text: str) -> str:
+  r"""The text that the bytes of a text are read as; nearly always the same.
+
+  Args:
+    text: any text. Two of its lone surrogates may stand for one character.
+
+  >>> normal_text("dense/\udcc3\udca9")
+  'dense/é'
+  """
+  if text.isascii():
+    return text
+  return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def are_normal(texts: Collection[str]) -> bool:
+  """Whether many texts have no lone surrogates, so that each is the `normal_text`."""
+  try:
+    return all(map(str.isascii, texts)) or bool("".join(texts).encode())
+  except UnicodeEncodeError:
+    return False
+
+
+def in_byte_order(texts: Iterable[str]) -> list[str]:
+  """Texts in the order of their bytes, which is that of a table's keys.
+
+  Args:
+    texts: see `normal_text`.
+  """
+  found = sorted(texts)
+  # Text sorts as UTF-8 does, but for the bytes that lone surrogates stand for.
+  if not are_normal(found):
+    found.sort(key=lambda text: text.encode("utf-8", "surrogateescape"))
   return found
 
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from estimator_ckpt.bundle import coding, files, key_texts, slices, table, v1_files
+from estimator_ckpt.bundle import coding, files, slices, table, v1_files
+from estimator_ckpt.bundle.coding import normal_text
 from estimator_ckpt.bundle.entry_columns import FEW, EntryColumns
 from estimator_ckpt.bundle.file_names import data_path, index_path
-from estimator_ckpt.bundle.key_texts import normal
 from estimator_ckpt.bundle.messages import BundleEntry, BundleHeader, TensorSlice
 from estimator_ckpt.errors import (
   CheckpointKeyError,
@@ -144,7 +144,7 @@ class Index:
 
   def keys(self) -> list[str]:
     """The tensors' keys in the table's order; a partitioned tensor is one."""
-    return key_texts.in_order(self._values)
+    return coding.in_byte_order(self._values)
 
   def columns(self) -> tuple[list[str], list[bytes]]:
     """The tensors' keys in the table's order, and the `value` of each."""
@@ -158,7 +158,7 @@ class Index:
     return len(self._values)
 
   def __contains__(self, key: object) -> bool:
-    return isinstance(key, str) and normal(key) in self._values
+    return isinstance(key, str) and normal_text(key) in self._values
 
   def entry(self, key: str) -> BundleEntry:
     """The entry of a tensor.
@@ -178,7 +178,7 @@ class Index:
 
   def slice_keys(self) -> list[str]:
     """The tensors that slices stand under, whether these have an entry or not."""
-    return key_texts.in_order(self._slice_keys)
+    return coding.in_byte_order(self._slice_keys)
 
   def slice_entries(self, key: str) -> list[tuple[TensorSlice, BundleEntry]]:
     """The slices of a partitioned tensor, in the order its entry lists them.
@@ -215,7 +215,7 @@ class Index:
       OptionError: `new_key` is another tensor's, or cannot be a key.
     """
     value = self._value(key)
-    old, new = normal(key), normal(new_key)
+    old, new = normal_text(key), normal_text(new_key)
     if new == old:
       return
     slices.check_tensor_key(new)
@@ -257,12 +257,12 @@ class Index:
     Raises:
       CheckpointKeyError: no such tensor.
     """
-    slice_keys = self._slice_keys.get(normal(key), ())
+    slice_keys = self._slice_keys.get(normal_text(key), ())
     return (self._value(key), *(self._slice_values[k] for k in slice_keys))
 
   def value(self, key: str) -> bytes | None:
     """The bytes of a tensor's entry, the first element of its `location`, or None."""
-    return self._values.get(normal(key))
+    return self._values.get(normal_text(key))
 
   def values(self, keys: Sequence[str]) -> list[bytes | None]:
     """The `value` of each of many keys, in order."""
@@ -289,7 +289,7 @@ class Index:
     """
     found = [key for key, value in self._values.items() if value not in values]
     found += [key for key in self._slice_keys if self._values.get(key) in values]
-    return key_texts.in_order(found)
+    return coding.in_byte_order(found)
 
   def locations(self) -> dict[str, tuple[bytes, ...]]:
     """The `location` of every tensor, by key, in the table's order."""
@@ -346,7 +346,7 @@ class Index:
     slice_keys: dict[str, list[bytes]] = {}
     slice_values: dict[bytes, bytes] = {}
     for key, source in keys.items():
-      new, old = normal(key), normal(source)
+      new, old = normal_text(key), normal_text(source)
       values[new] = self._value(old)
       slices.check_tensor_key(new)
       if old in self._slice_keys:
@@ -383,7 +383,7 @@ class Index:
       CheckpointKeyError: no such tensor.
     """
     self._value(key)
-    key = normal(key)
+    key = normal_text(key)
     del self._values[key]
     for slice_key in self._slice_keys.pop(key, ()):
       del self._slice_values[slice_key]
@@ -402,7 +402,7 @@ class Index:
     Raises:
       OptionError: `key` cannot be a key.
     """
-    key = normal(key)
+    key = normal_text(key)
     slices.check_tensor_key(key)
     if tensor_slice is None:
       self._values[key] = entry.serialize()
@@ -477,10 +477,10 @@ class Index:
     # The header's key is empty, and those of slices start with a zero byte.
     if self._slice_keys or None in values or min(new, default="\1") < "\1":
       return None
-    return (new, values) if key_texts.are_normal(new) else None  # type: ignore[return-value]
+    return (new, values) if coding.are_normal(new) else None  # type: ignore[return-value]
 
   def _value(self, key: str) -> bytes:
-    value = self._values.get(normal(key))
+    value = self._values.get(normal_text(key))
     if value is None:
       message = f"{self.name}: no tensor {key!r} among {len(self._values)}"
       near = nearest(key, self.keys())

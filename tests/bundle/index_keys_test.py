@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator_ckpt.bundle import key_texts
+from estimator_ckpt.bundle import coding
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.bundle.messages import BundleEntry
 
@@ -18,7 +18,7 @@ def _text(key):
 
 @given(_KEYS)
 def test_keys_are_in_the_order_of_their_bytes(keys):
-  assert key_texts.in_order(map(_text, keys)) == list(map(_text, sorted(keys)))
+  assert coding.in_byte_order(map(_text, keys)) == list(map(_text, sorted(keys)))
 
 
 @given(_KEYS)
