@@ -67,10 +67,8 @@ def read(values: Sequence[bytes]) -> PlainEntries | None:
     found, behind = varint_arrays.read(file, at + 1, _MAX_BITS, -1)
     return np.where(is_there, found, 0), np.where(is_there, behind, at)
 
-  dtypes, shape_sizes = (
-    file.take(starts + 1, mode="clip"),
-    file.take(starts + 3, mode="clip"),
-  )
+  dtypes = file.take(starts + 1, mode="clip")
+  shape_sizes = file.take(starts + 3, mode="clip")
   is_plain = has(_DTYPE, starts) & (dtypes < 128)
   is_plain &= has(_SHAPE, starts + 2) & (shape_sizes < 128)
   _, behind_head = number(_SHARD_ID, starts + 4 + shape_sizes)

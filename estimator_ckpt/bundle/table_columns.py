@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from estimator_ckpt.bundle import table
+from estimator_ckpt.bundle import table, varint_arrays
 from estimator_ckpt.bundle.key_rows import (
   WIDEST,
   KeyRows,
@@ -32,6 +32,8 @@ from estimator_ckpt.errors import CorruptCheckpointError
 _BATCH = 8
 # Each further entry of a run is a step for all runs.
 _LONGEST_RUN = 64
+# Sizes of keys and values have two bytes at most.
+_MAX_BITS = 14
 # Places in a file are numbers of 32 bits.
 LARGEST = 2**31 - 1
 
@@ -170,16 +172,10 @@ def _walk(data: bytes, starts: np.ndarray, stops: np.ndarray) -> _Entries:
 
 def _varints(file: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Numbers of one or two bytes, and the positions behind them."""
-  numbers = file[positions].astype(np.int64)
-  positions = positions + 1
-  is_long = numbers >= 128
-  if is_long.any():
-    high = file[positions].astype(np.int64)
-    if (high[is_long] >= 128).any():
-      raise UnusualTable
-    numbers = np.where(is_long, numbers & 127 | high << 7, numbers)
-    positions = positions + is_long
-  return numbers, positions
+  numbers, behind = varint_arrays.read(file, positions, _MAX_BITS, -1)
+  if (numbers < 0).any():
+    raise UnusualTable
+  return numbers, behind
 
 
 def _checked_keys(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from estimator_ckpt.bundle import coding, varint_arrays
+from estimator_ckpt.bundle.coding import BATCH
 from estimator_ckpt.checkpoint.layout import VARIABLE_VALUE
 from estimator_ckpt.errors import CorruptCheckpointError
 from estimator_ckpt.value_classes import NamedTuple
@@ -27,8 +28,6 @@ _TEXT_2 = 2 << 3 | 2
 _TEXT_3 = 3 << 3 | 2
 # What the attribute of a variable begins with.
 _VALUE_NAME = b"\n%c%b" % (len(VARIABLE_VALUE), VARIABLE_VALUE.encode())
-# So many places are read at once, in memory that the processor has at hand.
-_BATCH = 4096
 # Lengths and node numbers of more bits are nobody's.
 _MAX_BITS = 28
 _TOO_LARGE = 1 << 40
@@ -52,10 +51,10 @@ class TextSpans(NamedTuple):
     starts, stops = self.starts[places], self.stops[places]
     file = np.frombuffer(self.data, np.uint8)
     texts: list[str] = []
-    for first in range(0, len(starts), _BATCH):
-      batch = slice(first, first + _BATCH)
+    for first in range(0, len(starts), BATCH):
+      batch = slice(first, first + BATCH)
       texts += _joined(file, starts[batch], stops[batch]).split("\0")
-      if len(texts) != min(first + _BATCH, len(starts)):  # One has a zero byte.
+      if len(texts) != min(first + BATCH, len(starts)):  # One has a zero byte.
         spans = zip(starts.tolist(), stops.tolist())
         return coding.decode_texts([self.data[start:stop] for start, stop in spans])
     return texts
@@ -65,8 +64,8 @@ class TextSpans(NamedTuple):
     if len(texts) != len(self.starts):
       return False
     file = np.frombuffer(self.data, np.uint8)
-    for first in range(0, len(texts), _BATCH):
-      batch = slice(first, first + _BATCH)
+    for first in range(0, len(texts), BATCH):
+      batch = slice(first, first + BATCH)
       own, wanted = "\0".join(texts[batch]), texts[batch]
       if own.count("\0") != len(wanted) - 1:
         return False
@@ -219,8 +218,8 @@ def _in_batches(
   """What a function reads at all places, a batch of them at a time."""
   count = len(columns[0])
   parts = [
-    read(file, *[column[first : first + _BATCH] for column in columns])
-    for first in range(0, max(count, 1), _BATCH)
+    read(file, *[column[first : first + BATCH] for column in columns])
+    for first in range(0, max(count, 1), BATCH)
   ]
   return [np.concatenate(part, axis=-1) for part in zip(*parts)]
 

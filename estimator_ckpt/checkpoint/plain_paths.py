@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from estimator_ckpt.bundle.coding import BATCH
 from estimator_ckpt.bundle.key_rows import WIDEST, KeyRows, masks, windows
 from estimator_ckpt.bundle.table import UnusualTable
 from estimator_ckpt.checkpoint import layout
@@ -21,8 +22,6 @@ _VAR_LIST, _SAVE_COUNTER = layout.VAR_LIST.encode(), layout.SAVE_COUNTER.encode(
 _SLASH = ord("/")
 # One for each eight bytes of a path, whose hash is the sum of the products.
 _FACTORS = np.arange(1, 2 * WIDEST // 8, 2, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-# So many edges are looked at together, in memory that the processor has at hand.
-_BATCH = 4096
 
 
 class _Level(NamedTuple):
@@ -102,10 +101,8 @@ class _Walk:
       raise UnusualTable  # Objects have several paths, each of which is looked at.
     edges = np.arange(len(parents)) + np.repeat(ends - np.cumsum(counts), counts)
     found = [
-      self._compare(
-        level, edges[start : start + _BATCH], parents[start : start + _BATCH]
-      )
-      for start in range(0, len(edges), _BATCH)
+      self._compare(level, edges[start : start + BATCH], parents[start : start + BATCH])
+      for start in range(0, len(edges), BATCH)
     ]
     return _Level(*map(np.concatenate, zip(*found)))
 
