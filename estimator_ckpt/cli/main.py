@@ -55,6 +55,10 @@ def run(argv: Sequence[str] | None = None) -> int:
   for stream in (sys.stdout, sys.stderr):
     if hasattr(stream, "reconfigure"):
       stream.reconfigure(errors="backslashreplace")
+  if argv is None:
+    # The command is the whole process. NumPy would start a thread for each core, which
+    # takes as much processor time as its import, for matrices that nobody multiplies.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
   collects = gc.isenabled()
   # There is no garbage in cycles. Looking for it takes a quarter of the time of a large
   # checkpoint, and at the end a tenth of that of a small one.

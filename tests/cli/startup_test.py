@@ -5,6 +5,7 @@ Beside these, a command may load modules of this package. `tests/benchmarks` mea
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -76,3 +77,21 @@ def test_what_few_checkpoints_need_is_not_loaded():
     "files.write",
   ):
     assert f"estimator_ckpt.{module}" not in names
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="it lists threads")
+def test_numpy_starts_no_thread_for_each_core():
+  program = (
+    "import os, sys\n"
+    "from estimator_ckpt.cli import main\n"
+    f"sys.argv[1:] = ['inspect', {_ADAM!r}, '--values']\n"
+    "main.run()\n"
+    "print('numpy' in sys.modules, len(os.listdir('/proc/self/task')))"
+  )
+  environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  environ.pop("OPENBLAS_NUM_THREADS", None)
+  command = [sys.executable, "-c", program]
+  done = subprocess.run(
+    command, stdout=subprocess.PIPE, env=environ, check=True, encoding="utf-8"
+  )
+  assert done.stdout.splitlines()[-1] == "True 1"
