@@ -1,4 +1,4 @@
-"""Varints at many places of a file, read by NumPy in a few steps for all of them."""
+"""Many varints, read and written by NumPy in a few steps for all of them."""
 
 from __future__ import annotations
 
@@ -37,3 +37,38 @@ def read(
     goes_on = goes_on[byte > 127]
     shift += 7
   return numbers, at
+
+
+def sizes(numbers: np.ndarray) -> np.ndarray:
+  """How many bytes each of many numbers from 0 to 2**63 - 1 takes.
+
+  >>> sizes(np.array([0, 127, 128, 16384]))
+  array([1, 1, 2, 3])
+  """
+  found = np.ones(len(numbers), np.int64)
+  left = numbers >> 7
+  while left.any():
+    found += left > 0
+    left = left >> 7
+  return found
+
+
+def encode(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Many numbers from 0 to 2**63 - 1 as varints.
+
+  Args:
+    numbers: one or more.
+
+  Returns:
+    A row of bytes for each, and a mask of those that the varint has.
+
+  >>> rows, mask = encode(np.array([5, 300]))
+  >>> rows[mask].tobytes().hex()
+  '05ac02'
+  """
+  places = np.arange(int(sizes(numbers[[numbers.argmax()]])[0]))
+  groups = numbers[:, None] >> 7 * places
+  goes_on = groups > 127
+  mask = groups > 0
+  mask[:, 0] = True
+  return (groups & 127 | goes_on * 128).astype(np.uint8), mask

@@ -82,25 +82,33 @@ def escape_local_name(name: str) -> str:
   return name.replace(".", "..").replace("/", ".S")
 
 
-def escape_local_names(names: Sequence[str]) -> list[str]:
+def escape_local_names(
+  names: Sequence[str], before: str = "", behind: str = ""
+) -> list[str]:
   """Escapes many attribute names, in a fraction of the time of one by one.
 
   Args:
     names: any texts.
+    before: a text that is put before each, as it is.
+    behind: a text that is put behind each, as it is.
 
   Returns:
-    What `escape_local_name` makes of each.
+    What `escape_local_name` makes of each, between these texts.
 
   Example:
-    >>> escape_local_names(["dense/kernel", "step"])
-    ['dense.Skernel', 'step']
+    >>> escape_local_names(["dense/kernel", "step"], "var_list/")
+    ['var_list/dense.Skernel', 'var_list/step']
   """
   found: list[str] = []
   for batch in coding.batches(names):
-    escaped = escape_local_name("\0".join(batch)).split("\0")
-    if len(escaped) != len(batch):  # One has a zero byte.
-      escaped = list(map(escape_local_name, batch))
-    found += escaped
+    joined = escape_local_name("\0".join(batch))
+    escaped = f"{before}{joined}{behind}"
+    if before or behind:
+      escaped = escaped.replace("\0", f"{behind}\0{before}")
+    if joined.count("\0") == len(batch) - 1:
+      found += escaped.split("\0")
+    else:  # One has a zero byte.
+      found += [f"{before}{escape_local_name(name)}{behind}" for name in batch]
   return found
 
 

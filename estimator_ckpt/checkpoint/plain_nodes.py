@@ -1,23 +1,29 @@
 """The nodes of a large object graph that are spelled as most are, read all at once.
 
 A variable stores its value and nothing else; most other objects have children and nothing
-else. Python walks from node to node and from edge to edge, and NumPy finds in all of them
-at once where numbers and texts stand. Texts are made when they are asked for. To import
+else. Python walks from node to node, and NumPy finds in all of them at once where edges,
+numbers and texts stand. Texts are made when they are asked for. To import
 NumPy takes as long as to read some 40,000 nodes one by one.
 """
 
 from __future__ import annotations
 
 import array
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from estimator_ckpt.bundle import coding, varint_arrays
 from estimator_ckpt.bundle.coding import BATCH
+from estimator_ckpt.bundle.key_rows import WIDEST, masks, windows
 from estimator_ckpt.checkpoint.layout import VARIABLE_VALUE
 from estimator_ckpt.errors import CorruptCheckpointError
 from estimator_ckpt.value_classes import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+  from typing import Any
 
 # Tags: field number * 8 + wire type (0 a varint, 2 length-delimited). A graph consists of
 # fields 1, its nodes, and so does a node that has children alone.
@@ -31,6 +37,8 @@ _VALUE_NAME = b"\n%c%b" % (len(VARIABLE_VALUE), VARIABLE_VALUE.encode())
 # Lengths and node numbers of more bits are nobody's.
 _MAX_BITS = 28
 _TOO_LARGE = 1 << 40
+# So many fields of each message are found by NumPy, one of all messages at a time.
+_FEW_FIELDS = 4
 
 
 class TextSpans(NamedTuple):
@@ -49,11 +57,10 @@ class TextSpans(NamedTuple):
   def read(self, places: slice = slice(None)) -> list[str]:
     """The texts, or some of them."""
     starts, stops = self.starts[places], self.stops[places]
-    file = np.frombuffer(self.data, np.uint8)
     texts: list[str] = []
     for first in range(0, len(starts), BATCH):
       batch = slice(first, first + BATCH)
-      texts += _joined(file, starts[batch], stops[batch]).split("\0")
+      texts += _joined(self.data, starts[batch], stops[batch]).split("\0")
       if len(texts) != min(first + BATCH, len(starts)):  # One has a zero byte.
         spans = zip(starts.tolist(), stops.tolist())
         return coding.decode_texts([self.data[start:stop] for start, stop in spans])
@@ -63,13 +70,12 @@ class TextSpans(NamedTuple):
     """Whether the texts are these, in this order; False too if one has a zero byte."""
     if len(texts) != len(self.starts):
       return False
-    file = np.frombuffer(self.data, np.uint8)
     for first in range(0, len(texts), BATCH):
       batch = slice(first, first + BATCH)
       own, wanted = "\0".join(texts[batch]), texts[batch]
       if own.count("\0") != len(wanted) - 1:
         return False
-      if own != _joined(file, self.starts[batch], self.stops[batch]):
+      if own != _joined(self.data, self.starts[batch], self.stops[batch]):
         return False
     return True
 
@@ -119,11 +125,8 @@ def read(data: bytes) -> PlainNodes | None:
     What they have; None where the message is damaged, or has something beside nodes. A
     damaged node is one of the others.
   """
-  try:
-    fields, _, reached = _walk(data, [(0, len(data))])
-  except (IndexError, CorruptCheckpointError):
-    return None
-  if reached.tolist() != [len(data)]:
+  fields, reached = _walk(data, 0, len(data))
+  if reached != len(data):
     return None
   file = np.frombuffer(data, np.uint8)
   sizes, starts = _in_batches(_varints, file, fields + 1)
@@ -147,8 +150,7 @@ def _read_nodes(
   is_plain[owners] = is_value
 
   parents = np.flatnonzero(has_some & (first == _FIELD_1))
-  bounds = zip(starts[parents].tolist(), stops[parents].tolist())
-  fields, edge_counts, reached = _walk(data, bounds)
+  fields, edge_counts, reached = _walk_all(data, file, starts[parents], stops[parents])
   is_edge, children, step_spans = _in_batches(_edges, file, fields)
   has_edges_alone = reached == stops[parents]
   if len(parents):
@@ -172,44 +174,80 @@ def _read_nodes(
   )
 
 
-def _joined(file: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> str:
+def _joined(data: bytes, starts: np.ndarray, stops: np.ndarray) -> str:
   """The texts at these places, with a zero between them."""
-  sizes = stops - starts + 1
-  ends = np.cumsum(sizes)
-  at = np.arange(ends[-1]) + np.repeat(stops + 1 - ends, sizes)
-  found = file.take(at, mode="clip")
-  found[ends - 1] = 0
+  sizes = stops - starts
+  width = int(sizes.max()) + 1
+  if width > WIDEST:
+    texts = [data[start:stop] for start, stop in zip(starts.tolist(), stops.tolist())]
+    return b"\0".join(texts).decode("utf-8", "surrogateescape")
+  rows = windows(data, starts, width)
+  rows[np.arange(len(rows)), sizes] = 0
+  found = rows[masks(width).view(bool).take(sizes + 1, 0)]
   return found[:-1].tobytes().decode("utf-8", "surrogateescape")
 
 
-def _walk(
-  data: bytes, spans: Iterable[tuple[int, int]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Finds the fields 1 that messages begin with.
+def _walk(data: bytes, start: int, stop: int) -> tuple[np.ndarray, int]:
+  """Finds the fields 1 that a message begins with.
 
   Args:
     data: the bytes.
-    spans: where each message begins, and the position behind it.
+    start: where the message begins.
+    stop: the position behind it.
+
+  Returns:
+    Where these fields begin; and the position behind the last, which is another than
+    `stop` where something else follows, or the last is damaged.
+  """
+  fields = array.array("q")  # A list would have an object for each number.
+  position = start
+  with contextlib.suppress(IndexError, CorruptCheckpointError):
+    while position < stop and data[position] == _FIELD_1:
+      size = data[position + 1]
+      behind = position + 2
+      if size > 127:
+        high = data[behind]
+        if high < 128:  # Nearly all have two bytes then.
+          size += high - 1 << 7
+          behind += 1
+        else:
+          size, behind = coding.read_varint(data, position + 1)
+      fields.append(position)
+      position = behind + size
+  return np.array(fields), position
+
+
+def _walk_all(
+  data: bytes, file: np.ndarray, starts: np.ndarray, stops: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Finds the fields 1 that each of many messages begins with; see `_walk`.
 
   Returns:
     Where these fields begin; how many each message has; and the position behind the last
     of each.
   """
-  fields, counts, reached = array.array("q"), array.array("q"), array.array("q")
-  for position, stop in spans:
-    before = len(fields)
-    while position < stop and data[position] == _FIELD_1:
-      fields.append(position)
-      size = data[position + 1]
-      if size > 127:
-        size, position = coding.read_varint(data, position + 1)
-        position += size
-      else:
-        position += 2 + size
-    counts.append(len(fields) - before)
-    reached.append(position)
-  # A list would have an object for each number.
-  return np.array(fields), np.array(counts), np.array(reached)
+  reached = starts.copy()
+  counts = np.zeros(len(starts), np.int64)
+  parts: list[tuple[Any, Any, np.ndarray]] = []
+  left = np.arange(len(starts))
+  for place in range(_FEW_FIELDS):
+    at = reached[left]
+    goes_on = (at < stops[left]) & (file.take(at, mode="clip") == _FIELD_1)
+    left, at = left[goes_on], at[goes_on]
+    sizes, behind = _varints(file, at + 1)
+    reached[left] = behind + sizes
+    counts[left] += 1
+    parts.append((left, place, at))
+  # Few messages have more.
+  for row in left.tolist():
+    fields, reached[row] = _walk(data, int(reached[row]), int(stops[row]))
+    counts[row] += len(fields)
+    parts.append((row, np.arange(_FEW_FIELDS, counts[row]), fields))
+  first = np.cumsum(counts) - counts
+  found = np.zeros(int(counts.sum()), np.int64)
+  for rows, places, at in parts:
+    found[first[rows] + places] = at
+  return found, counts, reached
 
 
 def _in_batches(

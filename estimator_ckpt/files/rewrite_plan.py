@@ -99,7 +99,8 @@ def check_complete(plan: RewritePlan, index: Index) -> None:
   # In their order, in which they are found faster than in that of a set.
   sources = dict.fromkeys(plan.keys.values())
   values = index.values(list(sources))
-  if len(sources) == len(index) and None not in values:
+  left_out = sum(key in index and key not in sources for key in plan.left_out)
+  if len(sources) + left_out == len(index) and None not in values:
     return
   # Most keys are known, or have the bytes of one that is, as in a dual checkpoint.
   if index.has_slices:

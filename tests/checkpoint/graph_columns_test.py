@@ -145,6 +145,15 @@ def test_a_damaged_graph_has_the_error_of_its_first_damaged_node():
     ObjectGraph.parse(data, "f")
 
 
+@pytest.mark.parametrize("edges", range(7))
+@pytest.mark.parametrize("rest", [b"\n", b"\n\x80", b"\n\x01", b"\n\xff\xff\xff"])
+def test_a_large_graph_may_end_inside_an_edge(edges, rest):
+  message = b"\n\x05\x08\x01\x12\x01w" * edges + rest
+  data = _large().serialize() + b"\n%c%b" % (len(message), message)
+  with pytest.raises(errors.CorruptCheckpointError, match="^f: truncated"):
+    ObjectGraph.parse(data, "f")
+
+
 @given(st.lists(_PLAIN_NODES, min_size=3, max_size=6), _TEXT, st.data())
 def test_columns_are_compared_with_texts(nodes, text, data):
   plain = GraphColumns.read(ObjectGraph(nodes).serialize(), graph_nodes.parse_node)
