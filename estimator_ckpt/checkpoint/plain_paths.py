@@ -20,7 +20,8 @@ from estimator_ckpt.value_classes import NamedTuple
 
 _VAR_LIST, _SAVE_COUNTER = layout.VAR_LIST.encode(), layout.SAVE_COUNTER.encode()
 _SLASH = ord("/")
-# One for each eight bytes of a path, whose hash is the sum of the products.
+# One for each eight bytes of a path. Its hash is the sum of the products, each mixed:
+# digits in two of its steps would make up for each other otherwise.
 _FACTORS = np.arange(1, 2 * WIDEST // 8, 2, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -145,6 +146,7 @@ class _Walk:
     if not (follows & (is_scope | ~is_parent)).all():
       raise UnusualTable
     hashed = words * _FACTORS[: words.shape[1]]
+    hashed ^= hashed >> np.uint64(32)
     self._hashes.append(hashed.sum(1, dtype=np.uint64) + is_flat)
     self._is_reached[rows] = True
     self._num_compared += np.count_nonzero(rows)

@@ -70,6 +70,12 @@ def test_names_of_any_characters_are_compared_as_they_are(kind):
   assert _follow(graph, {**dict(zip(keys, names)), _COUNTER_KEY: "é"})
 
 
+def test_names_that_differ_in_two_numbers_follow():
+  names = [f"model/block_{a}/layer_{b}/w" for a in (100, 105) for b in (100, 400)]
+  keys, graph = named_graph(names, [_VALUE] * 4, "default")
+  assert _follow(graph, {**dict(zip(keys, names)), _COUNTER_KEY: "step"})
+
+
 def _with(**children: int) -> tuple[dict[str, str], ObjectGraph]:
   """The variables `net/w` and `b` of a graph, whose root has further children."""
   graph = ObjectGraph()
