@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from estimator_ckpt.bundle import checksum, entry_columns, table
 from estimator_ckpt.bundle.messages import BundleEntry
+from estimator_ckpt.older_pythons import cached_property
 
 if TYPE_CHECKING:
   import numpy as np
@@ -124,17 +125,20 @@ class ChecksumCopy:
       blocks: the source's data blocks, the trailers not counted.
       result_blocks: those of the result.
     """
-    import numpy as np
-
     self._places = places
     self._targets = targets
     self._blocks = blocks
     self._result_blocks = result_blocks
     self._source: bytes | bytearray = source
     self._result: bytes | bytearray = result
-    # Nothing else of a source may change: the checksums of its entries and its blocks.
-    own = np.array([_checksum_place(block) for block in blocks], places.dtype)
-    self._changing = np.unique(np.concatenate([places, own]))
+
+  @cached_property
+  def _changing(self) -> np.ndarray:
+    """Where a source may differ: the checksums of its entries and of its blocks."""
+    import numpy as np
+
+    own = np.array(list(map(_checksum_place, self._blocks)), self._places.dtype)
+    return np.unique(np.concatenate([self._places, own]))
 
   @classmethod
   def of(cls, source: bytes, result: bytes) -> ChecksumCopy | None:

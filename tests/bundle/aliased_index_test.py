@@ -40,10 +40,12 @@ def test_the_file_is_that_of_an_index(data):
   keys = sorted(data.draw(st.sets(_NAMES, min_size=1, max_size=30)))
   partitioned = data.draw(st.sets(st.sampled_from(keys), max_size=3))
   aliased = data.draw(st.lists(st.sampled_from(keys), unique=True))
-  mark = data.draw(st.sampled_from(["A", "z\udcff", "\u20ac"]))
+  mark = data.draw(st.sampled_from(["A", "a!", "z\udcff", "\u20ac"]))
   aliases = {mark + key: key for key in aliased}
   index = _index(keys, partitioned)
-  made = aliased_index.with_aliases(index.serialize(), aliases)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(aliased_index, "_PIECE", data.draw(st.sampled_from([1, 512])))
+    made = aliased_index.with_aliases(index.serialize(), aliases)
   assert made is not None
   result, copy = made
   assert result == _aliased(index, aliases)
@@ -91,7 +93,9 @@ def test_wrong_keys_are_left_to_others(aliases):
   assert aliased_index.with_aliases(source, {"fine": "a", **aliases}) is None
 
 
-def test_an_alias_that_is_there_is_left_to_others():
+@pytest.mark.parametrize("piece", [1, 512])
+def test_an_alias_that_is_there_is_left_to_others(piece, monkeypatch):
+  monkeypatch.setattr(aliased_index, "_PIECE", piece)
   index = _index(["a", *map(str, range(40))])
   index.alias("b", "a")
   assert aliased_index.with_aliases(index.serialize(), {"b": "a"}) is None
