@@ -116,8 +116,7 @@ class Index:
     values: dict[str, bytes] = {}
     special: list[tuple[bytes, bytes]] = []
     for _, items in table.read_blocks(data, name):
-      # The header's key is empty, and those of slices start with a zero byte: they come
-      # first.
+      # First come the header's empty key, and those of slices: they start with a zero.
       first = 0
       while first < len(items) and items[first][0] < b"\1":
         first += 1
@@ -149,6 +148,8 @@ class Index:
   def columns(self) -> tuple[list[str], list[bytes]]:
     """The tensors' keys in the table's order, and the `value` of each."""
     keys = self.keys()
+    if keys == list(self._values):  # as they were read
+      return keys, list(self._values.values())
     return keys, self.values(keys)  # type: ignore[return-value]
 
   def __iter__(self) -> Iterator[str]:

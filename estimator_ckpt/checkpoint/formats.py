@@ -130,19 +130,27 @@ def format_with(
 
 def _names_are_keys(index: Index, graph: ObjectGraph) -> bool:
   """Whether each variable name that an object graph knows is a key, and there are some."""
+  columns = graph.columns
 
-  def names() -> Iterator[str]:
-    columns = graph.columns
-    stored = zip(columns.full_names, columns.attributes, columns.keys)
-    for name, attribute, key in stored:
-      # A tf.train.Checkpoint's own counter is no variable of the model.
-      if name and attribute in _FIRST_KEY and key != SAVE_COUNTER_KEY:
-        yield name + _FIRST_KEY[attribute]
+  def named() -> Iterator[tuple[int, str]]:
+    stored = zip(columns.full_names, columns.attributes)
+    for row, (name, attribute) in enumerate(stored):
+      if name and attribute in _FIRST_KEY:
+        yield row, name + _FIRST_KEY[attribute]
 
-  # In a TF2 checkpoint, the first one is missing already; but the step is a key of what
-  # this package writes as TF2 too.
-  first = next((name for name in names() if name != GLOBAL_STEP), None)
-  return first is not None and first in index and None not in index.values([*names()])
+  # A tf.train.Checkpoint's own counter is no variable of the model. In a TF2 checkpoint,
+  # the first variable is missing already; but the step is a key of what this package
+  # writes as TF2 too.
+  variables = (
+    key
+    for row, key in named()
+    if key != GLOBAL_STEP and columns.key_at(row) != SAVE_COUNTER_KEY
+  )
+  if next(variables, None) not in index:
+    return False
+  keys = columns.keys
+  wanted = [key for row, key in named() if keys[row] != SAVE_COUNTER_KEY]
+  return None not in index.values(wanted)
 
 
 def read_object_graph(

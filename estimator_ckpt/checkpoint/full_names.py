@@ -7,7 +7,8 @@ itself. `estimator_ckpt.checkpoint.tensor_names` has the rules for all other che
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping
 
 from estimator_ckpt.bundle.index import Index
 from estimator_ckpt.checkpoint import layout
@@ -16,19 +17,19 @@ from estimator_ckpt.checkpoint.roles import GLOBAL_STEP
 from estimator_ckpt.checkpoint.tensor_names import SAVE_COUNTER_KEY, small_content
 from estimator_ckpt.value_classes import NamedTuple
 
+# What the index of such a checkpoint has beside the variables.
+_OTHERS = (SAVE_COUNTER_KEY, GLOBAL_STEP, layout.OBJECT_GRAPH_KEY)
+
 
 class FullNames(NamedTuple):
   """The variables of a TF2 checkpoint, in the order of its object graph.
 
   Attributes:
-    names: the name of each, which is its full name; the step is among them.
-    keys: its object key.
-    places: the bytes of its entry.
+    keys: the object key of each, by its name, which is its full name. The step is among
+      them.
   """
 
-  names: Sequence[str]
-  keys: Sequence[str]
-  places: Sequence[bytes]
+  keys: Mapping[str, str]
 
   @classmethod
   def of(cls, index: Index, graph: ObjectGraph) -> FullNames | None:
@@ -44,34 +45,35 @@ class FullNames(NamedTuple):
       its name, and the object graph.
     """
     columns = graph.columns
-    count = len(columns.keys)
+    count = len(columns.owners)
     if len(index) != count + 2 or index.has_slices or columns.slots:
       return None
     if columns.attributes.count(layout.VARIABLE_VALUE) < count:
       return None
-    names, keys = list(columns.full_names), list(columns.keys)
-    counter = layout.SAVE_COUNTER
-    known = {*names, counter}
-    if len(known) < count + 1 or "" not in known or SAVE_COUNTER_KEY not in keys:
+    keys = [key for key in index.keys() if key not in _OTHERS]
+    keys.append(SAVE_COUNTER_KEY)
+    if len(keys) != count:
       return None
-    row = names.index("")
-    if keys[row] != SAVE_COUNTER_KEY or columns.owners[row] != columns.lookup(
-      [counter]
-    ):
+    # A graph that is made for names has their keys in order, and then the counter.
+    if not columns.keys_are(keys):
+      known, keys = set(keys), columns.read_keys()
+      if len(set(keys)) < count or known.symmetric_difference(keys):
+        return None
+    row = keys.index(SAVE_COUNTER_KEY)
+    names = columns.full_names
+    node_id = columns.lookup([layout.SAVE_COUNTER])
+    if names[row] or columns.owners[row] != node_id:
       return None
-    places = index.values([*keys, GLOBAL_STEP, layout.OBJECT_GRAPH_KEY])
-    if None in places or len({*keys, GLOBAL_STEP, layout.OBJECT_GRAPH_KEY}) < len(
-      places
-    ):
-      return None
-    del names[row], keys[row], places[row]
+    del keys[row]
+    by_name = dict(zip(itertools.chain(names[:row], names[row + 1 :]), keys))
     # No other name is a key, unless it is an object's too.
-    if GLOBAL_STEP not in known:
+    if len(by_name) < len(keys) or "" in by_name or layout.SAVE_COUNTER in by_name:
       return None
-    step_key = keys[names.index(GLOBAL_STEP)]
-    if not _is_same(index, step_key, GLOBAL_STEP):
+    if GLOBAL_STEP not in by_name:
       return None
-    return cls(names, keys, places[:-2])  # type: ignore[arg-type]
+    if not _is_same(index, by_name[GLOBAL_STEP], GLOBAL_STEP):
+      return None
+    return cls(by_name)
 
 
 def _is_same(index: Index, a: str, b: str) -> bool:

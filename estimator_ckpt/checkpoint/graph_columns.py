@@ -82,6 +82,13 @@ class GraphColumns:
       return self.keys
     return self.plain.keys.read()
 
+  def key_at(self, row: int) -> str:
+    """One of the `keys`; of a large graph, no other text is made for that."""
+    if self.plain is None or "keys" in vars(self):
+      return self.keys[row]
+    [key] = self.plain.keys.read(slice(row, row + 1))
+    return key
+
   def keys_are(self, keys: Sequence[str]) -> bool:
     """Whether the `keys` are these; of a large graph, no text is made for that."""
     if self.plain is None or "keys" in vars(self):

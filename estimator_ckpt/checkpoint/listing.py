@@ -136,10 +136,10 @@ def _listed_by_full_names(index: Index, graph: ObjectGraph) -> SavedTensors | No
   found = FullNames.of(index, graph)
   if found is None:
     return None
-  names, keys, places = list(found.names), list(found.keys), list(found.places)
-  step_row = names.index(GLOBAL_STEP)
-  step_key, counter_key = keys[step_row], tensor_names.SAVE_COUNTER_KEY
-  del names[step_row], keys[step_row], places[step_row]
+  by_name = dict(found.keys)
+  step_key, counter_key = by_name.pop(GLOBAL_STEP), tensor_names.SAVE_COUNTER_KEY
+  names, keys = list(by_name), list(by_name.values())
+  places: list[bytes] = index.values(keys)  # type: ignore[assignment]
   others = sorted([step_key, counter_key, GLOBAL_STEP, layout.OBJECT_GRAPH_KEY])
   other_places = set(index.values(others))
   if len({*places, *other_places}) < len(keys) + len(other_places):

@@ -43,7 +43,7 @@ class PairedKeys(NamedTuple):
     """
     if index.has_slices or layout.OBJECT_GRAPH_KEY not in index:
       return None
-    keys = index.keys()
+    keys, values = index.columns()
     is_object = [layout.ATTRIBUTES in key for key in keys]
     is_name = [not each for each in is_object]
     if SAVE_COUNTER_KEY in index:
@@ -53,7 +53,6 @@ class PairedKeys(NamedTuple):
     # In a TF2 checkpoint, the step is the only name.
     if not 0 < num_objects <= num_names:
       return None
-    values: list[bytes] = index.values(keys)  # type: ignore[assignment]
     names = list(itertools.compress(keys, is_name))
     places = list(itertools.compress(values, is_name))
     by_place = dict(itertools.compress(zip(values, keys), is_object))

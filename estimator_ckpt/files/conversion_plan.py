@@ -6,7 +6,7 @@ may be lost that the plan does not list as left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from estimator_ckpt import errors, value_classes
 from estimator_ckpt.bundle import dtypes
@@ -143,20 +143,20 @@ def plan_full_names(
   found = FullNames.of(index, graph)
   if found is None:
     return None
-  keys = dict(zip(found.names, found.keys))
+  keys = dict(found.keys)
   left_out: dict[str, str] = {}
   if to is CheckpointFormat.TF1:
     others = (SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY)
     left_out = dict.fromkeys(others, _NOT_IN_TF1)
   else:
-    own = [*found.keys, SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
+    own = [*found.keys.values(), SAVE_COUNTER_KEY, layout_lib.OBJECT_GRAPH_KEY]
     keys.update(zip(own, own))
-    if len(keys) < len(found.names) + len(own):
+    if len(keys) < len(found.keys) + len(own):
       return None  # A name is a key of another tensor.
   keys[GLOBAL_STEP] = GLOBAL_STEP
   plan = RewritePlan(to, keys, left_out=left_out)
   rewrite_plan.check_complete(plan, index)
-  return rewrite_plan.with_notes(plan, _notes(index, plan, (), found.names))
+  return rewrite_plan.with_notes(plan, _notes(index, plan, (), found.keys))
 
 
 def new_names(
@@ -403,7 +403,10 @@ def _opaque_keys(index: Index, keys: Sequence[str]) -> set[str]:
 
 
 def _notes(
-  index: Index, plan: RewritePlan, tensors: Sequence[NamedTensor], names: Sequence[str]
+  index: Index,
+  plan: RewritePlan,
+  tensors: Sequence[NamedTensor],
+  names: Collection[str],
 ) -> list[str]:
   """What an Estimator or TensorFlow would miss in the result."""
   notes = _parts_notes(index, plan)
