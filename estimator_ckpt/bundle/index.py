@@ -115,14 +115,13 @@ class Index:
     """
     values: dict[str, bytes] = {}
     special: list[tuple[bytes, bytes]] = []
-    for _, items in table.read_blocks(data, name):
+    for _, keys, own in table.read_columns(data, name):
       # First come the header's empty key, and those of slices: they start with a zero.
       first = 0
-      while first < len(items) and items[first][0] < b"\1":
+      while first < len(keys) and keys[first] < b"\1":
         first += 1
-      special += items[:first]
-      keys = coding.decode_texts([key for key, _ in items[first:]])
-      values.update(zip(keys, [value for _, value in items[first:]]))
+      special += zip(keys[:first], own)
+      values.update(zip(coding.decode_texts(keys[first:]), own[first:]))
     if not special or special[0][0] != _HEADER_KEY:
       raise CorruptCheckpointError(
         f"{name}: a table without a bundle's header; it is no checkpoint's index"

@@ -119,8 +119,8 @@ def read_placed_blocks(data: bytes, name: str) -> Iterator[PlacedBlock]:
   """
   ends: list[int] = []
   try:
-    for handle, items in _read_blocks(data, ends):
-      yield PlacedBlock(handle, items, ends.copy())
+    for handle, keys, values in _read_blocks(data, ends):
+      yield PlacedBlock(handle, list(zip(keys, values)), ends.copy())
       ends.clear()
   except CorruptCheckpointError as error:
     raise CorruptCheckpointError(f"{name}: {error}") from None
@@ -139,6 +139,14 @@ def read_blocks(data: Data, name: str) -> Iterator[tuple[Handle, Items]]:
   Raises:
     CorruptCheckpointError: the bytes are no table, or a damaged one.
   """
+  for handle, keys, values in read_columns(data, name):
+    yield handle, list(zip(keys, values))
+
+
+def read_columns(
+  data: Data, name: str
+) -> Iterator[tuple[Handle, list[bytes], list[bytes]]]:
+  """As `read_blocks`, and yields the keys of a block, and its values, as two lists."""
   try:
     yield from _read_blocks(data)
   except CorruptCheckpointError as error:
@@ -189,11 +197,12 @@ def read_contents(data: Data) -> Iterator[BlockContents]:
   body_size = len(data) - FOOTER_SIZE
   # TensorFlow leaves the metaindex empty and does not read it; its checksum counts.
   _read_block(data, metaindex, body_size, "metaindex block")
-  handles: Items = []
+  separators: list[bytes] = []
+  handles: list[bytes] = []
   block = _read_block(data, index, body_size, "index block")
-  _read_entries(block, handles, entries_budget(data), "index block")
+  _read_entries(block, separators, handles, entries_budget(data), "index block")
   behind = 0
-  for number, (separator, value) in enumerate(handles):
+  for number, (separator, value) in enumerate(zip(separators, handles)):
     what = f"data block {number}"
     handle, end = _read_handle(value, 0, len(value))
     if end != len(value):
@@ -221,11 +230,12 @@ def read_block(data: Data, handle: Handle, name: str) -> Items:
     CorruptCheckpointError: the block is damaged.
   """
   try:
-    items: Items = []
+    keys: list[bytes] = []
+    values: list[bytes] = []
     what = f"data block at byte {handle[0]}"
     block = _read_block(data, handle, len(data) - FOOTER_SIZE, what)
-    _read_entries(block, items, entries_budget(data), what)
-    return items
+    _read_entries(block, keys, values, entries_budget(data), what)
+    return list(zip(keys, values))
   except CorruptCheckpointError as error:
     raise CorruptCheckpointError(f"{name}: {error}") from None
 
@@ -255,27 +265,29 @@ def entries_budget(data: Data) -> int:
 
 def _read_blocks(
   data: Data, ends: list[int] | None = None
-) -> Iterator[tuple[Handle, Items]]:
+) -> Iterator[tuple[Handle, list[bytes], list[bytes]]]:
   budget = entries_budget(data)
   lower = b""
   is_first = True
   for number, block in enumerate(read_contents(data)):
     what = f"data block {number}"
-    items: Items = []
-    budget = _read_entries(block.contents, items, budget, what, ends, block.handle[0])
-    if not items:
+    keys: list[bytes] = []
+    values: list[bytes] = []
+    start = block.handle[0]
+    budget = _read_entries(block.contents, keys, values, budget, what, ends, start)
+    if not keys:
       raise CorruptCheckpointError(f"{what} is empty")
-    if not is_first and items[0][0] <= lower:
+    if not is_first and keys[0] <= lower:
       raise CorruptCheckpointError(
-        f"{what} starts with {items[0][0]!r}, which the block before covers"
+        f"{what} starts with {keys[0]!r}, which the block before covers"
       )
     is_first = False
-    if items[-1][0] > block.separator:
+    if keys[-1] > block.separator:
       raise CorruptCheckpointError(
-        f"{what} ends with {items[-1][0]!r}, behind its index key {block.separator!r}"
+        f"{what} ends with {keys[-1]!r}, behind its index key {block.separator!r}"
       )
     lower = block.separator
-    yield block.handle, items
+    yield block.handle, keys, values
 
 
 def _read_handle(data: bytes, position: int, end: int) -> tuple[Handle, int]:
@@ -310,17 +322,19 @@ def _read_block(data: Data, handle: Handle, body_size: int, what: str) -> bytes:
 
 def _read_entries(
   block: bytes,
-  items: Items,
+  keys: list[bytes],
+  values: list[bytes],
   budget: int,
   what: str,
   ends: list[int] | None = None,
   offset: int = 0,
 ) -> int:
-  """Appends a block's entries to `items`, a new list; returns what is left of the budget.
+  """Appends a block's entries to two new lists; returns what is left of the budget.
 
   Args:
     block: the block's contents.
-    items: where to append.
+    keys: where to append the keys.
+    values: where to append the values.
     budget: what the entries may take in memory.
     what: the block's name, for errors.
     ends: where to append the positions behind the values, if anywhere.
@@ -336,7 +350,7 @@ def _read_entries(
     )
   limit = size - 4 - 4 * num_restarts
   read_varint = coding.read_varint
-  append = items.append
+  append_key, append_value = keys.append, values.append
   whole_keys = set()
   key = b""
   first = True
@@ -377,7 +391,8 @@ def _read_entries(
       )
     first = False
     key = next_key
-    append((key, block[key_end:end]))
+    append_key(key)
+    append_value(block[key_end:end])
     if ends is not None:
       ends.append(offset + end)
     position = end
