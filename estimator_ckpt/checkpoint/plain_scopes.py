@@ -19,9 +19,16 @@ from estimator_ckpt.checkpoint import layout
 from estimator_ckpt.value_classes import NamedTuple
 
 _SLASH = ord("/")
+# Each further scope of a name is a step for all names.
 _DEEPEST = 64
 # So many names are looked at between a variable and a scope of the same name.
 _MOST_BETWEEN = 64
+# In texts with zeros between them: empty names and steps, and what stands at the root
+# beside nested paths.
+_UNUSUAL = (
+  *("\0\0", "//", "\0/", "/\0"),
+  *("\0" + layout.VAR_LIST, "\0" + layout.SAVE_COUNTER),
+)
 # Tags: field number * 8 + wire type (0 a varint, 2 length-delimited).
 _FIELD_1 = 1 << 3 | 2
 _NODE_ID = 1 << 3
@@ -171,13 +178,6 @@ class _Texts(NamedTuple):
     return cls(data, np.append(0, ends[:-1] + 1), ends, np.concatenate(shared))
 
 
-# Empty names and steps, and what stands at the root beside nested paths.
-_UNUSUAL = (
-  *("\0\0", "//", "\0/", "/\0"),
-  *("\0" + layout.VAR_LIST, "\0" + layout.SAVE_COUNTER),
-)
-
-
 class _Tree(NamedTuple):
   """The scopes on nested paths, numbered from 1 on, each behind those above it.
 
@@ -208,6 +208,7 @@ class _Tree(NamedTuple):
     if is_name[needed].any():
       raise UnusualTable
     ordered = needed[np.argsort(found.sizes[needed], kind="stable")]
+    # The last one is that of the place -1.
     number_of = np.append(np.zeros(len(found.sizes), np.int64), -1)
     number_of[ordered] = np.arange(1, 1 + len(ordered))
     return cls(
