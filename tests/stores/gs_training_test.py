@@ -140,28 +140,29 @@ def _counted(store, kind, directory):
   return min(counted[2:5], key=len), min(counted[5:], key=len)
 
 
-def test_a_save_asks_for_at_most_two_things_more_than_stock(store):
+def test_a_save_asks_for_less_than_stock(store):
   stock, stock_deletes = _counted(store, "stock", "counted_stock")
   for kind in ("tf2", "dual"):
     save, deletes = _counted(store, kind, f"counted_{kind}")
-    assert len(save) <= len(stock) + 2, (_kinds(save), _kinds(stock))
-    assert len(deletes) <= len(stock_deletes) + 2, (
+    assert len(save) < len(stock), (_kinds(save), _kinds(stock))
+    assert len(deletes) < len(stock_deletes), (
       _kinds(deletes),
       _kinds(stock_deletes),
     )
 
 
-def test_the_index_is_read_and_sent_once_more_and_no_data_file_is(store):
+def test_the_index_is_read_and_sent_once_more_and_the_data_file_is_sent_once(store):
   save, _ = _counted(store, "dual", "counted_dual_again")
   (prefix,) = {
     path[: -len(".index")]
     for method, path, *_ in save
-    if method == "START" and path.endswith(".index") and "_temp" not in path
+    if method == "GET" and path.endswith(".index")
   }
-  ours = [r for r in save if r[1].startswith((f"{prefix}.index", f"{prefix}.data"))]
-  # TensorFlow's own, ours, and what the save cost.
-  assert [r[0] for r in ours] == ["START", "GET", "START", "GET"]
-  assert {r[1] for r in ours} == {f"{prefix}.index"}
+  # TensorFlow's own have other names until they are whole.
+  index = [r[0] for r in save if r[1] == f"{prefix}.index"]
+  assert index == ["GET", "START", "GET"]  # The last one is for what the save cost.
+  sent = [r[1] for r in save if r[0] == "START" and r[1].startswith(f"{prefix}.data")]
+  assert len(sent) == 1
 
 
 def test_a_job_that_resumes_asks_each_thing_once(store):
@@ -212,7 +213,7 @@ def test_a_request_that_fails_is_one_error_and_loses_nothing(store, fault, every
   store.requests()
   job.save()
   count = len(store.requests())
-  assert count > 40
+  assert count > 25
   saved += 1
   failures = 0
   for number in range(0, count, every):

