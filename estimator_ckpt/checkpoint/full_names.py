@@ -56,7 +56,7 @@ class FullNames(NamedTuple):
       return None
     # A graph that is made for names has their keys in order, and then the counter.
     if not columns.keys_are(keys):
-      known, keys = set(keys), columns.read_keys()
+      known, keys = set(keys), list(columns.read_keys())
       if len(set(keys)) < count or known.symmetric_difference(keys):
         return None
     row = keys.index(SAVE_COUNTER_KEY)

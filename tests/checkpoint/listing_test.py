@@ -239,8 +239,10 @@ def test_tensors_with_full_names_are_listed_as_all_together(change, by_full_name
   graph = ObjectGraph.parse(_graph(builder))
   change(builder)
   index, paths = builder.index, ObjectPaths(graph)
+  keys = list(graph.columns.keys)
   found = listing._listed_by_full_names(index, graph)
   assert (found is not None) == by_full_names
+  assert graph.columns.keys == keys
   named = tensor_names.named_tensors(index, graph)
   expected = listing._listed_together(index, index.locations(), named, paths)
   assert [(*tensor[:4], tensor.object_paths) for tensor in expected.by_name()] == [
