@@ -37,8 +37,8 @@ _VALUE_NAME = b"\n%c%b" % (len(VARIABLE_VALUE), VARIABLE_VALUE.encode())
 # Lengths and node numbers of more bits are nobody's.
 _MAX_BITS = 28
 _TOO_LARGE = 1 << 40
-# So many fields of each message are found by NumPy, one of all messages at a time.
-_FEW_FIELDS = 4
+# The fields of so few messages are found one by one.
+_FEW_MESSAGES = 256
 
 
 class TextSpans(NamedTuple):
@@ -230,7 +230,8 @@ def _walk_all(
   counts = np.zeros(len(starts), np.int64)
   parts: list[tuple[Any, Any, np.ndarray]] = []
   left = np.arange(len(starts))
-  for place in range(_FEW_FIELDS):
+  place = 0
+  while len(left) > _FEW_MESSAGES:
     at = reached[left]
     goes_on = (at < stops[left]) & (file.take(at, mode="clip") == _FIELD_1)
     left, at = left[goes_on], at[goes_on]
@@ -238,11 +239,11 @@ def _walk_all(
     reached[left] = behind + sizes
     counts[left] += 1
     parts.append((left, place, at))
-  # Few messages have more.
+    place += 1
   for row in left.tolist():
     fields, reached[row] = _walk(data, int(reached[row]), int(stops[row]))
     counts[row] += len(fields)
-    parts.append((row, np.arange(_FEW_FIELDS, counts[row]), fields))
+    parts.append((row, np.arange(place, counts[row]), fields))
   first = np.cumsum(counts) - counts
   found = np.zeros(int(counts.sum()), np.int64)
   for rows, places, at in parts:

@@ -71,9 +71,14 @@ def _large() -> ObjectGraph:
   return graph
 
 
-@given(st.lists(_PLAIN_NODES, min_size=3, max_size=6) | st.lists(_NODES, min_size=3))
-def test_columns_are_what_the_nodes_have(nodes):
-  columns = GraphColumns.read(ObjectGraph(nodes).serialize(), graph_nodes.parse_node)
+@given(
+  st.lists(_PLAIN_NODES, min_size=3, max_size=6) | st.lists(_NODES, min_size=3),
+  st.sampled_from([0, 1, 256]),
+)
+def test_columns_are_what_the_nodes_have(nodes, few):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(plain_nodes, "_FEW_MESSAGES", few)
+    columns = GraphColumns.read(ObjectGraph(nodes).serialize(), graph_nodes.parse_node)
   assert columns is not None
   _assert_same(columns, nodes)
 
@@ -145,9 +150,11 @@ def test_a_damaged_graph_has_the_error_of_its_first_damaged_node():
     ObjectGraph.parse(data, "f")
 
 
-@pytest.mark.parametrize("edges", range(7))
+@pytest.mark.parametrize("few", [0, 256])
+@pytest.mark.parametrize("edges", range(3))
 @pytest.mark.parametrize("rest", [b"\n", b"\n\x80", b"\n\x01", b"\n\xff\xff\xff"])
-def test_a_large_graph_may_end_inside_an_edge(edges, rest):
+def test_a_large_graph_may_end_inside_an_edge(edges, rest, few, monkeypatch):
+  monkeypatch.setattr(plain_nodes, "_FEW_MESSAGES", few)
   message = b"\n\x05\x08\x01\x12\x01w" * edges + rest
   data = _large().serialize() + b"\n%c%b" % (len(message), message)
   with pytest.raises(errors.CorruptCheckpointError, match="^f: truncated"):
