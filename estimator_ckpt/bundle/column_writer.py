@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from estimator_ckpt.bundle import table, table_writer
-from estimator_ckpt.bundle.key_rows import KeyRows, masks
+from estimator_ckpt.bundle import table, table_writer, varint_arrays
+from estimator_ckpt.bundle.key_rows import KeyRows, joined, masks
 from estimator_ckpt.bundle.table import UnusualTable
 from estimator_ckpt.bundle.table_columns import LARGEST, TableColumns
 
@@ -130,20 +130,17 @@ class _Blocks:
     shared[::_INTERVAL] = 0
     key_rows, sizes = keys.rows[first:], keys.sizes[first:]
     value_sizes = self._columns.value_sizes[rows]
-    numbers = np.stack([shared, sizes - shared, value_sizes], 1)
-    is_long = numbers >= 128
-    head_sizes = 3 + is_long.sum(1) if is_long.any() else 3
-    ends = np.cumsum(head_sizes + numbers[:, 1] + value_sizes)
+    numbers = (shared, sizes - shared, value_sizes)
+    ends = np.cumsum(sum(map(varint_arrays.sizes, numbers), numbers[1] + value_sizes))
     count = table_writer.count_items(ends, self._block_size)  # type: ignore[arg-type]
     ends = self._ends[part.start] = ends[:count].astype(np.int32)
-    heads, in_heads = _heads(numbers[:count], is_long[:count])
     mask = masks(key_rows.shape[1]).view(bool)
     in_keys = mask.take(sizes[:count], 0) ^ mask.take(shared[:count], 0)
     in_values = masks(values.shape[1]).view(bool).take(value_sizes[:count], 0)
-    entries = np.concatenate([heads, key_rows[:count], values[:count]], 1)
-    block = entries[np.concatenate([in_heads, in_keys, in_values], 1)]
+    heads = [varint_arrays.encode(column[:count]) for column in numbers]
+    block = joined([*heads, (key_rows[:count], in_keys), (values[:count], in_values)])
     restarts = [0, *ends[_INTERVAL - 1 : count - 1 : _INTERVAL].tolist()]
-    return table_writer.FilledBlock(count, [block.tobytes()], restarts)
+    return table_writer.FilledBlock(count, [block], restarts)
 
   def places(self) -> tuple[list[table.Handle], np.ndarray]:
     """The blocks' handles, and the position behind each value of the file."""
@@ -158,13 +155,3 @@ class _Blocks:
       places.append(ends + np.int32(offset))
       offset += size + table.TRAILER_SIZE
     return handles, np.concatenate(places)
-
-
-def _heads(numbers: np.ndarray, is_long: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """What stands in front of each key, three varints, and a mask of these bytes."""
-  if not is_long.any():
-    return numbers.astype(np.uint8), np.ones(numbers.shape, bool)
-  low = numbers & 127 | is_long.astype(np.int64) << 7
-  pairs = np.stack([low, numbers >> 7], 2).reshape(len(numbers), -1)
-  mask = np.stack([np.ones_like(is_long), is_long], 2).reshape(len(numbers), -1)
-  return pairs.astype(np.uint8), mask

@@ -129,6 +129,22 @@ def windows(data: bytes, starts: np.ndarray, width: int) -> np.ndarray:
   return rows
 
 
+def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
+  """Some bytes of rows that stand side by side, row by row.
+
+  Args:
+    parts: rows, and a mask of the bytes that are taken of them.
+
+  >>> letters, numbers = np.array([[97, 98], [99, 100]]), np.array([[49], [50]])
+  >>> mask = np.array([[True, False], [True, True]])
+  >>> parts = [(letters, mask), (numbers, numbers > 0)]
+  >>> joined([(rows.astype(np.uint8), taken) for rows, taken in parts])
+  b'a1cd2'
+  """
+  rows, taken = (np.concatenate(column, 1) for column in zip(*parts))
+  return rows[taken].tobytes()
+
+
 def row_width(size: int) -> int:
   """How wide rows are of which the longest key has a size."""
   return max(-(-size // _WORD), 1) * _WORD

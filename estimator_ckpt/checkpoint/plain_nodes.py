@@ -2,8 +2,8 @@
 
 A variable stores its value and nothing else; most other objects have children and nothing
 else. Python walks from node to node, and NumPy finds in all of them at once where edges,
-numbers and texts stand. Texts are made when they are asked for. To import
-NumPy takes as long as to read some 40,000 nodes one by one.
+numbers and texts stand. Texts are made when they are asked for. To import NumPy takes as
+long as to read some 40,000 nodes one by one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scopes of many sorted names, and the nodes that hold their objects, by NumPy.
+"""The scopes of many sorted names, and the edges that lead to their objects, by NumPy.
 
 In sorted order, the names below a scope stand together. So a scope begins at the first
 name that has it, and the bytes that each name shares with the one before tell which of
@@ -7,15 +7,15 @@ its scopes are new. Names that are unusual are left to `layout.nested_places`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from estimator_ckpt.bundle import varint_arrays
 from estimator_ckpt.bundle.coding import BATCH
-from estimator_ckpt.bundle.key_rows import KeyRows, masks, row_width, windows
+from estimator_ckpt.bundle.key_rows import KeyRows
 from estimator_ckpt.bundle.table import UnusualTable
 from estimator_ckpt.checkpoint import layout
+from estimator_ckpt.checkpoint.plain_edges import Edges
 from estimator_ckpt.value_classes import NamedTuple
 
 _SLASH = ord("/")
@@ -29,10 +29,6 @@ _UNUSUAL = (
   *("\0\0", "//", "\0/", "/\0"),
   *("\0" + layout.VAR_LIST, "\0" + layout.SAVE_COUNTER),
 )
-# Tags: field number * 8 + wire type (0 a varint, 2 length-delimited).
-_FIELD_1 = 1 << 3 | 2
-_NODE_ID = 1 << 3
-_TEXT_2 = 2 << 3 | 2
 
 
 class Holders(NamedTuple):
@@ -93,56 +89,6 @@ class Holders(NamedTuple):
     )
     edges = [np.append(a[order], b) for a, b in zip(columns, below_dict)]
     return cls(in_dict.tolist(), Edges(texts.data + special.encode(), *edges))
-
-
-class Edges(NamedTuple):
-  """Edges of an object graph, in the order of the nodes they lead from.
-
-  Attributes:
-    data: the bytes that attribute names stand in.
-    owners: the number of the node that each leads from.
-    children: the number of the node that it leads to.
-    starts: where its attribute name begins in `data`.
-    stops: the position behind that.
-  """
-
-  data: bytes
-  owners: np.ndarray
-  children: np.ndarray
-  starts: np.ndarray
-  stops: np.ndarray
-
-  def nodes(self) -> Iterator[bytes]:
-    """Iterates over parts of the message: the nodes that the edges lead from."""
-    sizes = self.stops - self.starts
-    messages = 2 + varint_arrays.sizes(self.children) + varint_arrays.sizes(sizes)
-    messages += sizes
-    fields = 1 + varint_arrays.sizes(messages) + messages
-    is_first = np.append(True, self.owners[1:] != self.owners[:-1])
-    node_sizes = np.zeros(len(sizes), np.int64)
-    node_sizes[is_first] = np.add.reduceat(fields, np.flatnonzero(is_first))
-    for first in range(0, len(sizes), BATCH):
-      batch = slice(first, first + BATCH)
-      own = sizes[batch]
-      width = row_width(int(own.max()))
-      tags = np.ones((len(own), 1), np.uint8)
-      node_head, of_first = varint_arrays.encode(node_sizes[batch]), is_first[batch]
-      parts = [
-        (tags * _FIELD_1, of_first[:, None]),
-        (node_head[0], node_head[1] & of_first[:, None]),
-        (tags * _FIELD_1, tags > 0),
-        varint_arrays.encode(messages[batch]),
-        (tags * _NODE_ID, tags > 0),
-        varint_arrays.encode(self.children[batch]),
-        (tags * _TEXT_2, tags > 0),
-        varint_arrays.encode(own),
-        (
-          windows(self.data, self.starts[batch], width),
-          masks(width).view(bool).take(own, 0),
-        ),
-      ]
-      rows, masked = (np.concatenate(column, 1) for column in zip(*parts))
-      yield rows[masked].tobytes()
 
 
 class _Texts(NamedTuple):

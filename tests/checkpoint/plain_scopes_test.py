@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from estimator_ckpt.bundle.table import UnusualTable
-from estimator_ckpt.checkpoint import layout, named_graph, plain_scopes
+from estimator_ckpt.checkpoint import layout, named_graph, plain_edges, plain_scopes
 from estimator_ckpt.checkpoint.plain_scopes import Holders
 
 _STEPS = ["a", "b", "c", "a-b", "a.b", "Adam", "n" * 130]
@@ -50,6 +50,7 @@ def _assert_same(names: list[str], kind: str) -> None:
 def test_numpy_writes_what_python_does(names, kind, batch):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(plain_scopes, "BATCH", batch)
+    patch.setattr(plain_edges, "BATCH", batch)
     _assert_same(names, kind)
 
 
